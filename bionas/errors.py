@@ -1,0 +1,45 @@
+"""The errors a user is meant to read.
+
+Each says which file, row or field is at fault and what to do about it. Everything raised on purpose by this package
+derives from `BionasError`, so that the command line and the notebooks can show the sentence without a traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BionasError(Exception):
+    """Base of every error whose message is written for the reader."""
+
+
+class UnknownName(BionasError):
+    """A name that is in no registry; the message lists the nearest and all known ones."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]):
+        known = sorted(known)
+        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+        super().__init__(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
+        self.kind, self.name, self.near = kind, name, near
+
+
+class SpecimenError(BionasError):
+    """Images, records or labels that cannot be used as they are."""
+
+
+class GenotypeError(BionasError):
+    """A genotype that is malformed, or that does not fit the network it was given to."""
+
+
+class CheckpointError(BionasError):
+    """A checkpoint or run folder that cannot be read, or that belongs to another configuration."""
+
+
+class TrainingError(BionasError):
+    """Training that cannot go on (a loss that is not finite, no batch that fits in memory)."""
+
+
+class NotebookError(BionasError):
+    """A notebook that cannot be run as asked, or that failed while running."""
