@@ -23,7 +23,8 @@ class Collected(NamedTuple):
     """What a source hands over: one row of `records` a specimen, image i of `images` belonging to row i.
 
     `notes` are plain sentences on what was skipped or read with a reservation. `default_min_records` is the rule
-    "fewer than N records -> Other" this source folds by when the user does not say (0: no folding).
+    "fewer than N records -> Other" this source folds by when the user does not say (0: no folding). `origin` is what
+    captions say of photographs ("Photographs in my_folder").
     """
 
     records: pd.DataFrame
@@ -31,6 +32,7 @@ class Collected(NamedTuple):
     notes: tuple[str, ...] = ()
     synthetic: bool = False
     default_min_records: int = 0
+    origin: str = ""
 
 
 SOURCES: Registry = Registry("source")

@@ -1,0 +1,201 @@
+"""A collection of specimens: records, labels and images that stay aligned, whatever is selected from them.
+
+`SpecimenSet` is what every source becomes and what every notebook, split and loader takes. `fold_rare` is the paper's
+rule for the long tail (section IV: orders with fewer than 500 records become Other); `limited` is a small stratified
+share of a collection, for a run of seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bionas.errors import SpecimenError
+from bionas.specimens.images import ImageStore
+from bionas.specimens.splits import SPLITS
+
+OTHER = "Other"
+MIN_SPECIMENS = 3
+"""Specimens a class needs to be in training, validation and test at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpecimenSet:
+    """N specimens.
+
+    Attributes:
+        records: one row a specimen, columns by `schema`, index 0..N-1.
+        labels: (N,) int64, positions in `class_names`.
+        class_names: all classes of the collection; a subset keeps them, so that labels mean the same on every side.
+        images: image i belongs to row i; None for a collection of records alone.
+        source: registered name of the source; `origin` says it in words (used by `caption`).
+        synthetic: the specimens were drawn by the program.
+        target: the column the labels come from.
+        notes: what was skipped, folded or dropped on the way here, in plain sentences.
+
+    Raises:
+        SpecimenError: the parts do not have the same length, or a label is outside `class_names`.
+    """
+
+    records: pd.DataFrame
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    images: ImageStore | None = None
+    source: str = "memory"
+    synthetic: bool = False
+    target: str = "order"
+    notes: tuple[str, ...] = ()
+    origin: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        labels = np.asarray(self.labels, dtype=np.int64)
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        if not isinstance(self.records.index, pd.RangeIndex) or self.records.index.start != 0:
+            object.__setattr__(self, "records", self.records.reset_index(drop=True))
+        n_images = len(self.records) if self.images is None else len(self.images)
+        if not len(self.records) == len(labels) == n_images:
+            raise SpecimenError(f"{len(self.records)} records, {len(labels)} labels, {n_images} images: not one each.")
+        if len(labels) and not (0 <= labels.min() and labels.max() < len(self.class_names)):
+            raise SpecimenError(f"labels run to {labels.max()}, but there are {len(self.class_names)} class names.")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def caption(self) -> str:
+        """What a figure of these specimens must say about where they come from."""
+        return "Synthetic specimens drawn by the program" if self.synthetic else self.origin or self.source
+
+    @property
+    def label_names(self) -> np.ndarray:
+        """(N,) the class name of each specimen."""
+        return np.array(self.class_names, dtype=object)[self.labels]
+
+    def counts(self) -> pd.Series:
+        """Specimens a class, largest first (equal ones by name); a class without any counts 0."""
+        counts = pd.Series(np.bincount(self.labels, minlength=len(self.class_names)), index=list(self.class_names))
+        order = sorted(counts.index, key=lambda name: (-counts[name], name))
+        return counts[order].rename("specimens").rename_axis(self.target)
+
+    def subset(self, positions: np.ndarray) -> SpecimenSet:
+        """The specimens at `positions`, in that order, with the same class names."""
+        positions = np.asarray(positions, dtype=np.int64)
+        return replace(
+            self,
+            records=self.records.iloc[positions].reset_index(drop=True),
+            labels=self.labels[positions],
+            images=None if self.images is None else self.images.subset(positions),
+        )
+
+    def split(self, scheme: str = "paper", seed: int = 0) -> Splits:
+        """Training, validation and test specimens by a scheme of `splits.SPLITS`; records keep their order.
+
+        Raises:
+            UnknownName: no such scheme.
+            SpecimenError: the scheme does not fit these records; the message names what was found.
+        """
+        return Splits(*(self.subset(side) for side in SPLITS[scheme](self.records, self.labels, seed)))
+
+    def require_trainable(self) -> None:
+        """Raises SpecimenError where no network can be trained, naming the classes at fault and what to do."""
+        counts = self.counts()
+        if len(self) == 0:
+            raise SpecimenError("there is no specimen to train on.")
+        if (counts > 0).sum() < 2:
+            raise SpecimenError(
+                f"all {len(self):,} specimens are {counts.index[0]!r}: with one class only there is nothing to learn. "
+                f"Add specimens of another {self.target}, choose another column with target=..., or lower min_records."
+            )
+        small = counts[counts < MIN_SPECIMENS]
+        if small.empty:
+            return
+        names = ", ".join(f"{name} ({n})" for name, n in small.sort_index().items())
+        folds_to_one = len(small) == (counts > 0).sum()
+        remedy = (
+            "Folding them would leave one class only, so add photographs"
+            if folds_to_one
+            else f'Add photographs, or fold them into "{OTHER}" with min_records={MIN_SPECIMENS} or more'
+        )
+        raise SpecimenError(
+            f"{len(small)} of {len(counts)} classes have fewer than {MIN_SPECIMENS} specimens and cannot be in training, "
+            f"validation and test at once: {names}. {remedy}."
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 hex over records, labels and images: the same data give the same digest on any machine."""
+        digest = hashlib.sha256()
+        for name in self.records.columns:
+            codes, values = pd.factorize(self.records[name])
+            digest.update("\0".join([str(name), *map(str, values)]).encode())
+            digest.update(np.ascontiguousarray(codes, dtype="<i8"))
+        digest.update("\0".join(self.class_names).encode())
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8"))
+        if self.images is not None:
+            digest.update(self.images.fingerprint.encode())
+        return digest.hexdigest()
+
+
+class Splits(NamedTuple):
+    """The three sides of a split."""
+
+    train: SpecimenSet
+    val: SpecimenSet
+    test: SpecimenSet
+
+    def table(self) -> pd.DataFrame:
+        """One row a class, largest first: class, train, val, test (what `figures.split_sizes` draws)."""
+        sides = {name: side.counts() for name, side in self._asdict().items()}
+        frame = pd.DataFrame(sides).fillna(0).astype(int)
+        frame = frame.loc[sorted(frame.index, key=lambda name: (-frame.loc[name].sum(), name))]
+        return frame.rename_axis("class").reset_index()
+
+
+def fold_rare(labels: np.ndarray | pd.Series, min_records: int) -> np.ndarray:
+    """Labels (N,) with every class of fewer than `min_records` specimens renamed "Other" (section IV, 500 there)."""
+    labels = np.asarray(labels, dtype=object)
+    counts = pd.Series(labels).value_counts()
+    rare = set(counts.index[counts < min_records])
+    return np.array([OTHER if name in rare else name for name in labels], dtype=object)
+
+
+def limited(specimens: SpecimenSet, limit: int, seed: int) -> SpecimenSet:
+    """A stratified share of `limit` specimens, records in their order.
+
+    Strata are the classes (and the sides of a `split` column where there is one), in proportion by largest remainder,
+    but never fewer than three specimens of a class (one of a class and side) while it has them.
+
+    Raises:
+        SpecimenError: `limit` is too small for the number of classes.
+    """
+    if limit >= len(specimens):
+        return specimens
+    strata, at_least = specimens.labels, MIN_SPECIMENS
+    if "split" in specimens.records:
+        sides, names = pd.factorize(specimens.records["split"], sort=True)
+        if 1 < len(names) <= MIN_SPECIMENS:
+            strata, at_least = strata * (len(names) + 1) + sides + 1, 1
+    _, strata, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    floors = np.minimum(counts, at_least)
+    if limit < floors.sum():
+        raise SpecimenError(
+            f"limit={limit} is too small for {len(specimens.class_names)} classes: {floors.sum()} specimens are needed."
+        )
+    exact = counts * (limit / counts.sum())
+    share = np.maximum(np.floor(exact).astype(np.int64), floors)
+    while share.sum() != limit:  # a handful of single steps: at most one a stratum
+        gap = exact - share
+        if share.sum() < limit:
+            share[np.argmax(np.where(share < counts, gap, -np.inf))] += 1
+        else:
+            share[np.argmin(np.where(share > floors, gap, np.inf))] -= 1
+    generator = np.random.default_rng([seed, limit])
+    chosen = [generator.permutation(np.flatnonzero(strata == i))[:n] for i, n in enumerate(share)]
+    part = specimens.subset(np.sort(np.concatenate(chosen)))
+    return replace(part, notes=(*part.notes, f"{limit:,} of {len(specimens):,} specimens were drawn (limit={limit})."))

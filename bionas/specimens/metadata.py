@@ -1,0 +1,267 @@
+"""From records to the tensors of the metadata encoder (section III-A.2, Eq. 10), and what they give away.
+
+The paper does not name its metadata fields. `METADATA_PRESETS` are the possible readings, each with a name, so that a
+label among the inputs is visible: `as_published` and `no_target` determine the order (see `lookup_leakage`), `leak_free`
+holds place and measurement only, `none` trains on images alone. `MetadataEncoding` learns vocabularies and scales from
+the training split and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from bionas.errors import SpecimenError, UnknownName
+from bionas.specimens.collection import SpecimenSet
+from bionas.specimens.schema import CATEGORICAL, NUMERIC, is_missing, missing
+
+METADATA_PRESETS: dict[str, tuple[str, ...]] = {
+    "as_published": ("class", "order", "family", "subfamily", "genus", "species", "dna_bin"),
+    "no_target": ("family", "subfamily", "genus", "species", "dna_bin"),
+    "leak_free": (
+        "country", "province_state", "coord-lat", "coord-lon", "image_measurement_value", "area_fraction", "scale_factor",
+    ),
+    "none": (),
+}  # fmt: skip
+
+PRESET_MEANING = {
+    "as_published": "the label itself is among the inputs",
+    "no_target": "the label follows from the inputs (a genus or a BIN lies in one order)",
+    "leak_free": "place and measurement: nothing a taxonomist has decided",
+    "none": "image only",
+}
+
+HASHED = "dna_bin"
+"""324,411 BINs would need an embedding larger than the network: they are hashed into a table of fixed size."""
+
+FORMAT, VERSION = "bionas-metadata-encoding", 1
+
+
+class Metadata(NamedTuple):
+    """The metadata of B specimens: categorical int64 (B, F), 0 = unknown or missing; numeric float32 (B, G), NaN = missing."""
+
+    categorical: Tensor
+    numeric: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Metadata:
+        return Metadata(*(part.to(device, non_blocking=non_blocking) for part in self))
+
+    def take(self, positions: Tensor) -> Metadata:
+        """The rows at `positions` (n,)."""
+        return Metadata(self.categorical[positions], self.numeric[positions])
+
+
+def preset_table() -> pd.DataFrame:
+    """The presets as a table: preset, fields, meaning."""
+    rows = [(name, ", ".join(fields) or "-", PRESET_MEANING[name]) for name, fields in METADATA_PRESETS.items()]
+    return pd.DataFrame(rows, columns=["preset", "fields", "meaning"])
+
+
+def preset_fields(preset: str, records: pd.DataFrame, target: str = "order") -> tuple[str, ...]:
+    """The fields of a preset that these records have a value for; `no_target` never holds the target itself.
+
+    Raises:
+        UnknownName: no such preset.
+    """
+    if preset not in METADATA_PRESETS:
+        raise UnknownName("metadata preset", preset, METADATA_PRESETS)
+    fields = [name for name in METADATA_PRESETS[preset] if preset != "no_target" or name != target]
+    return tuple(name for name in fields if name in records and not missing(records[name]).all())
+
+
+@dataclass(frozen=True)
+class MetadataEncoding:
+    """How records become `Metadata`. Made by `fit` or `from_json`.
+
+    Attributes:
+        vocabularies: categorical field -> known values, sorted; value i has index i + 1. `dna_bin` is hashed instead
+            and has an empty one.
+        scales: numeric field -> (mean, standard deviation) over the training specimens that have a value.
+        bin_buckets: size of the hash table of BINs, index 0 not counted.
+    """
+
+    preset: str
+    vocabularies: dict[str, tuple[str, ...]]
+    scales: dict[str, tuple[float, float]]
+    bin_buckets: int = 4096
+
+    @classmethod
+    def fit(cls, train: SpecimenSet, preset: str = "leak_free", bin_buckets: int = 4096) -> MetadataEncoding:
+        """Vocabularies and scales from the training specimens. Fields they have no value for are left out.
+
+        Raises:
+            UnknownName: no such preset.
+            SpecimenError: the records have none of the preset's fields.
+        """
+        fields = preset_fields(preset, train.records, train.target)
+        if METADATA_PRESETS[preset] and not fields:
+            works = [name for name in METADATA_PRESETS if name != "none" and preset_fields(name, train.records, train.target)]
+            others = f" Presets that these records can fill: {', '.join(works)}." if works else ""
+            raise SpecimenError(
+                f"metadata={preset!r} needs at least one of {', '.join(METADATA_PRESETS[preset])}; the training records "
+                f'have none of them filled in. metadata="none" trains on images alone.{others}'
+            )
+        vocabularies = {name: _values(train.records[name]) for name in fields if name in CATEGORICAL and name != HASHED}
+        if HASHED in fields:
+            vocabularies[HASHED] = ()
+        scales = {name: _scale(_numbers(train.records[name])) for name in fields if name in NUMERIC}
+        return cls(preset, vocabularies, scales, bin_buckets)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields in use: the categorical ones in the order of their columns, then the numeric ones."""
+        return (*self.vocabularies, *self.scales)
+
+    @property
+    def vocabulary_sizes(self) -> tuple[int, ...]:
+        """Embedding rows of each categorical field, index 0 (unknown or missing) included."""
+        return tuple(
+            (self.bin_buckets if name == HASHED else len(values)) + 1 for name, values in self.vocabularies.items()
+        )
+
+    @property
+    def n_numeric(self) -> int:
+        return len(self.scales)
+
+    def transform(self, specimens: SpecimenSet) -> Metadata:
+        """Metadata of the specimens; a column they lack is missing throughout."""
+        n = len(specimens)
+        categorical = np.zeros((n, len(self.vocabularies)), dtype=np.int64)
+        numeric = np.full((n, len(self.scales)), np.nan, dtype=np.float32)
+        for column, name in enumerate(self.vocabularies):
+            if name in specimens.records:
+                categorical[:, column] = self._indices(name, specimens.records[name])
+        for column, (name, (mean, sd)) in enumerate(self.scales.items()):
+            if name in specimens.records:
+                numeric[:, column] = (_numbers(specimens.records[name]) - mean) / sd
+        return Metadata(torch.from_numpy(categorical), torch.from_numpy(numeric))
+
+    def _indices(self, name: str, column: pd.Series) -> np.ndarray:
+        known = {value: index for index, value in enumerate(self.vocabularies[name], start=1)}
+        codes, values = pd.factorize(column)
+
+        def index(value: object) -> int:
+            if is_missing(value):
+                return 0
+            text = str(value).strip()
+            return zlib.crc32(text.encode()) % self.bin_buckets + 1 if name == HASHED else known.get(text, 0)
+
+        return np.array([*map(index, values), 0], dtype=np.int64)[codes]
+
+    def to_json(self) -> str:
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "preset": self.preset,
+            "bin_buckets": self.bin_buckets,
+            "vocabularies": {name: list(values) for name, values in self.vocabularies.items()},
+            "scales": {name: list(scale) for name, scale in self.scales.items()},
+        }
+        return json.dumps(content, indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> MetadataEncoding:
+        """Raises SpecimenError, naming the field, for anything `to_json` would not have written."""
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise SpecimenError(f"metadata encoding: not JSON ({error}).") from None
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise SpecimenError(f"metadata encoding: `format` is not {FORMAT!r}; this is another kind of file.")
+        if content.get("version") != VERSION:
+            raise SpecimenError(f"metadata encoding: `version` {content.get('version')!r} cannot be read, only {VERSION}.")
+
+        def need(name: str, valid: bool) -> None:
+            if not valid:
+                raise SpecimenError(f"metadata encoding: `{name}` is missing or malformed.")
+
+        preset, buckets = content.get("preset"), content.get("bin_buckets")
+        vocabularies, scales = content.get("vocabularies"), content.get("scales")
+        need("preset", isinstance(preset, str) and preset in METADATA_PRESETS)
+        need("bin_buckets", isinstance(buckets, int) and not isinstance(buckets, bool) and buckets > 0)
+        need("vocabularies", isinstance(vocabularies, dict))
+        for name, values in vocabularies.items():
+            strings = isinstance(values, list) and all(isinstance(value, str) for value in values)
+            need(f"vocabularies.{name}", strings and name in METADATA_PRESETS[preset] and name in CATEGORICAL)
+            need(f"vocabularies.{name}", len(set(values)) == len(values) and (name != HASHED or not values))
+        need("scales", isinstance(scales, dict))
+        for name, scale in scales.items():
+            pair = isinstance(scale, list) and len(scale) == 2 and all(type(x) in (int, float) for x in scale)
+            need(f"scales.{name}", pair and name in METADATA_PRESETS[preset] and name in NUMERIC)
+            need(f"scales.{name}", all(map(math.isfinite, scale)) and scale[1] > 0)
+        return cls(
+            preset,
+            {name: tuple(values) for name, values in vocabularies.items()},
+            {name: (float(mean), float(sd)) for name, (mean, sd) in scales.items()},
+            buckets,
+        )
+
+
+def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: tuple[str, ...] | list[str]) -> pd.DataFrame:
+    """How well each field predicts the class with no learning at all: by looking its value up in the training records.
+
+    A test specimen gets the most frequent class among the training specimens with the same value (equal frequencies:
+    the class that is larger in training); a value that is missing or was never seen gets the majority class. Numbers
+    are looked up as they stand, so coordinates act as the name of a site.
+
+    Returns one row a field that the records have:
+        field; coverage: share of test specimens that have a value; unseen: share of those values never seen in training;
+        accuracy: of the look-up, over all test specimens; majority: accuracy of always answering the majority class.
+    """
+    sizes = np.bincount(train.labels, minlength=len(train.class_names))
+    largest = int(sizes.argmax())
+    majority = float(np.mean(test.labels == largest)) if len(test) else math.nan
+    rows = []
+    for name in fields:
+        if name not in train.records or name not in test.records:
+            continue
+        given = pd.DataFrame({"value": _text(train.records[name]), "label": train.labels}).dropna()
+        votes = given.value_counts().reset_index(name="n")
+        votes["size"] = -sizes[votes["label"].to_numpy(dtype=np.int64)]
+        votes = votes.sort_values(["value", "n", "size", "label"], ascending=[True, False, True, True])
+        answer = votes.drop_duplicates("value").set_index("value")["label"].to_dict()
+        values = _text(test.records[name])
+        has_value = values.notna().to_numpy()
+        seen = values.isin(list(answer)).to_numpy() & has_value
+        predicted = np.array([answer.get(value, largest) for value in values], dtype=np.int64)
+        rows.append({
+            "field": name,
+            "coverage": has_value.mean(),
+            "unseen": 1 - seen.sum() / has_value.sum() if has_value.any() else math.nan,
+            "accuracy": float(np.mean(predicted == test.labels)),
+            "majority": majority,
+        })  # fmt: skip
+    return pd.DataFrame(rows, columns=["field", "coverage", "unseen", "accuracy", "majority"])
+
+
+def _text(column: pd.Series) -> pd.Series:
+    """Values as stripped text, None where missing (object dtype)."""
+    codes, values = pd.factorize(column)
+    texts = np.array([None if is_missing(value) else str(value).strip() for value in values] + [None], dtype=object)
+    return pd.Series(texts[codes], dtype=object)
+
+
+def _values(column: pd.Series) -> tuple[str, ...]:
+    return tuple(sorted({text for text in _text(column).unique() if text is not None}))
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    """float64 (N,), NaN where there is no finite number."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def _scale(numbers: np.ndarray) -> tuple[float, float]:
+    present = numbers[~np.isnan(numbers)]
+    if not len(present):
+        return 0.0, 1.0
+    sd = float(present.std())
+    return float(present.mean()), sd if sd > 0 else 1.0
