@@ -1,0 +1,216 @@
+"""The searchable cell (section III-A.1, Eqs. 6-9) and what is left of it after derivation.
+
+A cell is three mixed edges over two nodes: z1 = e1(x), z2 = e2(x) + e3(z1), out = project([z1, z2]). A mixed edge is
+the weighted sum of its primitives, and it comes in two exact forms: `WeightedSum` is Eq. 7 as written, the oracle of
+the tests; `FoldedSum`, the default, gives the same values and gradients for a fraction of the time. Both hold the same
+parameters under the same names. Shapes are (batch, C, H, W) throughout; alpha comes in as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bionas.genotype import EDGES
+from bionas.operators import SqueezeExcite, build
+
+PRUNE_BELOW = 1e-6
+"""Operations with a smaller alpha are omitted in the forward pass (section III-A.1)."""
+
+
+def kept(alpha: Tensor) -> list:
+    """alpha (..., K) -> the same shape as nested lists of bool: which operations are computed.
+
+    Lists and not a tensor, because the answer steers Python; asked once a forward pass, it costs a GPU one wait.
+    """
+    return (alpha.detach() >= PRUNE_BELOW).tolist()
+
+
+class Source:
+    """A tensor that edges leave from. What has no parameters is computed on it once, however many edges ask."""
+
+    def __init__(self, x: Tensor):
+        self.x = x
+        self._results: dict[str, Tensor] = {}
+
+    def result(self, name: str, operation: nn.Module) -> Tensor:
+        if not operation.parameter_free:
+            return operation(self.x)
+        if name not in self._results:
+            self._results[name] = operation(self.x)
+        return self._results[name]
+
+
+class MixedEdge(nn.Module):
+    """One edge of the supernet: sum_k alpha_k o_k(x) over its primitives (Eqs. 6-8).
+
+    Args:
+        channels: C, in and out.
+        stride: 1 or 2.
+        primitives: names, in the order of alpha's last axis. `none` keeps its weight but has no module.
+
+    Raises:
+        UnknownName: a name that is not a primitive; the message lists the nearest.
+    """
+
+    def __init__(self, channels: int, stride: int, primitives: Sequence[str]):
+        super().__init__()
+        self.stride = stride
+        self.primitives = tuple(primitives)
+        self.operations = nn.ModuleDict({n: build(n, channels, stride) for n in self.primitives if n != "none"})
+
+    def active(self, keep: Sequence[bool]) -> list[tuple[int, str, nn.Module]]:
+        """(k, name, operation) of what is computed: kept, and not `none`."""
+        return [(k, n, self.operations[n]) for k, n in enumerate(self.primitives) if keep[k] and n != "none"]
+
+    def zero(self, x: Tensor) -> Tensor:
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class WeightedSum(MixedEdge):
+    """Eq. 7 to the letter: each output times its alpha, then added up."""
+
+    def forward(self, source: Source, alpha: Tensor, keep: Sequence[bool]) -> Tensor:
+        """source of (B, C, H, W), alpha (K,) softmaxed, keep (K,) -> (B, C, H/stride, W/stride)."""
+        terms = [alpha[k] * operation(source.x) for k, _, operation in self.active(keep)]
+        return sum(terms) if terms else self.zero(source.x)
+
+
+class FoldedSum(MixedEdge):
+    """The same sum, with alpha folded into the batch normalisation where there is one.
+
+    For alpha > 0, alpha relu(bn(x; gamma, beta)) = relu(bn(x; alpha gamma, alpha beta)), so a convolution's weight costs
+    C multiplications and not B C H W. At stride 1 squeeze-and-excitation and the skip are one product with x. What has
+    no parameters is shared between the edges that leave the same tensor.
+    """
+
+    def forward(self, source: Source, alpha: Tensor, keep: Sequence[bool]) -> Tensor:
+        """source of (B, C, H, W), alpha (K,) softmaxed, keep (K,) -> (B, C, H/stride, W/stride)."""
+        folded, scaled = [], []  # tensors to add as they are; (tensor, weight) pairs to multiply and add
+        gate = None
+        for k, name, operation in self.active(keep):
+            if operation.folds and not operation.parameter_free:
+                folded.append(operation.scaled(source.x, alpha[k]))
+            elif self.stride == 1 and name in ("squeeze_excite", "skip_connect"):
+                weight = alpha[k] * operation.gate(source.x) if isinstance(operation, SqueezeExcite) else alpha[k]
+                gate = weight if gate is None else gate + weight
+            elif isinstance(operation, SqueezeExcite):
+                folded.append(operation.scaled(source.x, alpha[k]))
+            else:
+                scaled.append((source.result(name, operation), alpha[k]))
+        if gate is not None:
+            scaled.append((source.x, gate))
+        return _accumulate(folded, scaled, otherwise=self.zero, x=source.x)
+
+
+def _accumulate(folded: list[Tensor], scaled: list[tuple[Tensor, Tensor]], otherwise, x: Tensor) -> Tensor:
+    """sum(folded) + sum(t * w for t, w in scaled), in place from the second term on."""
+    if not folded and not scaled:
+        return otherwise(x)
+    if folded:
+        total, rest = folded[0], folded[1:]
+    else:
+        (tensor, weight), scaled = scaled[0], scaled[1:]
+        total, rest = tensor * weight, []
+    own = False  # the first term belongs to autograd (a relu keeps its output): never add into it
+    for term in rest:
+        total, own = (total.add_(term) if own else total + term), True
+    for tensor, weight in scaled:
+        total, own = (total.addcmul_(tensor, weight) if own else torch.addcmul(total, tensor, weight)), True
+    return total
+
+
+class SearchCell(nn.Module):
+    """One cell of the supernet: z1 = e1(x), z2 = e2(x) + e3(z1), out = project([z1, z2])   (Eqs. 7-9).
+
+    Args:
+        channels: C, of x and of both nodes.
+        stride: 2 for a reduction cell: the edges that leave x are strided, z1 -> z2 never is.
+        primitives: names from `operators.PRIMITIVES`, in the order of alpha's last axis.
+        out_channels: what the 1x1 convolution restores; C unless the next cell is wider.
+        edge: the form of the mixed edge.
+
+    Raises:
+        UnknownName: a name that is not a primitive; the message lists the nearest.
+    """
+
+    EDGES = EDGES
+
+    def __init__(
+        self,
+        channels: int,
+        stride: int,
+        primitives: Sequence[str],
+        out_channels: int | None = None,
+        edge: type[MixedEdge] = FoldedSum,
+    ):
+        super().__init__()
+        strides = (stride, stride, 1)
+        self.edges = nn.ModuleList(edge(channels, s, primitives) for s in strides)
+        self.project = projection(2 * channels, out_channels or channels)
+
+    def forward(self, x: Tensor, alpha: Tensor, keep: Sequence[Sequence[bool]] | None = None) -> Tensor:
+        """x (B, C, H, W), alpha (3, K) softmaxed, keep (`kept(alpha)`) -> (B, out_channels, H/stride, W/stride)."""
+        keep = kept(alpha) if keep is None else keep
+        to_z1, skip_to_z2, z1_to_z2 = self.edges
+        source = Source(x)
+        z1 = to_z1(source, alpha[0], keep[0])
+        z2 = skip_to_z2(source, alpha[1], keep[1]) + z1_to_z2(Source(z1), alpha[2], keep[2])
+        return self.project(torch.cat([z1, z2], dim=1))
+
+
+def projection(channels: int, out_channels: int) -> nn.Sequential:
+    """The point-wise convolution after Eq. 9; normalised, since nothing else bounds a path of pools and skips."""
+    return nn.Sequential(nn.Conv2d(channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels))
+
+
+class DerivedCell(nn.Module):
+    """A cell after derivation: at most one primitive an edge; edges that chose `none` are gone (section III-B.2).
+
+    Args:
+        channels: C, of x and of both nodes.
+        stride: 2 for a reduction cell.
+        operations: the primitive of x->z1, x->z2, z1->z2; "none" where the edge is removed.
+        out_channels: as in `SearchCell`.
+
+    Raises:
+        ValueError: both edges that leave x are removed, so nothing reaches the output.
+    """
+
+    EDGES = EDGES
+
+    def __init__(self, channels: int, stride: int, operations: Sequence[str], out_channels: int | None = None):
+        super().__init__()
+        if operations[0] == "none" and operations[1] == "none":
+            raise ValueError(f"no path from x to the output: {dict(zip(EDGES, operations))}")
+        if operations[0] == "none":  # z1 is absent, and with it what would leave it
+            operations = (operations[0], operations[1], "none")
+        strides = (stride, stride, 1)
+        self.edges = nn.ModuleDict(
+            {str(e): build(n, channels, s) for e, (n, s) in enumerate(zip(operations, strides)) if n != "none"}
+        )
+        self.nodes = [name for name, alive in (("z1", "0" in self.edges), ("z2", {"1", "2"} & set(self.edges))) if alive]
+        self.project = projection(len(self.nodes) * channels, out_channels or channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> (B, out_channels, H/stride, W/stride)."""
+        z1 = self.edges["0"](x) if "0" in self.edges else None
+        to_z2 = [self.edges["1"](x)] if "1" in self.edges else []
+        if "2" in self.edges:
+            to_z2.append(self.edges["2"](z1))
+        nodes = ([] if z1 is None else [z1]) + ([sum(to_z2)] if to_z2 else [])
+        return self.project(torch.cat(nodes, dim=1))
+
+    @torch.no_grad()
+    def inherit(self, cell: SearchCell) -> None:
+        """Take over the weights that the supernet's cell trained: each chosen primitive, and its part of the 1x1."""
+        for e, operation in self.edges.items():
+            trained = cell.edges[int(e)]
+            name = next(n for n, candidate in trained.operations.items() if type(candidate) is type(operation))
+            operation.load_state_dict(trained.operations[name].state_dict())
+        convolution, bn = cell.project
+        parts = dict(zip(("z1", "z2"), convolution.weight.chunk(2, dim=1)))
+        self.project[0].weight.copy_(torch.cat([parts[node] for node in self.nodes], dim=1))
+        self.project[1].load_state_dict(bn.state_dict())

@@ -1,0 +1,288 @@
+"""BioAutoML-NAS (section III-A.2): image encoder, metadata encoder (Eq. 10), fusion and head (Eq. 11).
+
+`SearchNetwork` is the supernet with its architecture parameters theta; `DerivedNetwork` is built from a `Genotype`. They
+differ in their cells alone. Sizes come as a `NetworkConfig`, by name from `PRESETS`. Both are called
+`network(image, metadata) -> logits`, where metadata may be empty (image only). The paper gives no stem, depth or width:
+those here are our assumption, declared in the presets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bionas.cells import DerivedCell, FoldedSum, MixedEdge, SearchCell, kept
+from bionas.errors import GenotypeError, UnknownName
+from bionas.fusion import FUSIONS
+from bionas.genotype import EDGES, Genotype, derive
+from bionas.operators import primitive_set
+from bionas.specimens.metadata import Metadata
+
+FEATURES = 256
+"""Width of X_img and X_meta (section III-A.2)."""
+
+THETA_STD = 1e-3
+"""theta ~ N(0, 1e-3), read as a standard deviation (the convention of differentiable search)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """The sizes of a network.
+
+    Attributes:
+        image_size: side of the square input, pixels.
+        channels: C of the first cells; doubled in each reduction cell.
+        cells: number of cells; those at 1/3 and 2/3 of the depth are reduction cells.
+        stem_stride: 1, 2 or 4: how much the stem of 3x3 convolutions down-samples.
+        dropout: probability, in the head and the metadata encoder.
+        embedding: d_f of Eq. 10, the same for every field.
+        shared_theta: one theta for all cells instead of one a cell.
+    """
+
+    image_size: int = 64
+    channels: int = 16
+    cells: int = 4
+    stem_stride: int = 2
+    dropout: float = 0.2
+    embedding: int = 16
+    shared_theta: bool = False
+
+    @property
+    def reductions(self) -> tuple[bool, ...]:
+        """Which cells halve the map and double the channels: at 1/3 and 2/3 of the depth."""
+        at = {self.cells // 3, 2 * self.cells // 3}
+        return tuple(i in at for i in range(self.cells))
+
+    def stages(self) -> list[tuple[int, int, int]]:
+        """(channels, stride, out_channels) of each cell. A cell before a reduction cell already widens its output."""
+        wide = [self.channels * 2 ** sum(self.reductions[: i + 1]) for i in range(self.cells)]
+        return [
+            (wide[i], 2 if self.reductions[i] else 1, wide[min(i + 1, self.cells - 1)]) for i in range(self.cells)
+        ]
+
+
+PRESETS: dict[str, NetworkConfig] = {
+    "quick": NetworkConfig(image_size=64, channels=16, cells=3, stem_stride=4),
+    "laptop": NetworkConfig(image_size=64, channels=24, cells=6, stem_stride=2),
+    "paper": NetworkConfig(image_size=224, channels=96, cells=9, stem_stride=4),
+}
+
+
+def preset(name: str) -> NetworkConfig:
+    """A named size.
+
+    Raises:
+        UnknownName: not one of `PRESETS`.
+    """
+    if name not in PRESETS:
+        raise UnknownName("network preset", name, PRESETS)
+    return PRESETS[name]
+
+
+def stem(channels: int, stride: int) -> nn.Sequential:
+    """3x3 convolutions with BN and ReLU, (B, 3, H, W) -> (B, channels, H/stride, W/stride); stride 4 takes two."""
+    if stride not in (1, 2, 4):
+        raise ValueError(f"stem_stride is {stride}; it is 1, 2 or 4")
+    layers, inputs = [], 3
+    for step in [2, 2] if stride == 4 else [stride]:
+        layers += [nn.Conv2d(inputs, channels, 3, step, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+        inputs = channels
+    return nn.Sequential(*layers)
+
+
+class MetadataEncoder(nn.Module):
+    """X_meta = F_meta(Concat[E1[m1], ..., EF[mF]])   (Eq. 10), a two-layer network to 256-d.
+
+    The paper's fields are all categorical. Numeric ones (coordinates, measurements) join the concatenation as they
+    are, standardised, a missing one as a learned value with a flag beside it.
+
+    Args:
+        vocabulary_sizes: V_f of each categorical field, index 0 (unknown or missing) included.
+        n_numeric: number of numeric fields.
+        embedding: d_f.
+        dropout: between the two layers.
+    """
+
+    def __init__(self, vocabulary_sizes: Sequence[int], n_numeric: int = 0, embedding: int = 16, dropout: float = 0.2):
+        super().__init__()
+        self.embeddings = nn.ModuleList(nn.Embedding(size, embedding) for size in vocabulary_sizes)
+        self.missing = nn.Parameter(torch.zeros(n_numeric))
+        inputs = len(self.embeddings) * embedding + 2 * n_numeric
+        self.project = nn.Sequential(
+            nn.Linear(inputs, FEATURES), nn.ReLU(), nn.Dropout(dropout), nn.Linear(FEATURES, FEATURES)
+        )
+
+    def forward(self, metadata: Metadata) -> Tensor:
+        """categorical (B, F) int64, numeric (B, G) with NaN where missing -> (B, 256)."""
+        embedded = [table(metadata.categorical[:, f]) for f, table in enumerate(self.embeddings)]
+        absent = torch.isnan(metadata.numeric)
+        numeric = torch.where(absent, self.missing.expand_as(metadata.numeric), metadata.numeric)
+        return self.project(torch.cat([*embedded, numeric, absent.to(numeric.dtype)], dim=1))
+
+
+class _Network(nn.Module):
+    """What supernet and derived network share: stem, pooling to 256-d, metadata encoder, fusion, head."""
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        cells: Sequence[nn.Module],
+        n_classes: int,
+        vocabulary_sizes: Sequence[int] = (),
+        n_numeric: int = 0,
+        fusion: str = "concatenation",
+    ):
+        super().__init__()
+        self.config, self.n_classes = config, n_classes
+        self.stem = stem(config.stages()[0][0], config.stem_stride)
+        self.cells = nn.ModuleList(cells)
+        self.to_features = nn.Linear(config.stages()[-1][2], FEATURES)
+        self.metadata_encoder = self.fusion = None
+        inputs = FEATURES
+        if len(vocabulary_sizes) or n_numeric:
+            self.metadata_encoder = MetadataEncoder(vocabulary_sizes, n_numeric, config.embedding, config.dropout)
+            self.fusion = FUSIONS[fusion](FEATURES)
+            inputs = self.fusion.out_features
+        self.head = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(inputs, FEATURES),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(FEATURES, n_classes),
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def feature_map(self, image: Tensor) -> Tensor:
+        """image (B, 3, S, S) -> the last cell's output (B, C', S', S')."""
+        x = self.stem(image)
+        for cell in self.cells:
+            x = cell(x)
+        return x
+
+    def image_features(self, image: Tensor) -> Tensor:
+        """X_img: image (B, 3, S, S) -> (B, 256)."""
+        return torch.relu(self.to_features(self.feature_map(image).mean(dim=(2, 3))))
+
+    def forward(self, image: Tensor, metadata: Metadata | None = None) -> Tensor:
+        """image (B, 3, S, S), metadata of the same B -> logits (B, n_classes)   (Eq. 11)."""
+        features = self.image_features(image)
+        if self.metadata_encoder is not None:
+            features = self.fusion(features, self.metadata_encoder(metadata))
+        return self.head(features)
+
+
+class SearchNetwork(_Network):
+    """The supernet: every edge carries all its primitives, weighted by alpha = softmax(theta) (Eqs. 6 and 14).
+
+    theta is a parameter, so it is in `state_dict`; `weights()` and `architecture()` tell the two optimisers apart.
+
+    Args:
+        config: sizes.
+        n_classes: of the head.
+        vocabulary_sizes, n_numeric: of the metadata encoding; both empty for images alone.
+        primitives: name of a primitive set.
+        fusion: name of a fusion.
+        edge: the form of the mixed edge.
+    """
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        n_classes: int,
+        vocabulary_sizes: Sequence[int] = (),
+        n_numeric: int = 0,
+        primitives: str = "full",
+        fusion: str = "concatenation",
+        edge: type[MixedEdge] = FoldedSum,
+    ):
+        names = primitive_set(primitives)
+        cells = [SearchCell(c, stride, names, out, edge) for c, stride, out in config.stages()]
+        super().__init__(config, cells, n_classes, vocabulary_sizes, n_numeric, fusion)
+        self.primitive_set, self.primitives = primitives, names
+        rows = 1 if config.shared_theta else config.cells
+        self.theta = nn.Parameter(torch.randn(rows, len(EDGES), len(names)) * THETA_STD)
+
+    def alpha(self) -> Tensor:
+        """(cells, 3, K), each edge summing to 1 (Eqs. 6 and 14)."""
+        return torch.softmax(self.theta, dim=-1).expand(self.config.cells, -1, -1)
+
+    def feature_map(self, image: Tensor) -> Tensor:
+        alpha = self.alpha()
+        keep = kept(alpha)
+        x = self.stem(image)
+        for i, cell in enumerate(self.cells):
+            x = cell(x, alpha[i], keep[i])
+        return x
+
+    def architecture(self) -> list[nn.Parameter]:
+        """theta: what the odd steps of Algorithm 1 update."""
+        return [self.theta]
+
+    def weights(self) -> list[nn.Parameter]:
+        """w: everything else, what the even steps update."""
+        return [p for p in self.parameters() if p is not self.theta]
+
+    def genotype(self) -> Genotype:
+        """The network as it would be derived now (section III-B.2)."""
+        alphas = self.alpha().detach().double()
+        alphas = (alphas / alphas.sum(-1, keepdim=True)).cpu().numpy()
+        return derive(alphas, self.primitives, self.config.reductions, self.primitive_set)
+
+
+class DerivedNetwork(_Network):
+    """The network of a genotype, one primitive an edge.
+
+    Args:
+        genotype: as many cells as `config.cells`, reductions in the same places.
+        config, n_classes, vocabulary_sizes, n_numeric, fusion: as in `SearchNetwork`.
+
+    Raises:
+        GenotypeError: the genotype is of another depth, or reduces elsewhere.
+    """
+
+    def __init__(
+        self,
+        genotype: Genotype,
+        config: NetworkConfig,
+        n_classes: int,
+        vocabulary_sizes: Sequence[int] = (),
+        n_numeric: int = 0,
+        fusion: str = "concatenation",
+    ):
+        found = tuple(cell.reduction for cell in genotype.cells)
+        if found != config.reductions:
+            raise GenotypeError(
+                f"the genotype has {len(found)} cells with reductions at {_where(found)}, the network wants "
+                f"{config.cells} with reductions at {_where(config.reductions)}. Use the preset it was searched with."
+            )
+        cells = [
+            DerivedCell(c, stride, cell.operations, out) for (c, stride, out), cell in zip(config.stages(), genotype.cells)
+        ]
+        super().__init__(config, cells, n_classes, vocabulary_sizes, n_numeric, fusion)
+        self.genotype = genotype
+
+    def inherit(self, supernet: SearchNetwork) -> None:
+        """Take over every weight that the supernet trained for the chosen primitives, and all outside the cells.
+
+        Raises:
+            GenotypeError: the supernet was built with other primitives than the genotype uses, or with other sizes.
+        """
+        used = {n for cell in self.genotype.cells for n in cell.operations} - {"none"}
+        if missing := used - set(supernet.primitives):
+            raise GenotypeError(
+                f"the genotype uses {', '.join(sorted(missing))}, which the supernet's primitive set "
+                f"{supernet.primitive_set!r} does not have. Derive it from a search over the same set."
+            )
+        if supernet.config.stages() != self.config.stages() or supernet.n_classes != self.n_classes:
+            raise GenotypeError("supernet and derived network differ in their sizes: nothing can be inherited.")
+        trained = {k: v for k, v in supernet.state_dict().items() if k != "theta" and not k.startswith("cells.")}
+        self.load_state_dict(trained, strict=False)
+        for cell, searched in zip(self.cells, supernet.cells):
+            cell.inherit(searched)
+
+
+def _where(reductions: Sequence[bool]) -> str:
+    return ", ".join(str(i) for i, r in enumerate(reductions) if r) or "none"
