@@ -11,19 +11,20 @@ from html import escape
 
 from bionas.palette import GRID, INK, PAPER, PRIMITIVE_COLORS
 
-WIDTH, HEIGHT = 560, 232
+WIDTH, HEIGHT = 624, 226
 """Size of one cell in SVG units."""
 
 FONT = "'Inter','Segoe UI','Helvetica Neue',Arial,'DejaVu Sans',sans-serif"
 QUIET = "#6f6b64"
 _REMOVED = "#a9a69f"
+_DASH = ' stroke-dasharray="3 4"'
 
 # Centres of the nodes; (path, label centre) of the edges, in the order x->z1, x->z2, z1->z2.
-_X, _Z1, _Z2, _CONCAT, _OUT = (46, 128), (262, 78), (262, 178), (414, 128), (520, 128)
+_X, _Z1, _Z2, _CONCAT, _OUT = (42, 132), (304, 76), (304, 188), (480, 132), (582, 132)
 _EDGES = (
-    ("M64 121 C118 78 170 78 239 78", (148, 86)),
-    ("M64 135 C118 178 170 178 239 178", (148, 170)),
-    ("M262 97 V158", (262, 128)),
+    ("M58 122 C100 84 140 76 284 76", (170, 79)),
+    ("M58 142 C100 180 140 188 284 188", (170, 185)),
+    ("M304 95 V167", (304, 128)),
 )
 
 
@@ -64,10 +65,7 @@ def cell_group(
     operations: Sequence[str], alphas: Sequence[float] | None = None, title: str = "", reduction: bool = False
 ) -> str:
     """The drawing of `cell_svg` without the document around it, `WIDTH` x `HEIGHT`, to be placed in a larger one."""
-    if title:
-        heading = text(18, 26, title, size=14.5, weight=600)
-    else:
-        heading = ""
+    heading = text(18, 26, title, size=14.5, weight=600) if title else ""
     if reduction:
         heading += text(WIDTH - 18, 26, "stride 2: half the side", size=12, fill=QUIET, anchor="end")
     removed = [operations[0] == "none", operations[1] == "none", "none" in (operations[0], operations[2])]
@@ -78,9 +76,9 @@ def cell_group(
         lines.append(_edge(path, name, removed[index], alpha, stroke=3.2 if alpha is None else 1.6 + 4.5 * alpha))
         labels.append(_edge_label(x, y, name, removed[index], alpha))
     z1_empty, z2_empty = removed[0], removed[1] and removed[2]
-    lines.append(_wire("M281 78 C330 78 340 104 372 116", z1_empty))
-    lines.append(_wire("M281 178 C330 178 340 152 372 140", z2_empty))
-    lines.append(_wire("M456 128 H496", z1_empty and z2_empty))
+    lines.append(_wire("M323 76 C384 76 384 118 432 118", z1_empty))
+    lines.append(_wire("M323 188 C384 188 384 146 432 146", z2_empty))
+    lines.append(_wire("M522 132 H555", z1_empty and z2_empty))
     nodes = [
         _node(*_X, "x"),
         _node(*_Z1, "z1", empty=z1_empty),
@@ -122,37 +120,43 @@ def _edge(path: str, name: str, removed: bool, alpha: float | None, stroke: floa
 
 
 def _arrow_head(path: str, color: str) -> str:
-    """A triangle at the end of one of the paths above: those end level, towards the right, or straight down."""
+    """A triangle where one of `_EDGES` ends: level, towards the right, or straight down."""
     if "V" in path:
-        return f'<path d="M262 160 l-7 -12 h14 z" fill="{color}"/>'
+        return f'<path d="M304 169 l-7 -12 h14 z" fill="{color}"/>'
     y = path.rsplit(" ", 1)[1]
-    return f'<path d="M243 {y} l-12 -7 v14 z" fill="{color}"/>'
+    return f'<path d="M285 {y} l-12 -7 v14 z" fill="{color}"/>'
 
 
 def _edge_label(x: float, y: float, name: str, removed: bool, alpha: float | None) -> str:
     words = name if name == "none" or not removed else f"{name} (unfed)"
     if alpha is not None:
-        words += f"  {alpha:.2f}"
-    width = 7.0 * len(words) + 26
-    swatch = PRIMITIVE_COLORS[name] if not removed else _REMOVED
+        words += f" · {alpha:.2f}"
+    swatch = _REMOVED if removed else PRIMITIVE_COLORS[name]
+    width = text_width(words, 12.5) + 36
+    left = x - width / 2
     return (
-        f'<rect x="{_n(x - width / 2)}" y="{_n(y - 12)}" width="{_n(width)}" height="24" rx="12" fill="#fff" '
-        f'stroke="{swatch}" stroke-width="1.4"{DASH if removed else ""}/>'
-        f'<circle cx="{_n(x - width / 2 + 12)}" cy="{_n(y)}" r="5" fill="{swatch}"/>'
-        + text(x + 7, y + 4.3, words, size=12.5, anchor="middle", fill=QUIET if removed else INK)
+        f'<rect x="{_n(left)}" y="{_n(y - 12.5)}" width="{_n(width)}" height="25" rx="12.5" fill="#fff" '
+        f'stroke="{swatch}" stroke-width="1.4"{_DASH if removed else ""}/>'
+        f'<circle cx="{_n(left + 13)}" cy="{_n(y)}" r="5" fill="{swatch}"/>'
+        + text(left + 23, y + 4.3, words, size=12.5, fill=QUIET if removed else INK)
     )
 
 
-DASH = ' stroke-dasharray="3 4"'
+def text_width(words: str, size: float) -> float:
+    """About how wide a line is set in `FONT`; narrow letters and digits told apart, which is enough for a box."""
+    narrow = sum(letter in "ilt.:·()|_ r" for letter in words)
+    return size * (0.56 * (len(words) - narrow) + 0.37 * narrow)
 
 
 def _wire(path: str, empty: bool) -> str:
-    color, dash = (_REMOVED, DASH) if empty else (INK, "")
-    return f'<path d="{path}" fill="none" stroke="{color}" stroke-width="1.4"{dash}/>'
+    color, dash = (_REMOVED, _DASH) if empty else (INK, "")
+    x, y = path.replace("H", "").rsplit(" ", 2)[-2:] if "C" in path else ("555", "132")
+    head = f'<path d="M{x} {y} l-9 -4.5 v9 z" fill="{color}"/>'
+    return f'<path d="{path}" fill="none" stroke="{color}" stroke-width="1.4"{dash}/>' + head
 
 
 def _node(x: float, y: float, name: str, radius: float = 19, empty: bool = False) -> str:
-    color, dash, fill = (_REMOVED, DASH, PAPER) if empty else (INK, "", "#fff")
+    color, dash, fill = (_REMOVED, _DASH, PAPER) if empty else (INK, "", "#fff")
     label = text(x, y + 4.8, name, size=14, anchor="middle", weight=600, fill=QUIET if empty else INK)
     if name in ("z1", "z2"):
         label = (
