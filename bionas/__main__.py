@@ -1,0 +1,143 @@
+"""The command line: `bionas run`, `bionas list`, `bionas runs`, `bionas notebooks`; also `python -m bionas`.
+
+A command is a function that takes the parsed arguments and returns an exit code, and a `@command` line above it. 0 is
+success, 1 a notebook that failed, 2 something typed that cannot be done, 130 an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from bionas import __version__, places, runner, summary
+from bionas.errors import BionasError
+
+COMMANDS: dict[str, tuple[Callable, Callable]] = {}
+
+
+def command(name: str, arguments: Callable[[argparse.ArgumentParser], None]) -> Callable:
+    """Register a sub-command; the first line of its docstring is its help."""
+
+    def keep(function: Callable[[argparse.Namespace], int]) -> Callable:
+        COMMANDS[name] = (function, arguments)
+        return function
+
+    return keep
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse and run one command; an error written for the reader is printed as a sentence, without a traceback."""
+    parser = argparse.ArgumentParser(prog="bionas", description="Neural architecture search for insect orders.")
+    parser.add_argument("--version", action="version", version=f"bionas {__version__}")
+    chosen = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, (function, arguments) in COMMANDS.items():
+        help_ = function.__doc__.splitlines()[0]
+        arguments(chosen.add_parser(name, help=help_, description=function.__doc__))
+    options = parser.parse_args(argv)
+    with contextlib.suppress(ValueError):  # only the main thread may; asked to stop is the same as interrupted
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return COMMANDS[options.command][0](options)
+    except BionasError as error:
+        print(f"bionas: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nbionas: interrupted.", file=sys.stderr)
+        return 130
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="03_search, or a path to an .ipynb")
+    parser.add_argument(
+        "-p",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of the notebook (`bionas list` shows them); may be given again",
+    )
+    parser.add_argument("--run-dir", metavar="DIR", help="where runs and executed notebooks go (default: runs/)")
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="longest time for one cell")
+
+
+def _seconds(text: str) -> int:
+    if (seconds := int(text)) <= 0:
+        raise ValueError(text)
+    return seconds
+
+
+@command("run", _run_arguments)
+def run(options: argparse.Namespace) -> int:
+    """Run notebooks, one after the other, with parameters of your own."""
+    jobs = runner.prepare(options.notebooks, options.settings, options.run_dir, options.timeout)
+    _say_what_is_not_passed(jobs, options.settings)
+    renderer = runner.plotly_renderer()
+    started = time.time()
+    for job in jobs:
+        try:
+            runner.execute(job, renderer)
+        except KeyboardInterrupt:
+            print(
+                f"\nbionas: {job.notebook.stem} was interrupted. The same command goes on from the last checkpoint in "
+                f"{places.shown(job.run_dir)}.",
+                file=sys.stderr,
+            )
+            return 130
+        except BionasError as error:
+            print(f"bionas: {error}", file=sys.stderr)
+            return 1
+    print(f"\nAll done in {runner.duration(time.time() - started)}. Executed notebooks, to open and read:")
+    for job in jobs:
+        print(f"  {places.shown(job.executed)}")
+    print(summary.text(jobs[0].run_dir))
+    return 0
+
+
+def _say_what_is_not_passed(jobs: Sequence[runner.Job], settings: Sequence[str]) -> None:
+    for job in jobs:
+        names = [setting.partition("=")[0] for setting in settings]
+        if strange := [name for name in names if name not in job.parameters and name != "run_dir"]:
+            print(f"{job.notebook.stem} has no parameter {', '.join(strange)}: it runs without.")
+
+
+@command("list", lambda parser: None)
+def list_notebooks(options: argparse.Namespace) -> int:
+    """List the notebooks and what can be set in each."""
+    for notebook in sorted(places.notebooks().glob("[0-9]*.ipynb")):
+        print(f"{notebook.stem}: {summary.title(notebook)}")
+        for parameter in runner.parameters_of(notebook).values():
+            print(f"    {parameter}")
+    return 0
+
+
+@command("runs", lambda parser: parser.add_argument("--run-dir", metavar="DIR", help="default: runs/"))
+def list_runs(options: argparse.Namespace) -> int:
+    """List the runs of a folder with their metrics."""
+    print(summary.text(places.runs(options.run_dir)))
+    return 0
+
+
+def _notebooks_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them, in order")
+    parser.add_argument("--sync-only", action="store_true", help="bring .ipynb in step with .py, execute nothing")
+    parser.add_argument("--keep-runs", action="store_true", help="go on from the runs of the last time")
+    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="longest time for one cell")
+
+
+@command("notebooks", _notebooks_arguments)
+def make_notebooks(options: argparse.Namespace) -> int:
+    """Make the committed notebooks: sync from .py, execute, copy back what succeeded."""
+    from bionas import notebooks
+
+    names = notebooks.sync(options.notebooks)
+    if options.sync_only:
+        return 0
+    return notebooks.publish(names, keep_runs=options.keep_runs, timeout=options.timeout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
