@@ -119,7 +119,7 @@ def majority_row(train_labels: Any, test_labels: Any, n_classes: int) -> dict[st
 
 
 def calibration_table(labels: Any, probabilities: Any, bins: int = ECE_BINS) -> pd.DataFrame:
-    """Top-label confidence against the share that is right, in `bins` equal widths of (0, 1]; a bin holds its upper end.
+    """Top-label confidence against the share that is right, in `bins` equal widths; a bin holds its upper end.
 
     Returns:
         bin, low, high, confidence, accuracy, n; `bins` rows, NaN where n is 0.
