@@ -16,6 +16,7 @@ WIDTH, HEIGHT = 624, 226
 
 FONT = "'Inter','Segoe UI','Helvetica Neue',Arial,'DejaVu Sans',sans-serif"
 QUIET = "#6f6b64"
+BAND = "#f6e7d3"
 _REMOVED = "#a9a69f"
 _DASH = ' stroke-dasharray="3 4"'
 
@@ -62,14 +63,23 @@ def genotype_svg(cells: Sequence[tuple[Sequence[str], bool]], title: str = "", c
 
 
 def cell_group(
-    operations: Sequence[str], alphas: Sequence[float] | None = None, title: str = "", reduction: bool = False
+    operations: Sequence[str],
+    alphas: Sequence[float] | None = None,
+    title: str = "",
+    reduction: bool = False,
+    selected: int | None = None,
 ) -> str:
-    """The drawing of `cell_svg` without the document around it, `WIDTH` x `HEIGHT`, to be placed in a larger one."""
+    """The drawing of `cell_svg` without the document around it, `WIDTH` x `HEIGHT`, to be placed in a larger one.
+
+    `selected` is the edge, if any, to lay a light band under.
+    """
     heading = text(18, 26, title, size=14.5, weight=600) if title else ""
     if reduction:
         heading += text(WIDTH - 18, 26, "stride 2: half the side", size=12, fill=QUIET, anchor="end")
     removed = [operations[0] == "none", operations[1] == "none", "none" in (operations[0], operations[2])]
     lines, labels = [], []
+    if selected is not None:
+        lines.append(_band(_EDGES[selected][0]))
     for index, name in enumerate(operations):
         path, (x, y) = _EDGES[index]
         alpha = None if alphas is None else float(alphas[index])
@@ -103,9 +113,11 @@ def svg_document(content: str, width: float, height: float, spoken: str) -> str:
 def text(
     x: float, y: float, words: str, size: float = 13, fill: str = INK, anchor: str = "start", weight: int = 400
 ) -> str:
+    """One line of text; where it crosses a line of the paper, the line stops short of it."""
+    halo = f' stroke="{PAPER}" stroke-width="4" paint-order="stroke"'
     return (
         f'<text x="{_n(x)}" y="{_n(y)}" font-size="{_n(size)}" fill="{fill}" text-anchor="{anchor}" '
-        f'font-weight="{weight}">{escape(words)}</text>'
+        f'font-weight="{weight}"{halo}>{escape(words)}</text>'
     )
 
 
@@ -117,6 +129,10 @@ def _edge(path: str, name: str, removed: bool, alpha: float | None, stroke: floa
         f'<path d="{path}" fill="none" stroke="{color}" stroke-width="{_n(stroke)}" stroke-linecap="round"/>'
         + _arrow_head(path, color)
     )
+
+
+def _band(path: str) -> str:
+    return f'<path d="{path}" fill="none" stroke="{BAND}" stroke-width="34" stroke-linecap="round"/>'
 
 
 def _arrow_head(path: str, color: str) -> str:
