@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import psutil
 import torch
-from accelerate.utils import should_reduce_batch_size
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 
 from bionas.errors import TrainingError
