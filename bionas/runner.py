@@ -263,7 +263,7 @@ def _cell_error(job: Job, error: Any) -> str:
         told = [f"{error.ename}: {error.evalue}"]
     else:
         line = next((line for line in traceback if line.startswith("-->") or line.startswith("---->")), "")
-        told = [f"Line {': '.join(line.lstrip('->').strip().split(' ', 1))}"] if line else []
+        told = [f"Line {': '.join(line.lstrip('->').split(maxsplit=1))}"] if line else []
         told += ["The traceback ends:", *(f"    {line}" for line in traceback[-12:])]
     return "\n".join([f"{where} failed.", *told, _kept(job)])
 

@@ -1,0 +1,127 @@
+"""The committed notebooks are what their .py say, were executed from top to bottom, and tell nothing of a machine."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from bionas import notebooks, places
+
+SCRIPTS = sorted(places.notebooks().glob("[0-9]*.py"))
+COMMITTED = sorted(places.notebooks().glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_a_committed_notebook_is_fit_to_be_read(path):
+    assert notebooks.faults(notebooks.read(path), path.with_suffix(".py")) == []
+
+
+def test_every_script_has_its_notebook_and_the_other_way_round():
+    assert [path.stem for path in SCRIPTS] == [path.stem for path in COMMITTED]
+
+
+SCRIPT = """\
+# %% [markdown]
+# # A trial
+
+# %% tags=["parameters"]
+mode: str = "quick"  # smoke | quick | full
+source: str = "synthetic"  # where specimens come from
+data_dir: str = None  # folder of photographs
+seed: int = 0  # seed of everything
+run_dir: str = None  # where runs go
+
+# %%
+# NBVAL_CHECK_OUTPUT
+print(2 + 2)
+
+# %%
+# NBVAL_CHECK_OUTPUT
+print("/ at the start of a word is no path, 3/4 is none, nor is https://example.org/home/page")
+
+# %% tags=["nbval-check-output"]
+seed
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "09_trial.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+@pytest.fixture
+def executed(script):
+    """The notebook of `script` as if executed."""
+    made = notebooks.from_script(script)
+    for count, cell in enumerate((cell for cell in made.cells if cell.cell_type == "code"), start=1):
+        cell.execution_count = count
+    made.cells[2].outputs = [nbformat.v4.new_output("stream", name="stdout", text="4\n")]
+    return made
+
+
+def test_a_notebook_without_faults_has_none(executed, script):
+    nbformat.validate(executed)
+    assert notebooks.faults(executed, script) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("saved in /home/somebody/bionas/runs", "a path of this machine: /home/somebody"),
+        ("C:\\Users\\somebody", "a path of this machine"),
+        ("Traceback (most recent call last):", "traceback"),
+    ],
+)
+def test_outputs_that_tell_of_the_machine_are_faults(executed, script, text, fault):
+    executed.cells[2].outputs[0].text = text
+    (found,) = notebooks.faults(executed, script)
+    assert found.startswith("In [2]") and fault in found
+
+
+def test_a_picture_may_spell_anything(executed, script):
+    data = {"image/png": "AAAA/home/AAAA", "text/plain": "<Figure>"}
+    executed.cells[2].outputs = [nbformat.v4.new_output("display_data", data=data)]
+    assert notebooks.faults(executed, script) == []
+
+
+def test_other_faults_are_found(executed, script):
+    def spoilt(change) -> str:
+        notebook = copy.deepcopy(executed)
+        change(notebook)
+        return " | ".join(notebooks.faults(notebook, script))
+
+    assert "not in step" in spoilt(lambda nb: nb.cells[2].update(source="print(5)"))
+    assert "not executed once each" in spoilt(lambda nb: nb.cells[3].update(execution_count=9))
+    assert "kernel is not called python3" in spoilt(lambda nb: nb.metadata.kernelspec.update(name="bionas-env"))
+    assert "metadata.widgets" in spoilt(lambda nb: nb.metadata.update(widgets={}))
+    assert "metadata.papermill" in spoilt(lambda nb: nb.cells[2].metadata.update(papermill={}))
+    assert "at least 3" in spoilt(lambda nb: nb.cells[2].update(source="print(2 + 2)"))
+    assert "parameter seed is missing" in spoilt(lambda nb: nb.cells[1].update(source="mode: str = 1  # a"))
+    assert "papermill cannot read parameter theta" in spoilt(
+        lambda nb: nb.cells[1].update(source=nb.cells[1].source + "\ntheta: str | None = None  # why")
+    )
+
+
+def test_bringing_in_step_keeps_the_outputs_of_what_did_not_change(executed, script):
+    script.write_text(SCRIPT.replace('print("/', 'print("a new line, /').replace("# # A trial", "# # Another"))
+    made = notebooks.from_script(script, executed)
+    assert made.cells[2].outputs == executed.cells[2].outputs and made.cells[2].execution_count == 2
+    assert made.cells[3].outputs == [] and made.cells[3].execution_count is None
+    assert notebooks.from_script(script, made) == made  # the same twice: nothing to commit
+
+
+def test_tidying_drops_widget_models_and_bookkeeping(executed, script):
+    executed.metadata.update(widgets={"state": {}}, papermill={"version": "2"})
+    executed.cells[2].metadata.update(papermill={"duration": 1}, execution={})
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "VBox(...)"}
+    executed.cells[2].outputs.append(nbformat.v4.new_output("display_data", data=view))
+    notebooks.tidy(executed)
+    nbformat.validate(executed)
+    assert notebooks.faults(executed, script) == []
+    assert list(executed.cells[2].outputs[1].data) == ["text/plain"]
+    assert executed.cells[1].metadata == {"tags": ["parameters"]}

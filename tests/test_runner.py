@@ -1,0 +1,219 @@
+"""The runner: what is typed is checked before anything runs; what ran is kept, whole or marked as failed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from papermill.cli import _resolve_type
+
+from bionas import places, runner, summary
+from bionas.__main__ import main
+from bionas.errors import NotebookError, UnknownName
+
+PARAMETERS = """\
+mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke | quick | full
+source: str = "synthetic"  # where specimens come from
+data_dir: str = None  # folder of photographs
+seed: int = 0  # seed of everything
+rate: float = 0.1  # learning rate
+batch_size: int = None  # None: chosen by what memory allows
+limit = None  # no declared type
+run_dir: str = None  # where runs go"""
+
+BODY = """\
+import json, pathlib, sys, time
+told = dict(mode=mode, source=source, data_dir=data_dir, seed=seed, rate=rate, batch_size=batch_size, limit=limit,
+            run_dir=run_dir, cwd=os.getcwd(), python=sys.executable, renderer=os.environ["PLOTLY_RENDERER"])
+print("epoch 1: loss 0.5")
+json.dumps(told)"""
+
+TROUBLE = """\
+if source == "raise":
+    raise ValueError("the loss is a fish")
+if source == "refuse":
+    from bionas.errors import SpecimenError
+    raise SpecimenError("12 of 50 files are missing.")
+if source == "sleep":
+    time.sleep(120)"""
+
+
+@pytest.fixture(autouse=True)
+def no_chromium_needed(monkeypatch):
+    monkeypatch.setenv("PLOTLY_RENDERER", "plotly_mimetype")
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    """A notebook that tells what reached it, in a folder of its own."""
+    cells = [nbformat.v4.new_code_cell(text) for text in ("import os", PARAMETERS, BODY, TROUBLE)]
+    cells[1].metadata["tags"] = ["parameters"]
+    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A trial"), *cells])
+    content.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path = tmp_path / "notebooks" / "09_trial.ipynb"
+    path.parent.mkdir()
+    nbformat.write(content, path)
+    return path
+
+
+def test_a_run_gets_typed_parameters_its_own_interpreter_and_absolute_paths(notebook, tmp_path, monkeypatch, capsys):
+    (tmp_path / "photographs").mkdir()
+    monkeypatch.chdir(tmp_path)  # not the notebook's folder: relative paths are the caller's
+    words = ["-p", "mode=smoke", "-p", "seed=7", "-p", "rate=1", "-p", "data_dir=photographs", "-p", "limit=0.5"]
+    assert main(["run", str(notebook), *words, "--run-dir", "here"]) == 0
+
+    executed = tmp_path / "here" / "notebooks" / "09_trial.ipynb"
+    assert [path.name for path in executed.parent.iterdir()] == ["09_trial.ipynb"]
+    content = nbformat.read(executed, as_version=4)
+    (told,) = [cell.outputs[-1].data["text/plain"] for cell in content.cells if cell.source == BODY]
+    told = json.loads(told.strip("'"))
+    assert told["mode"] == "smoke" and told["seed"] == 7 and told["rate"] == 1 and told["limit"] == 0.5
+    assert told["data_dir"] == str(tmp_path / "photographs") and told["run_dir"] == str(tmp_path / "here")
+    assert told["batch_size"] is None and told["source"] == "synthetic"
+    assert Path(told["cwd"]) == notebook.parent and told["python"] == sys.executable
+    assert told["renderer"] == "plotly_mimetype"
+
+    said = capsys.readouterr().out
+    assert "epoch 1: loss 0.5" in said  # progress reaches the terminal as plain lines
+    assert str(Path("here/notebooks/09_trial.ipynb")) in said
+
+
+@pytest.mark.parametrize("run", [{"source": "raise"}, {"source": "refuse"}])
+def test_a_failing_cell_gives_exit_code_1_and_its_last_lines(notebook, tmp_path, capsys, run):
+    assert main(["run", str(notebook), "-p", f"source={run['source']}", "--run-dir", str(tmp_path / "r")]) == 1
+    said = capsys.readouterr().err
+    assert "09_trial, cell In [5] failed." in said
+    if run["source"] == "raise":
+        assert 'Line 2: raise ValueError("the loss is a fish")' in said
+        assert said.index("ValueError: the loss is a fish") < said.index("As far as it got:")
+    else:  # an error written for the reader comes without a traceback
+        assert "SpecimenError: 12 of 50 files are missing." in said and "raceback" not in said
+    assert "\x1b" not in said
+    kept = [path.name for path in (tmp_path / "r" / "notebooks").iterdir()]
+    assert kept == ["09_trial.failed.ipynb"]
+
+
+def test_a_cell_that_takes_too_long_is_stopped(notebook, tmp_path, capsys):
+    words = ["-p", "source=sleep", "--timeout", "1", "--run-dir", str(tmp_path / "r")]
+    assert main(["run", str(notebook), *words]) == 1
+    said = capsys.readouterr().err
+    assert "took longer than 1 s" in said and "--timeout" in said
+    assert (tmp_path / "r" / "notebooks" / "09_trial.failed.ipynb").exists()
+
+
+def test_an_interruption_says_how_to_go_on(notebook, tmp_path):
+    words = [sys.executable, "-m", "bionas", "run", str(notebook), "-p", "source=sleep", "--run-dir", str(tmp_path / "r")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "epoch 1" in line:
+                break
+        process.send_signal(signal.SIGTERM)  # handled as Ctrl-C is
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "was interrupted. The same command goes on" in said and "Traceback" not in said
+    assert [path.name for path in (tmp_path / "r" / "notebooks").iterdir()] == ["09_trial.failed.ipynb"]
+
+
+def test_a_misspelt_parameter_is_refused_before_anything_runs(notebook, tmp_path, capsys):
+    assert main(["run", str(notebook), "-p", "sed=1", "--run-dir", str(tmp_path / "r")]) == 2
+    said = capsys.readouterr().err
+    assert "-p sed: no such parameter in 09_trial. Did you mean seed?" in said
+    assert "seed: int = 0  # seed of everything" in said and "limit = None" in said
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("seed", "write it as name=value"),
+        ("seed=soon", "seed is int"),
+        ("seed=1.5", "seed is int"),
+        ("rate=fast", "rate is float"),
+        ("seed=None", "seed is int"),
+        ("mode=quik", "Did you mean 'quick'"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(notebook, capsys, setting, message):
+    assert main(["run", str(notebook), "-p", setting]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_mode_from_the_environment_is_checked_too(notebook, monkeypatch):
+    monkeypatch.setenv("BIONAS_MODE", "fulll")
+    with pytest.raises(UnknownName, match="full"):
+        runner.prepare([notebook])
+
+
+def test_a_declared_string_stays_one_and_none_is_none(notebook, tmp_path):
+    (job,) = runner.prepare([notebook], ["source=2024", "batch_size=None", "data_dir=None"], tmp_path)
+    assert job.parameters == {"source": "2024", "batch_size": None, "data_dir": None, "run_dir": str(tmp_path)}
+
+
+def test_run_dir_means_the_same_both_ways(notebook, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (one,), (other,) = runner.prepare([notebook], ["run_dir=r"]), runner.prepare([notebook], run_dir="r")
+    assert one == other and one.run_dir == tmp_path / "r"
+
+
+@pytest.mark.parametrize("text", ["True", "False", "None", "3", "-3", "1_000", "0.5", "1e-3", "nine", "", "../data", "3 "])
+def test_values_are_read_as_papermill_reads_them(text):
+    ours, theirs = runner.resolve_type(text), _resolve_type(text)
+    assert ours == theirs and type(ours) is type(theirs)
+
+
+def test_an_unknown_notebook_is_refused(capsys):
+    assert main(["run", "99_nothing"]) == 2
+    assert "unknown notebook '99_nothing'" in capsys.readouterr().err
+
+
+def test_what_is_no_notebook_is_refused(tmp_path):
+    (tmp_path / "01_bad.ipynb").write_text("{")
+    with pytest.raises(NotebookError, match="cannot be read"):
+        runner.prepare([tmp_path / "01_bad.ipynb"])
+    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(metadata={"kernelspec": kernelspec}), tmp_path / "02_empty.ipynb")
+    with pytest.raises(NotebookError, match="no cell tagged 'parameters'"):
+        runner.prepare([tmp_path / "02_empty.ipynb"])
+
+
+def test_without_chromium_figures_are_interactive_only(monkeypatch, capsys):
+    monkeypatch.delenv("PLOTLY_RENDERER")
+
+    def no_browser(words, **_):
+        raise subprocess.CalledProcessError(1, words)
+
+    monkeypatch.setattr(runner.subprocess, "run", no_browser)
+    assert runner.plotly_renderer() == "plotly_mimetype"
+    assert "No Chromium" in capsys.readouterr().out
+    monkeypatch.setenv("PLOTLY_RENDERER", "svg")
+    assert runner.plotly_renderer() == "svg"
+
+
+def test_the_summary_ends_with_the_latest_metrics(tmp_path):
+    assert "No runs" in summary.text(tmp_path)
+    for name, metrics in (("search", None), ("derived", {"accuracy": 0.5, "balanced_accuracy": 0.25, "n": 7})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        if metrics:
+            (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
+    lines = summary.text(tmp_path).splitlines()
+    assert "search" in lines[1] and "not complete" in lines[1]
+    assert lines[-1].endswith("accuracy 50.0 %, balanced accuracy 25.0 %")
+
+
+def test_places_do_not_depend_on_the_current_folder(tmp_path, monkeypatch):
+    expected = places.root()
+    monkeypatch.chdir(tmp_path)
+    assert places.root() == expected and places.data("paper").is_dir()
+    monkeypatch.setenv("BIONAS_RUNS", str(tmp_path / "elsewhere"))
+    assert places.runs() == tmp_path / "elsewhere" and places.runs("given") == tmp_path / "given"
+    assert places.figures() == tmp_path / "elsewhere" / "figures"
+
+
+def test_durations_read_well():
+    assert [runner.duration(seconds) for seconds in (8.2, 75, 4000)] == ["8 s", "1 min 15 s", "1 h 6 min"]
