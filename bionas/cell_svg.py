@@ -132,7 +132,7 @@ def _edge(path: str, name: str, removed: bool, alpha: float | None, stroke: floa
 
 
 def _band(path: str) -> str:
-    return f'<path d="{path}" fill="none" stroke="{BAND}" stroke-width="34" stroke-linecap="round"/>'
+    return f'<path d="{path}" fill="none" stroke="{BAND}" stroke-width="30" stroke-linecap="round"/>'
 
 
 def _arrow_head(path: str, color: str) -> str:

@@ -34,11 +34,11 @@ def alpha_explorer(alphas: pd.DataFrame, primitives: Sequence[str] | None = None
         BionasError: columns or rows are missing.
     """
     table = AlphaTable.of(alphas, primitives)
-    wide = ipywidgets.Layout(width="360px")
+    wide = ipywidgets.Layout(width="330px")
     cell = ipywidgets.SelectionSlider(options=table.cells, description="cell", layout=wide)
     edge = ipywidgets.ToggleButtons(
         options=[(name.replace("->", " → "), name) for name in EDGES],
-        description="edge",
+        tooltips=[f"the edge {name.replace('->', ' to ')}" for name in EDGES],
         style={"button_width": "72px"},
     )
     epoch = ipywidgets.SelectionSlider(
@@ -52,7 +52,8 @@ def alpha_explorer(alphas: pd.DataFrame, primitives: Sequence[str] | None = None
     for control in (cell, edge, epoch):
         control.observe(draw, names="value")
     draw()
-    controls = ipywidgets.HBox([cell, edge, epoch], layout=ipywidgets.Layout(flex_flow="row wrap"))
+    row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+    controls = ipywidgets.HBox([cell, epoch, edge], layout=row)
     return ipywidgets.VBox([controls, picture])
 
 
