@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bionas import places
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens import sources
 from bionas.specimens.collection import OTHER, SpecimenSet, Splits, fold_rare, limited
@@ -60,8 +61,7 @@ def load_specimens(
         limit: draw that many specimens, stratified, for a run of seconds; None for all.
         seed: of `limit` and of whatever the source draws.
         missing_images: "error" or "skip", for records whose image is not there.
-        cache_dir: where decoded images are kept; a relative one is taken from the project's folder (the nearest one
-            above that has a pyproject.toml).
+        cache_dir: where decoded images are kept; a relative one lies in the repository (`places.root`).
         source_options: what else the source takes.
 
     Raises:
@@ -81,7 +81,7 @@ def load_specimens(
     found = collect(
         None if data_dir is None else Path(data_dir),
         image_size=image_size,
-        cache_dir=_cache_folder(cache_dir),
+        cache_dir=places.root() / cache_dir,  # an absolute one stays what it is
         seed=seed,
         **{name: value for name, value in asked.items() if name in options},
         **source_options,
@@ -136,9 +136,3 @@ def _refuse_two_spellings(names: np.ndarray, target: str) -> None:
     if doubtful:
         listed = "; ".join(" and ".join(f"{name!r} ({counts[name]:,})" for name in names) for names in doubtful)
         raise SpecimenError(f"column {target!r}: one class is spelt in several ways: {listed}. Use one spelling.")
-
-
-def _cache_folder(cache_dir: str | os.PathLike) -> Path:
-    here = Path.cwd()
-    root = next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
-    return root / cache_dir  # an absolute cache_dir stays what it is

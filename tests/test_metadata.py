@@ -1,0 +1,152 @@
+"""Metadata: vocabularies and scales from training only, index 0 for what is not known, and what the fields give away."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bionas.errors import SpecimenError, UnknownName
+from bionas.specimens import METADATA_PRESETS, MetadataEncoding, SpecimenSet
+from bionas.specimens.metadata import lookup_leakage, preset_table
+
+
+def records_of(orders, **columns):
+    names = ("A", "B", "C")
+    return SpecimenSet(pd.DataFrame({"order": orders, **columns}), np.array([names.index(o) for o in orders]), names)
+
+
+TRAIN = records_of(
+    list("AAAB"), genus=["Apis", "No Taxon", "Bombus", None], country=["Peru", "Chad", "Peru", ""],
+    dna_bin=["BOLD:1", None, "BOLD:2", "BOLD:1"], **{"coord-lat": [1.0, 3.0, np.nan, 5.0], "scale_factor": [2.0] * 4},
+)  # fmt: skip
+TEST = records_of(
+    list("BC"), genus=["Bombus", "Vespa"], country=["Chad", np.nan], dna_bin=["BOLD:1", "BOLD:99"],
+    **{"coord-lat": [np.nan, 7.0], "scale_factor": [3.0, np.inf]},
+)  # fmt: skip
+
+
+def test_indices_come_from_the_training_split_and_zero_is_unknown():
+    encoding = MetadataEncoding.fit(TRAIN, "leak_free")
+    assert encoding.fields == ("country", "coord-lat", "scale_factor")
+    assert encoding.vocabulary_sizes == (3,) and encoding.n_numeric == 2  # Chad, Peru and index 0
+    assert encoding.transform(TRAIN).categorical[:, 0].tolist() == [2, 1, 2, 0]
+    assert encoding.transform(TEST).categorical[:, 0].tolist() == [1, 0]
+
+
+def test_an_unseen_genus_is_index_zero():
+    encoding = MetadataEncoding.fit(TRAIN, "no_target")
+    column = encoding.fields.index("genus")
+    assert encoding.transform(TRAIN).categorical[:, column].tolist() == [1, 0, 2, 0]
+    assert encoding.transform(TEST).categorical[:, column].tolist() == [2, 0]
+
+
+def test_numbers_are_standardised_by_training_and_missing_stays_nan():
+    numeric = MetadataEncoding.fit(TRAIN).transform(TEST).numeric
+    mean, sd = 3.0, np.sqrt(8 / 3)  # of 1, 3, 5
+    assert torch.isnan(numeric[0, 0]) and numeric[1, 0].item() == pytest.approx((7 - mean) / sd)
+    assert numeric[0, 1].item() == pytest.approx(1.0)  # a constant column is divided by 1
+    assert torch.isnan(numeric[1, 1]) and numeric.dtype == torch.float32
+
+
+def test_bins_are_hashed_alike_in_every_process():
+    encoding = MetadataEncoding.fit(TRAIN, "no_target", bin_buckets=64)
+    column = encoding.fields.index("dna_bin")
+    here = encoding.transform(TRAIN).categorical[:, column].tolist()
+    assert here[0] == here[3] != 0 and here[1] == 0 and encoding.vocabulary_sizes[column] == 65
+    assert 1 <= encoding.transform(TEST).categorical[1, column] <= 64  # a BIN never seen has a bucket, too
+    code = "import zlib; print(zlib.crc32(b'BOLD:1') % 64 + 1)"
+    assert int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) == here[0]
+
+
+def test_which_preset_holds_the_target():
+    assert "order" in MetadataEncoding.fit(TRAIN, "as_published").fields
+    assert "order" not in MetadataEncoding.fit(TRAIN, "no_target").fields
+    by_genus = SpecimenSet(TRAIN.records, TRAIN.labels, TRAIN.class_names, target="genus")
+    assert "genus" not in MetadataEncoding.fit(by_genus, "no_target").fields
+    assert set(preset_table()["preset"]) == set(METADATA_PRESETS)
+
+
+def test_image_only_is_a_first_class_case():
+    encoding = MetadataEncoding.fit(TRAIN, "none")
+    categorical, numeric = encoding.transform(TEST)
+    assert categorical.shape == (2, 0) and numeric.shape == (2, 0) and encoding.vocabulary_sizes == ()
+
+
+def test_a_preset_without_data_says_which_ones_work():
+    bare = records_of(list("AAB"), family=["f", "g", "h"], country=["", None, "No Taxon"])
+    with pytest.raises(SpecimenError, match=r'metadata="none" trains on images alone.*as_published, no_target'):
+        MetadataEncoding.fit(bare, "leak_free")
+    with pytest.raises(UnknownName, match="'leak_free'"):
+        MetadataEncoding.fit(TRAIN, "leakfree")
+
+
+def test_a_column_that_a_later_set_lacks_is_missing_there():
+    encoding = MetadataEncoding.fit(TRAIN)
+    categorical, numeric = encoding.transform(records_of(list("AB")))
+    assert (categorical == 0).all() and torch.isnan(numeric).all()
+
+
+@pytest.mark.parametrize("preset", METADATA_PRESETS)
+def test_json_round_trip(preset):
+    encoding = MetadataEncoding.fit(TRAIN, preset)
+    again = MetadataEncoding.from_json(encoding.to_json())
+    assert again == encoding and again.fields == encoding.fields
+    assert all(torch.equal(a.nan_to_num(9), b.nan_to_num(9)) for a, b in zip(again.transform(TEST), encoding.transform(TEST)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("format", "bionas-genotype"), ("version", 2), ("preset", "leaky"), ("bin_buckets", 0), ("bin_buckets", True),
+        ("vocabularies", []), ("vocabularies", {"country": [1]}), ("vocabularies", {"country": ["x", "x"]}),
+        ("vocabularies", {"genus": ["Apis"]}), ("scales", {"coord-lat": [0.0]}), ("scales", {"coord-lat": [0.0, 0.0]}),
+        ("scales", {"coord-lat": [0.0, float("nan")]}), ("scales", None),
+    ],
+)  # fmt: skip
+def test_malformed_json_is_refused_by_field(field, value):
+    content = json.loads(MetadataEncoding.fit(TRAIN).to_json()) | {field: value}
+    with pytest.raises(SpecimenError, match=field):
+        MetadataEncoding.from_json(json.dumps(content))
+    del content[field]
+    with pytest.raises(SpecimenError, match=field):
+        MetadataEncoding.from_json(json.dumps(content))
+
+
+def test_text_that_is_no_json_is_refused():
+    with pytest.raises(SpecimenError, match="not JSON"):
+        MetadataEncoding.from_json('{"format": ')
+    with pytest.raises(SpecimenError, match="another kind"):
+        MetadataEncoding.from_json("[]")
+
+
+def test_looking_a_value_up_is_compared_with_a_plain_count():
+    generator = np.random.default_rng(0)
+    orders = generator.choice(list("ABC"), 400, p=[0.6, 0.3, 0.1])
+    genus = np.where(generator.random(400) < 0.8, np.char.add(orders, generator.choice(list("123"), 400)), "No Taxon")
+    whole = records_of(orders.tolist(), genus=genus.tolist(), country=generator.choice(["x", "y"], 400).tolist())
+    train, test = whole.subset(np.arange(250)), whole.subset(np.arange(250, 400))
+    frame = lookup_leakage(train, test, ["genus", "country", "species"]).set_index("field")
+    assert list(frame.index) == ["genus", "country"]  # there is no species
+
+    right = 0
+    for _, row in test.records.iterrows():
+        same = train.records[(train.records["genus"] == row["genus"]) & (row["genus"] != "No Taxon")]
+        answer = same["order"].value_counts().index[0] if len(same) else train.records["order"].value_counts().index[0]
+        right += answer == row["order"]
+    assert frame.loc["genus", "accuracy"] == pytest.approx(right / 150)
+    assert frame.loc["genus", "coverage"] == pytest.approx((test.records["genus"] != "No Taxon").mean())
+    assert frame.loc["genus", "majority"] == pytest.approx((test.records["order"] == "A").mean())
+    assert frame.loc["genus", "accuracy"] > frame.loc["country", "accuracy"]
+
+
+def test_values_never_seen_are_counted_and_get_the_majority_class():
+    train = records_of(list("AAB"), genus=["g", "g", "h"])
+    test = records_of(list("ABBA"), genus=["new", "h", "", "newer"])
+    row = lookup_leakage(train, test, ["genus"]).iloc[0]
+    assert row["coverage"] == 0.75 and row["unseen"] == pytest.approx(2 / 3) and row["accuracy"] == 0.75
