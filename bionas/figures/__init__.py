@@ -1,0 +1,36 @@
+"""Every figure of the project: plain data in, a plotly figure out.
+
+`collection` draws specimens, their records and splits; `search` the primitives and what a search does to their weights;
+`results` what a trained network is worth. Functions take what the CSV files of a run hold (or arrays and dicts), touch
+no network and no trainer, and round what they draw. A `caption` is shown under the title: it says where the data come
+from. Colours are those of `palette`.
+"""
+
+from bionas.figures.collection import leakage_bars, long_tail, missingness, specimen_grid, split_sizes
+from bionas.figures.results import comparison, confusion, reliability, roc_curves
+from bionas.figures.search import (
+    alpha_heatmap,
+    alpha_trajectories,
+    cost_bars,
+    loss_curves,
+    primitive_responses,
+    skip_count,
+)
+
+__all__ = [
+    "alpha_heatmap",
+    "alpha_trajectories",
+    "comparison",
+    "confusion",
+    "cost_bars",
+    "leakage_bars",
+    "long_tail",
+    "loss_curves",
+    "missingness",
+    "primitive_responses",
+    "reliability",
+    "roc_curves",
+    "skip_count",
+    "specimen_grid",
+    "split_sizes",
+]

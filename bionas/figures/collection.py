@@ -1,0 +1,176 @@
+"""Figures of a collection: how many of what, what they look like, what their records hold and give away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from bionas.figures.sheet import MUTED, percent, picture, plain, rows, sheet
+from bionas.palette import ACCENT, GRID, INK, PAPER, class_color
+from bionas.specimens.schema import missing
+
+SIDES = {"train": "#3d5a80", "val": "#9db8d6", "test": ACCENT}
+
+
+def long_tail(counts: pd.Series, caption: str = "", threshold: int | None = None) -> go.Figure:
+    """Specimens a class on a logarithmic axis; classes under `threshold` are pale.
+
+    Args:
+        counts: class -> n, largest first; a class of none is left out.
+    """
+    counts = counts[counts > 0]
+    names = [str(name) for name in counts.index]
+    n, total = [int(v) for v in counts], int(counts.sum())
+    pale = [threshold is not None and v < threshold for v in n]
+    figure = go.Figure(
+        go.Bar(
+            y=names,
+            x=n,
+            orientation="h",
+            marker={"color": [class_color(name, names) for name in names], "opacity": [0.4 if p else 1 for p in pale]},
+            text=[f"{v:,}  ·  {percent(v / total)}" for v in n],
+            textposition="outside",
+            textfont={"size": 12, "color": INK},
+            cliponaxis=False,
+            hovertemplate="%{y}: %{x:,}<extra></extra>",
+        )
+    )
+    title = f"Long tail: {names[0]} is {percent(n[0] / total)} of {total:,} specimens"
+    sheet(figure, title, caption, height=rows(len(n), 24) + 16, left=150, right=130, bottom=64, bargap=0.28)
+    top = np.log10(max(n))
+    figure.update_xaxes(
+        type="log", title_text="specimens (logarithmic)", range=[round(np.log10(max(min(n), 1)) - 0.35, 3), round(top, 3)],
+        dtick=1, tickformat=",d",
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", showgrid=False, title_text=None, automargin=False)
+    figure.update_yaxes(ticksuffix="  ")
+    if threshold is not None:
+        figure.add_vline(x=threshold, line={"color": ACCENT, "width": 1.5, "dash": "dot"})
+        figure.add_annotation(
+            x=round(float(np.log10(threshold)), 4), y=1, yref="paper", yanchor="bottom", showarrow=False,
+            text=f"under {threshold:,}: folded into Other", font={"color": ACCENT, "size": 12},
+        )  # fmt: skip
+    return figure
+
+
+def specimen_grid(
+    images: np.ndarray, titles: Sequence[str] | None = None, columns: int = 6, caption: str = "", heading: str = ""
+) -> go.Figure:
+    """Photographs in rows of `columns`.
+
+    Args:
+        images: uint8 (n, S, S, 3).
+        titles: one a photograph.
+        heading: the title of the whole.
+    """
+    titles = [""] * len(images) if titles is None else [str(t) for t in titles]
+    return picture(list(images), titles, columns, heading or f"{len(images)} specimens", caption)
+
+
+def missingness(records: pd.DataFrame, caption: str = "") -> go.Figure:
+    """The share of records that have each field, in the order of the columns."""
+    fields = [str(c) for c in records.columns]
+    given = [float(1 - missing(records[c]).mean()) for c in records.columns]
+    figure = go.Figure()
+    figure.add_bar(
+        y=fields, x=[100.0] * len(fields), orientation="h", marker={"color": GRID}, hoverinfo="skip", showlegend=False
+    )
+    figure.add_bar(
+        y=fields,
+        x=plain([100 * g for g in given], 2),
+        orientation="h",
+        marker={"color": "#3d5a80"},
+        text=[percent(g, 0 if g in (0, 1) else 1) for g in given],
+        textposition=["inside" if g > 0.12 else "outside" for g in given],
+        insidetextanchor="end",
+        textangle=0,
+        textfont={"size": 11.5},
+        insidetextfont={"color": PAPER},
+        hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+        showlegend=False,
+    )
+    full = sum(g == 1 for g in given)
+    title = f"What the records hold: {full} of {len(fields)} fields are complete"
+    sheet(
+        figure, title, caption, height=rows(len(fields), 21), left=210, barmode="overlay", bargap=0.22, bottom=58
+    )
+    figure.update_xaxes(title_text=f"records that have the field (% of {len(records):,})", range=[0, 100], showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ", tickmode="array", tickvals=fields)
+    return figure
+
+
+def split_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
+    """How each class is divided.
+
+    Args:
+        frame: class, train, val, test: counts, one row a class.
+    """
+    total = frame[list(SIDES)].sum(axis=1)
+    names = [str(c) for c in frame["class"]]
+    figure = go.Figure()
+    for side, color in SIDES.items():
+        share = (100 * frame[side] / total.where(total > 0)).fillna(0)
+        figure.add_bar(
+            y=names,
+            x=plain(share, 2),
+            name=f"{side} ({int(frame[side].sum()):,})",
+            orientation="h",
+            marker={"color": color, "line": {"color": PAPER, "width": 1}},
+            text=[f"{int(n):,}" if s >= 4 else "" for n, s in zip(frame[side], share)],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            textfont={"size": 11.5, "color": INK if side == "val" else PAPER},
+            hovertemplate="%{y}: %{x:.1f} %<extra>" + side + "</extra>",
+        )
+    sheet(
+        figure, f"{int(total.sum()):,} specimens in three splits, class by class", caption,
+        height=rows(len(names), 24) + 20, left=150, barmode="stack", bargap=0.2, head=118,
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
+    )  # fmt: skip
+    figure.update_xaxes(title_text="share of the class (%); numbers are specimens", range=[0, 100], showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
+    return figure
+
+
+def leakage_bars(frame: pd.DataFrame, caption: str = "") -> go.Figure:
+    """What each metadata field alone tells about the class, by looking it up, against always answering the commonest.
+
+    Args:
+        frame: field, accuracy, majority (shares of 1), one row a field.
+    """
+    fields = [str(f) for f in frame["field"]]
+    accuracy, majority = frame["accuracy"].to_numpy(float), float(frame["majority"].iloc[0])
+    figure = go.Figure()
+    figure.add_bar(
+        y=fields, x=plain(100 * np.minimum(accuracy, majority), 2), orientation="h", marker={"color": "#b9bdc4"},
+        name="known without looking", hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+    )  # fmt: skip
+    figure.add_bar(
+        y=fields,
+        x=plain(100 * np.maximum(accuracy - majority, 0), 2),
+        orientation="h",
+        marker={"color": ACCENT},
+        name="given away by the field",
+        text=[f"{100 * a:.1f}" for a in accuracy],
+        textposition="outside",
+        textfont={"size": 12},
+        cliponaxis=False,
+        hovertemplate="%{y}: + %{x:.1f} points<extra></extra>",
+    )
+    sheet(
+        figure, "What a single metadata field gives away about the class", caption,
+        height=rows(len(fields), 27) + 24, left=210, right=60, barmode="stack", bargap=0.3, head=118,
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
+    )  # fmt: skip
+    figure.add_vline(x=round(100 * majority, 2), line={"color": INK, "width": 1.2, "dash": "dot"})
+    figure.add_annotation(
+        x=round(100 * majority, 2), y=0, yref="paper", yanchor="bottom", xanchor="left", xshift=5, showarrow=False,
+        text=f"majority class {percent(majority)}", font={"size": 12, "color": MUTED}, bgcolor=PAPER,
+    )  # fmt: skip
+    figure.update_xaxes(title_text="accuracy of a look-up in the training records (%)", range=[0, 100])
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
+    return figure

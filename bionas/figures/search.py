@@ -1,0 +1,273 @@
+"""Figures of the search: what the primitives do and cost, how the losses fell, what the weights of the edges became."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from bionas.figures.sheet import BLUES, HEAD, MUTED, hex_to_rgb, picture, plain, rows, sheet, table
+from bionas.palette import ACCENT, GRID, INK, PAPER, PRIMITIVE_COLORS, class_color
+
+LINES = {
+    "train_loss": ("training", "#3d5a80"),
+    "val_loss": ("validation", ACCENT),
+    "theta_loss": ("architecture step", "#e0a100"),
+    "train_accuracy": ("training", "#3d5a80"),
+    "val_accuracy": ("validation", ACCENT),
+}
+
+QUANTITIES = {
+    "macs": "multiply-accumulates",
+    "flops": "FLOPs (2 × MACs)",
+    "parameters": "parameters",
+    "weights_mb": "weights (MB, fp32)",
+    "median_ms": "forward pass (ms)",
+}
+"""Columns of a cost table and what their axis says."""
+
+
+def loss_curves(history: pd.DataFrame, caption: str = "") -> go.Figure:
+    """Loss and accuracy by epoch.
+
+    Args:
+        history: a run's history.csv; of epoch, phase, train_loss, val_loss, theta_loss, train_accuracy and val_accuracy
+            what there is is drawn.
+    """
+    phase = {"search": "Search", "fit": "Training"}.get(str(history["phase"].iloc[0]), "Training")
+    last = history.iloc[-1]
+    title = f"{phase}: validation accuracy {100 * last['val_accuracy']:.1f}\u00a0% after {_epochs(int(last['epoch']))}"
+    figure = make_subplots(1, 2, horizontal_spacing=0.11)
+    for panel, names in enumerate((("train_loss", "val_loss", "theta_loss"), ("train_accuracy", "val_accuracy")), 1):
+        for name in names:
+            if name not in history or history[name].isna().all():
+                continue
+            label, color = LINES[name]
+            scale = 100 if panel == 2 else 1
+            figure.add_scatter(
+                x=plain(history["epoch"]),
+                y=plain(scale * history[name]),
+                name=label,
+                legendgroup=label,
+                showlegend=panel == 1,
+                mode="lines+markers",
+                line={"color": color, "width": 2.4, "dash": "dot" if name == "theta_loss" else "solid"},
+                marker={"size": 6 if len(history) < 30 else 3},
+                row=1,
+                col=panel,
+            )
+    sheet(
+        figure, title, caption, height=400, head=HEAD + 26,
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    )  # fmt: skip
+    figure.update_xaxes(title_text="epoch", tickformat="d", nticks=10)
+    figure.update_yaxes(title_text="cross-entropy loss (nats)", row=1, col=1)
+    figure.update_yaxes(title_text="accuracy (%)", row=1, col=2)
+    return figure
+
+
+def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> go.Figure:
+    """The softmaxed weights of one cell by epoch: a panel an edge, a line a primitive; the leaders are named.
+
+    Args:
+        alphas: a run's alphas.csv: epoch, cell, reduction, edge, primitive, alpha.
+    """
+    own = alphas[alphas["cell"] == cell]
+    edges, primitives = list(own["edge"].unique()), list(own["primitive"].unique())
+    kind = "reduction cell" if bool(own["reduction"].iloc[0]) else "normal cell"
+    figure = make_subplots(1, len(edges), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=_arrows(edges))
+    for panel, edge in enumerate(edges, 1):
+        for name in primitives:
+            line = own[(own["edge"] == edge) & (own["primitive"] == name)].sort_values("epoch")
+            figure.add_scatter(
+                x=plain(line["epoch"]),
+                y=plain(line["alpha"]),
+                name=name,
+                legendgroup=name,
+                showlegend=panel == 1,
+                mode="lines" if len(line) > 2 else "lines+markers",
+                line={"color": _color(name), "width": 2.2, "dash": "dot" if name == "none" else "solid"},
+                row=1,
+                col=panel,
+            )
+    even = 1 / len(primitives)
+    figure.add_hline(y=round(even, 4), line={"color": MUTED, "width": 1, "dash": "dash"})
+    figure.add_annotation(
+        x=0, y=round(even, 4), xref="paper", xanchor="left", yanchor="bottom", showarrow=False,
+        text=f"1/{len(primitives)}: no preference", font={"size": 11, "color": MUTED},
+    )  # fmt: skip
+    sheet(
+        figure, f"How the edges of cell {cell} ({kind}) made up their mind", caption, height=470, head=HEAD + 24,
+        bottom=132, legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "entrywidth": 135},
+    )  # fmt: skip
+    figure.update_xaxes(title_text="epoch", tickformat="d", nticks=6)
+    figure.update_yaxes(title_text="weight alpha", row=1, col=1)
+    return figure
+
+
+def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str = "") -> go.Figure:
+    """The weights of every edge at one epoch: a heat map a cell, rows the edges, columns the primitives; leaders framed.
+
+    Args:
+        alphas: a run's alphas.csv.
+        epoch: the last one if not given.
+    """
+    epoch = int(alphas["epoch"].max()) if epoch is None else epoch
+    now = alphas[alphas["epoch"] == epoch]
+    cells, edges, primitives = (list(now[c].unique()) for c in ("cell", "edge", "primitive"))
+    reduction = now.groupby("cell")["reduction"].first()
+    each, gap = 30 * len(edges), 34
+    inner = len(cells) * each + (len(cells) - 1) * gap
+    figure = make_subplots(
+        len(cells), 1, shared_xaxes=True, vertical_spacing=gap / inner if len(cells) > 1 else 0,
+        subplot_titles=[f"cell {c} · {'reduction' if reduction[c] else 'normal'}" for c in cells],
+    )  # fmt: skip
+    for row, cell in enumerate(cells, 1):
+        alpha = now[now["cell"] == cell].pivot(index="edge", columns="primitive", values="alpha").loc[edges, primitives]
+        figure.add_trace(
+            go.Heatmap(
+                z=table(alpha),
+                x=primitives,
+                y=_arrows(edges),
+                coloraxis="coloraxis",
+                text=[[f"{v:.2f}".lstrip("0") for v in line] for line in alpha.to_numpy()],
+                texttemplate="%{text}",
+                textfont={"size": 12},
+                xgap=2,
+                ygap=2,
+                hovertemplate="%{y}, %{x}: %{z:.3f}<extra></extra>",
+            ),
+            row=row,
+            col=1,
+        )
+        for y, k in enumerate(alpha.to_numpy().argmax(axis=1)):
+            figure.add_shape(
+                type="rect", x0=int(k) - 0.48, x1=int(k) + 0.48, y0=y - 0.46, y1=y + 0.46,
+                line={"color": ACCENT, "width": 2.5}, row=row, col=1,
+            )  # fmt: skip
+    leaders = now.loc[now.groupby(["cell", "edge"])["alpha"].idxmax(), "alpha"]
+    title = f"Edge weights after epoch {epoch}: leaders hold {leaders.min():.2f} to {leaders.max():.2f}"
+    sheet(
+        figure, title, caption, height=HEAD + 26 + inner + 100, head=HEAD + 26, left=84, bottom=100, right=96,
+        coloraxis={
+            "colorscale": BLUES,
+            "cmin": 0,
+            "cmax": round(max(float(leaders.max()), 0.2), 3),
+            "colorbar": {"title": {"text": "alpha"}, "thickness": 12, "outlinewidth": 0},
+        },
+    )  # fmt: skip
+    figure.update_xaxes(showgrid=False, tickangle=-30, showticklabels=False)
+    figure.update_xaxes(showticklabels=True, row=len(cells), col=1)
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix=" ")
+    for note in figure.layout.annotations:
+        note.update(x=0, xanchor="left", font={"size": 12.5, "color": MUTED})
+    return figure
+
+
+def skip_count(alphas: pd.DataFrame, caption: str = "") -> go.Figure:
+    """Which primitive leads how many edges, epoch by epoch: a search that collapses fills up with skips.
+
+    Args:
+        alphas: a run's alphas.csv.
+    """
+    leaders = alphas.loc[alphas.groupby(["epoch", "cell", "edge"])["alpha"].idxmax()]
+    led = leaders.groupby(["epoch", "primitive"]).size().unstack(fill_value=0)
+    n_edges = int(led.iloc[-1].sum())
+    skips = int(led["skip_connect"].iloc[-1]) if "skip_connect" in led else 0
+    figure = go.Figure()
+    for name in [p for p in PRIMITIVE_COLORS if p in led] + [p for p in led if p not in PRIMITIVE_COLORS]:
+        figure.add_bar(
+            x=plain(led.index),
+            y=plain(led[name]),
+            name=name,
+            marker={"color": _color(name), "line": {"color": PAPER, "width": 1}},
+            hovertemplate="epoch %{x}: %{y} edges<extra>" + name + "</extra>",
+        )
+    title = f"Who leads: skip_connect on {skips} of {n_edges} edges at the end"
+    sheet(figure, title, caption, height=400, right=180, barmode="stack", bargap=0.15, legend={"traceorder": "reversed"})
+    figure.update_xaxes(title_text="epoch (0: before training)", tickformat="d", showgrid=False)
+    figure.update_yaxes(title_text="edges led", tickformat="d", range=[0, n_edges])
+    return figure
+
+
+def primitive_responses(images: Mapping[str, np.ndarray], caption: str = "", columns: int = 4) -> go.Figure:
+    """One image through each primitive.
+
+    Args:
+        images: name -> uint8 (S, S, 3), shown as it is, or (S, S) numbers, drawn from their least to their greatest
+            value (a map of zeros stays blank).
+    """
+    tiles = [_tile(np.asarray(image), name) for name, image in images.items()]
+    side = max(tile.shape[0] for tile in tiles)
+    tiles = [np.kron(t, np.ones((side // t.shape[0],) * 2 + (1,), dtype=np.uint8)) for t in tiles]
+    title = "What each primitive makes of one image"
+    return picture(tiles, list(images), columns, title, caption, smooth=False)
+
+
+def cost_bars(frame: pd.DataFrame, caption: str = "", title: str = "What each primitive costs") -> go.Figure:
+    """A panel a quantity, a bar a row.
+
+    Args:
+        frame: the first column names the rows (primitives keep their colours), the others are those of `QUANTITIES`.
+    """
+    names = [str(n) for n in frame.iloc[:, 0]]
+    panels = [c for c in frame.columns[1:] if c in QUANTITIES]
+    figure = make_subplots(1, len(panels), shared_yaxes=True, horizontal_spacing=0.07)
+    colors = [_color(name) if name in PRIMITIVE_COLORS else class_color(name, names) for name in names]
+    for i, column in enumerate(panels, 1):
+        values = frame[column].astype(float)
+        factor, unit = _unit(values.max()) if column in ("macs", "flops", "parameters") else (1, "")
+        figure.add_bar(
+            y=names,
+            x=plain(values / factor),
+            orientation="h",
+            marker={"color": colors},
+            text=[f"{v / factor:.3g}" if v else "0" for v in values],
+            textposition="outside",
+            cliponaxis=False,
+            showlegend=False,
+            row=1,
+            col=i,
+        )
+        figure.update_xaxes(
+            title_text=QUANTITIES[column] + (f" ({unit})" if unit else ""),
+            range=[0, round(1.18 * float(values.max()) / factor, 4) or 1],
+            row=1,
+            col=i,
+        )
+    sheet(figure, title, caption, height=rows(len(names), 27), left=150, right=40, bargap=0.3)
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
+    return figure
+
+
+def _tile(image: np.ndarray, name: str) -> np.ndarray:
+    """(S, S) numbers -> uint8 (S, S, 3), from paper to the primitive's colour, then to ink."""
+    if image.ndim == 3:
+        return image.astype(np.uint8)
+    low, high = float(image.min()), float(image.max())
+    share = (image - low) / (high - low) if high > low else np.zeros_like(image, dtype=float)
+    stops = np.array([hex_to_rgb(c) for c in (GRID, PRIMITIVE_COLORS.get(name, "#7fa6cc"), INK)], dtype=float)
+    channels = [np.interp(share, (0, 0.55, 1), stops[:, c]) for c in range(3)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def _color(primitive: str) -> str:
+    return PRIMITIVE_COLORS.get(primitive, MUTED)
+
+
+def _arrows(edges: list[str]) -> list[str]:
+    return [edge.replace("->", " → ") for edge in edges]
+
+
+def _epochs(n: int) -> str:
+    return f"{n} epoch" + ("" if n == 1 else "s")
+
+
+def _unit(largest: float) -> tuple[float, str]:
+    for factor, unit in ((1e9, "billions"), (1e6, "millions"), (1e3, "thousands")):
+        if largest >= factor:
+            return factor, unit
+    return 1.0, ""
