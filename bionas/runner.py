@@ -29,6 +29,12 @@ CELL_TIMEOUT = {"smoke": 600, "quick": 3600, "full": 14 * 24 * 3600}
 PATH_SUFFIXES = ("_dir", "_file", "_path")
 """A parameter with such a name is a path: a relative one means relative to where the command was typed."""
 
+_ONE_CHROMIUM = (
+    "--IPKernelApp.exec_lines=import warnings as _w; _w.filterwarnings('ignore', message='The kopts argument')",
+    "--IPKernelApp.exec_lines=__import__('kaleido').start_sync_server(silence_warnings=True)",
+)
+"""One Chromium a notebook instead of one a figure: 0.2 s instead of 3 s for each PNG."""
+
 _TYPES = {"int": int, "float": float, "bool": bool, "str": str}
 _COLORS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -207,9 +213,10 @@ def execute(job: Job, renderer: str | None = None) -> Path:
     started = time.monotonic()
     print(f"{job.notebook.stem}: running" + _told(job.parameters), flush=True)
     finished = False
+    renderer = renderer or plotly_renderer()
     try:
         # Progress bars would be widgets that nobody sees; the trainer's own plain lines remain.
-        with environment(PLOTLY_RENDERER=renderer or plotly_renderer(), TQDM_DISABLE="1"):
+        with environment(PLOTLY_RENDERER=renderer, TQDM_DISABLE="1"):
             papermill.execute_notebook(
                 job.notebook,
                 growing,
@@ -219,7 +226,7 @@ def execute(job: Job, renderer: str | None = None) -> Path:
                 execution_timeout=job.timeout,
                 cwd=job.notebook.parent,
                 progress_bar=False,
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL", *(_ONE_CHROMIUM if "png" in renderer else ())],
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
             )

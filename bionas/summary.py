@@ -13,16 +13,18 @@ HEADLINE = ("accuracy", "balanced_accuracy", "f1_macro")
 
 
 def text(run_dir: Path) -> str:
-    """One line a run below `run_dir`, oldest first, the evaluated ones at the end, and so the latest metrics last."""
+    """One line a run below `run_dir`, oldest first; the evaluated ones below, and of these the derived network last."""
     folders = sorted((path.parent for path in run_dir.rglob("config.json")), key=_age)
     if not folders:
         return f"No runs in {places.shown(run_dir)}."
-    lines = [(metrics(folder), folder) for folder in folders]
+    lines = sorted(
+        ((metrics(folder), folder) for folder in folders), key=lambda pair: (bool(pair[0]), "derived" in pair[1].name)
+    )
     width = max(len(places.shown(folder)) for folder in folders)
     state = {True: "complete", False: "not complete: the same command goes on from its last checkpoint"}
     shown = [
         f"  {places.shown(folder):<{width}}  {line or state[(folder / 'done.json').exists()]}"
-        for line, folder in sorted(lines, key=lambda pair: bool(pair[0]))
+        for line, folder in lines
     ]
     return "\n".join([f"Runs in {places.shown(run_dir)}:", *shown])
 
