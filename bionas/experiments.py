@@ -69,7 +69,7 @@ class Plan:
     search_epochs: int
     epochs: int
     batch_size: int | str
-    learning_rate: float
+    learning_rate: float | None
     augment: str
     precision: str
     device: str
@@ -125,10 +125,11 @@ class Plan:
         return SearchConfig(epochs=self.search_epochs, theta_data=self.theta_data, **self._training())
 
     def fit_config(self) -> FitConfig:
-        return FitConfig(epochs=self.epochs, augment=self.augment, **self._training())
+        rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
+        return FitConfig(epochs=self.epochs, augment=self.augment, **rate, **self._training())
 
     def _training(self) -> dict[str, Any]:
-        names = ("batch_size", "learning_rate", "precision", "device", "seed")
+        names = ("batch_size", "precision", "device", "seed")
         return {name: getattr(self, name) for name in names}
 
     # --- places -------------------------------------------------------------------------------------------------
@@ -175,7 +176,7 @@ def plan(
     search_epochs: int | None = None,
     epochs: int | None = None,
     batch_size: int | str | None = None,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = None,
     augment: str = "none",
     precision: str = "auto",
     device: str = "auto",
@@ -191,6 +192,7 @@ def plan(
         metadata: a preset of `METADATA_PRESETS`; "none" or None for images alone.
         split: a scheme of `SPLITS`; by default "official" where the records have a split of their own to follow
             (source folder with a `split` column), else "paper".
+        learning_rate: peak of the retraining's schedule; the search keeps the paper's 1e-3.
         augment: of the retraining. The search is never augmented, as in the paper.
         run_dir: the folder of run folders; `runs/` of the checkout by default.
 

@@ -1,0 +1,109 @@
+"""The spine's comparison: what the search bought, under one budget and over several seeds.
+
+`measured` runs (or finds finished) a derived network, random genotypes and a baseline a seed, one row a run; `summary`
+folds the rows into mean and spread, the majority class first. Both go to `data/results/` with the command that made
+them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from bionas import experiments
+from bionas.evaluation import majority_row
+from bionas.experiments import Plan
+from bionas.runs import Run
+
+METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
+"""Shares of one, on the test split."""
+
+
+def measured(
+    plan: Plan, seeds: Sequence[int], augments: Sequence[str] = ("none",), n_random: int = 3,
+    baselines: Sequence[str] = ("resnet18",), baseline_learning_rate: float | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """One row a run. An interrupted comparison goes on where it stopped: finished runs are only read.
+
+    Args:
+        plan: every choice but seed and augmentation.
+        seeds: each is searched once (without augmentation, as in the paper) and retrained under each of `augments`.
+        n_random: random genotypes, the same ones for every seed.
+        baselines: names of `BASELINES`; `baseline_learning_rate` where validation chose another rate for them.
+    """
+    rows = [row for seed in seeds for row in _of_seed(plan, seed, augments, n_random, baselines, baseline_learning_rate)]
+    return pd.DataFrame(rows)
+
+
+def _of_seed(plan, seed, augments, n_random, baselines, baseline_learning_rate) -> Iterator[dict]:
+    seeded = dataclasses.replace(plan, seed=seed)
+    searched = experiments.search(seeded)
+    for augment in augments:
+        retraining = dataclasses.replace(seeded, augment=augment)
+        yield _row("derived", experiments.retrain(retraining, searched.genotype), searched)
+        for i, run in enumerate(experiments.random_controls(retraining, n_random)):
+            yield _row(f"random genotype {i + 1}", run)
+        theirs = dataclasses.replace(retraining, learning_rate=baseline_learning_rate or plan.learning_rate)
+        for name in baselines:
+            yield _row(name, experiments.baseline(theirs, name))
+
+
+def _row(model: str, run: Run, searched: Run | None = None) -> dict:
+    summary, config, born = run.summary, run.config, run.provenance
+    history = run.history
+    return {
+        "model": model,
+        "augment": config["augment"],
+        "seed": config["seed"],
+        **{name: run.metrics[name] for name in METRICS},
+        "val_accuracy": history["val_accuracy"].iloc[-1],
+        "mmacs": summary["macs"] / 1e6,
+        "parameters": summary["parameters"],
+        "minutes": summary["minutes"],
+        "search_minutes": searched.summary["minutes"] if searched else 0.0,
+        "epochs": summary["epochs"],
+        "images_seen": summary["images_seen"],
+        "learning_rate": config["learning_rate"],
+        "threads": born["threads"],
+        "code": born["commit"],
+        "run": run.path.name,
+    }
+
+
+def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
+    """Mean and sample standard deviation a model and augmentation, the majority class first, all random last but one.
+
+    Columns: model, augment, n_seeds, n_runs, each metric in percent with its sd, cost, budget, source, code, command.
+    """
+    splits = plan.splits()
+    majority = majority_row(splits.train.labels, splits.test.labels, len(splits.train.class_names))
+    pooled = rows[rows["model"].str.startswith("random")].assign(model="random genotypes, all")
+    table = [
+        {
+            "model": "majority class", "augment": "none", "n_seeds": 0, "n_runs": 0,
+            **{f"{m}_mean": round(100 * majority[m], 2) for m in METRICS if m in majority},
+        }
+    ]  # fmt: skip
+    for (augment, model), group in pd.concat([rows, pooled]).groupby(["augment", "model"], sort=False):
+        metrics = {}
+        for metric in METRICS:
+            metrics[f"{metric}_mean"] = round(100 * group[metric].mean(), 2)
+            metrics[f"{metric}_sd"] = round(100 * group[metric].std(), 2)
+        table.append(
+            {
+                "model": model, "augment": augment, "n_seeds": group["seed"].nunique(), "n_runs": len(group), **metrics,
+                "mmacs": round(group["mmacs"].mean(), 2), "parameters": int(group["parameters"].mean()),
+                "minutes": round(group["minutes"].mean(), 1), "search_minutes": round(group["search_minutes"].mean(), 1),
+                "epochs": _one(group["epochs"]), "images_seen": _one(group["images_seen"]),
+                "learning_rate": _one(group["learning_rate"]),
+            }
+        )  # fmt: skip
+    frame = pd.DataFrame(table).sort_values("augment", kind="stable", key=lambda c: c != "none", ignore_index=True)
+    codes = "; ".join(sorted(rows["code"].unique()))
+    return frame.assign(source=f"{plan.source}, test split, {len(splits.test)} specimens", code=codes, command=command)
+
+
+def _one(values: pd.Series) -> str:
+    return "; ".join(str(v) for v in sorted(values.unique()))
