@@ -13,7 +13,7 @@ import torch
 
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens import METADATA_PRESETS, MetadataEncoding, SpecimenSet
-from bionas.specimens.metadata import lookup_leakage, preset_table
+from bionas.specimens.metadata import lookup_leakage, preset_leakage, preset_table, usable_presets
 
 
 def records_of(orders, **columns):
@@ -150,3 +150,19 @@ def test_values_never_seen_are_counted_and_get_the_majority_class():
     test = records_of(list("ABBA"), genus=["new", "h", "", "newer"])
     row = lookup_leakage(train, test, ["genus"]).iloc[0]
     assert row["coverage"] == 0.75 and row["unseen"] == pytest.approx(2 / 3) and row["accuracy"] == 0.75
+
+
+def test_each_preset_is_judged_by_its_most_telling_field():
+    orders = list("AAB") * 40
+    country = ["x" if o == "A" and i % 4 else "y" for i, o in enumerate(orders)]
+    whole = records_of(orders, genus=[f"g{o}" for o in orders], country=country)
+    frame = preset_leakage(whole, whole).set_index("preset")
+    assert frame["most_telling"].to_dict() == {
+        "as_published": "order", "no_target": "genus", "leak_free": "country", "none": "-",
+    }  # fmt: skip
+    assert frame.loc["no_target", "balanced"] == 1 and frame.loc["as_published", "fields"] == 2
+    assert frame.loc["none", "accuracy"] == pytest.approx(2 / 3) and frame.loc["none", "balanced"] == 0.5
+    assert frame.loc["none", "balanced"] < frame.loc["leak_free", "balanced"] < 1
+    assert usable_presets(whole) == tuple(METADATA_PRESETS)
+    bare = SpecimenSet(pd.DataFrame({"file": ["a"]}), np.array([0]), ("A",))
+    assert usable_presets(bare) == ("none",)

@@ -191,3 +191,9 @@ def test_images_can_live_in_a_file(tmp_path):
         ImageStore.open(tmp_path / "images.npy")
     with pytest.raises(SpecimenError, match="uint8"):
         ImageStore(np.zeros((2, 8, 8, 3)))
+
+
+def test_examples_show_every_class_largest_first():
+    specimens = made(list("ABBCBCBC"))
+    shown = specimens.examples(per_class=2)
+    assert specimens.label_names[shown].tolist() == ["B", "B", "C", "C", "A"] and len(set(shown)) == 5

@@ -9,7 +9,8 @@ import pytest
 from bionas import places
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens import SpecimenSet
-from bionas.specimens.splits import paper_counts
+from bionas.specimens.collection import compare_splits
+from bionas.specimens.splits import SPLITS, paper_counts
 
 
 def collection(orders, **columns):
@@ -106,3 +107,16 @@ def test_without_bins_there_is_nothing_to_keep_apart():
         collection(list("AB"), dna_bin=["", None]).split("bin_disjoint")
     with pytest.raises(UnknownName, match="bin_disjoint"):
         collection(list("AB")).split("bins_disjoint")
+
+
+def test_schemes_side_by_side():
+    specimens = collection(mixed(), dna_bin=[f"BOLD:{i % 170}" for i in range(1000)])
+    frame = compare_splits(specimens).set_index("scheme")
+    assert list(frame.index) == list(SPLITS)
+    splits = specimens.split("paper")
+    seen = [bin in set(splits.train.records["dna_bin"]) for bin in splits.test.records["dna_bin"]]
+    assert frame.loc["paper", "bins_seen"] == pytest.approx(np.mean(seen)) and frame.loc["bin_disjoint", "bins_seen"] == 0
+    assert "needs a column `split`" in frame.loc["official", "refused"] and frame.loc["paper", "refused"] == ""
+    assert frame.loc["paper", ["train", "val", "test"]].sum() == 1000
+    worst = max(abs(side.counts()[c] / n - s) for c, n in specimens.counts().items() for side, s in zip(splits, (0.7, 0.2, 0.1)))
+    assert frame.loc["paper", "drift"] == pytest.approx(100 * worst)

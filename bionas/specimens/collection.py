@@ -17,7 +17,8 @@ import pandas as pd
 
 from bionas.errors import SpecimenError
 from bionas.specimens.images import ImageStore
-from bionas.specimens.splits import SPLITS
+from bionas.specimens.schema import missing
+from bionas.specimens.splits import SHARES, SPLITS
 
 OTHER = "Other"
 MIN_SPECIMENS = 3
@@ -102,6 +103,12 @@ class SpecimenSet:
         """
         return Splits(*(self.subset(side) for side in SPLITS[scheme](self.records, self.labels, seed)))
 
+    def examples(self, per_class: int = 1, seed: int = 0) -> np.ndarray:
+        """Positions of a few specimens of every class, drawn at random: the largest class first, each class together."""
+        generator = np.random.default_rng(seed)
+        members = {name: generator.permutation(np.flatnonzero(self.label_names == name)) for name in sorted(self.class_names)}
+        return np.concatenate([members[name][:per_class] for name in self.counts().index])
+
     def require_trainable(self) -> None:
         """Raises SpecimenError where no network can be trained, naming the classes at fault and what to do."""
         counts = self.counts()
@@ -155,6 +162,36 @@ class Splits(NamedTuple):
         frame = pd.DataFrame(sides).fillna(0).astype(int)
         frame = frame.loc[sorted(frame.index, key=lambda name: (-frame.loc[name].sum(), name))]
         return frame.rename_axis("class").reset_index()
+
+
+def compare_splits(specimens: SpecimenSet, seed: int = 0) -> pd.DataFrame:
+    """Every scheme of `SPLITS` on one collection: what it gives, and what it lets through.
+
+    Returns one row a scheme: scheme; train, val, test: specimens; drift: the largest distance of a class's share of a side
+    from 70 / 20 / 10, in points; bins_seen: share of the test specimens with a BIN whose BIN is also in training (NaN where
+    there are no BINs); refused: why the scheme does not fit these records, else "".
+    """
+    rows = []
+    for scheme in SPLITS:
+        try:
+            splits = specimens.split(scheme, seed)
+        except SpecimenError as error:
+            rows.append({"scheme": scheme, "refused": str(error).split(". ")[0]})
+            continue
+        table = splits.table()[list(Splits._fields)]
+        shares = table.div(table.sum(axis=1), axis=0).sub(SHARES).abs()
+        sizes = dict(zip(Splits._fields, map(len, splits), strict=True))
+        seen = _bins_seen(splits.train, splits.test)
+        rows.append({"scheme": scheme, **sizes, "drift": 100 * shares.max().max(), "bins_seen": seen, "refused": ""})
+    columns = ["scheme", *Splits._fields, "drift", "bins_seen", "refused"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(Splits._fields, "Int64"))
+
+
+def _bins_seen(train: SpecimenSet, test: SpecimenSet) -> float:
+    if "dna_bin" not in test.records:
+        return float("nan")
+    bins = test.records["dna_bin"][~missing(test.records["dna_bin"])]
+    return float(bins.isin(train.records["dna_bin"]).mean()) if len(bins) else float("nan")
 
 
 def fold_rare(labels: np.ndarray | pd.Series, min_records: int) -> np.ndarray:

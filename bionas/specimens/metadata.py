@@ -77,6 +77,12 @@ def preset_fields(preset: str, records: pd.DataFrame, target: str = "order") -> 
     return tuple(name for name in fields if name in records and not missing(records[name]).all())
 
 
+def usable_presets(specimens: SpecimenSet) -> tuple[str, ...]:
+    """The presets that these records can fill at least one field of, and "none", which needs no field."""
+    records, target = specimens.records, specimens.target
+    return tuple(name for name in METADATA_PRESETS if name == "none" or preset_fields(name, records, target))
+
+
 @dataclass(frozen=True)
 class MetadataEncoding:
     """How records become `Metadata`. Made by `fit` or `from_json`.
@@ -103,7 +109,7 @@ class MetadataEncoding:
         """
         fields = preset_fields(preset, train.records, train.target)
         if METADATA_PRESETS[preset] and not fields:
-            works = [name for name in METADATA_PRESETS if name != "none" and preset_fields(name, train.records, train.target)]
+            works = [name for name in usable_presets(train) if name != "none"]
             others = f" Presets that these records can fill: {', '.join(works)}." if works else ""
             raise SpecimenError(
                 f"metadata={preset!r} needs at least one of {', '.join(METADATA_PRESETS[preset])}; the training records "
@@ -214,7 +220,8 @@ def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: tuple[str, ...
 
     Returns one row a field that the records have:
         field; coverage: share of test specimens that have a value; unseen: share of those values never seen in training;
-        accuracy: of the look-up, over all test specimens; majority: accuracy of always answering the majority class.
+        accuracy: of the look-up, over all test specimens; balanced: the mean over classes of the share answered rightly;
+        majority: accuracy of always answering the majority class.
     """
     sizes = np.bincount(train.labels, minlength=len(train.class_names))
     largest = int(sizes.argmax())
@@ -237,9 +244,29 @@ def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: tuple[str, ...
             "coverage": has_value.mean(),
             "unseen": 1 - seen.sum() / has_value.sum() if has_value.any() else math.nan,
             "accuracy": float(np.mean(predicted == test.labels)),
+            "balanced": float(pd.Series(predicted == test.labels).groupby(test.labels).mean().mean()),
             "majority": majority,
         })  # fmt: skip
-    return pd.DataFrame(rows, columns=["field", "coverage", "unseen", "accuracy", "majority"])
+    return pd.DataFrame(rows, columns=["field", "coverage", "unseen", "accuracy", "balanced", "majority"])
+
+
+def preset_leakage(train: SpecimenSet, test: SpecimenSet) -> pd.DataFrame:
+    """What each preset gives away at the least: its most telling field, looked up alone (see `lookup_leakage`).
+
+    Returns one row a preset: preset; fields: how many these records can fill; most_telling: the field whose look-up has the
+    highest balanced accuracy; accuracy and balanced of that look-up. A preset without fields answers the majority class.
+    """
+    rows = []
+    for preset in METADATA_PRESETS:
+        fields = preset_fields(preset, train.records, train.target)
+        answers = lookup_leakage(train, test, fields)
+        if answers.empty:
+            share = float(np.mean(test.labels == np.bincount(train.labels).argmax()))
+            rows.append((preset, 0, "-", share, 1 / len(np.unique(test.labels))))
+            continue
+        best = answers.loc[answers["balanced"].idxmax()]
+        rows.append((preset, len(fields), best["field"], best["accuracy"], best["balanced"]))
+    return pd.DataFrame(rows, columns=["preset", "fields", "most_telling", "accuracy", "balanced"])
 
 
 def _text(column: pd.Series) -> pd.Series:
