@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from bionas.figures.sheet import MUTED, percent, picture, plain, rows, sheet
+from bionas.figures.sheet import percent, picture, plain, rows, sheet
 from bionas.palette import ACCENT, GRID, INK, PAPER, class_color
 from bionas.specimens.schema import missing
 
@@ -16,7 +17,7 @@ SIDES = {"train": "#3d5a80", "val": "#9db8d6", "test": ACCENT}
 
 
 def long_tail(counts: pd.Series, caption: str = "", threshold: int | None = None) -> go.Figure:
-    """Specimens a class on a logarithmic axis; classes under `threshold` are pale.
+    """Specimens a class on a logarithmic axis; what `threshold` folds into Other is pale.
 
     Args:
         counts: class -> n, largest first; a class of none is left out.
@@ -24,14 +25,15 @@ def long_tail(counts: pd.Series, caption: str = "", threshold: int | None = None
     counts = counts[counts > 0]
     names = [str(name) for name in counts.index]
     n, total = [int(v) for v in counts], int(counts.sum())
-    pale = [threshold is not None and v < threshold for v in n]
+    shares = [percent(v / total) if v / total >= 0.0005 else "< 0.1\u00a0%" for v in n]
+    pale = [threshold is not None and v < threshold and name != "Other" for name, v in zip(names, n)]
     figure = go.Figure(
         go.Bar(
             y=names,
             x=n,
             orientation="h",
             marker={"color": [class_color(name, names) for name in names], "opacity": [0.4 if p else 1 for p in pale]},
-            text=[f"{v:,}  ·  {percent(v / total)}" for v in n],
+            text=[f"{v:,}  ·  {share}" for v, share in zip(n, shares)],
             textposition="outside",
             textfont={"size": 12, "color": INK},
             cliponaxis=False,
@@ -40,17 +42,16 @@ def long_tail(counts: pd.Series, caption: str = "", threshold: int | None = None
     )
     title = f"Long tail: {names[0]} is {percent(n[0] / total)} of {total:,} specimens"
     sheet(figure, title, caption, height=rows(len(n), 24) + 16, left=150, right=130, bottom=64, bargap=0.28)
-    top = np.log10(max(n))
+    low, high = math.log10(min(n)), math.log10(max(n))
     figure.update_xaxes(
-        type="log", title_text="specimens (logarithmic)", range=[round(np.log10(max(min(n), 1)) - 0.35, 3), round(top, 3)],
-        dtick=1, tickformat=",d",
+        type="log", title_text="specimens (logarithmic)", range=[round(low - 0.35, 3), round(high + 0.03, 3)], dtick=1,
+        tickformat=",d",
     )  # fmt: skip
-    figure.update_yaxes(autorange="reversed", showgrid=False, title_text=None, automargin=False)
-    figure.update_yaxes(ticksuffix="  ")
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
     if threshold is not None:
-        figure.add_vline(x=threshold, line={"color": ACCENT, "width": 1.5, "dash": "dot"})
+        figure.add_vline(x=threshold, line={"color": ACCENT, "width": 1.5, "dash": "dot"}, layer="below")
         figure.add_annotation(
-            x=round(float(np.log10(threshold)), 4), y=1, yref="paper", yanchor="bottom", showarrow=False,
+            x=round(math.log10(threshold), 4), y=1, yref="paper", yanchor="bottom", showarrow=False,
             text=f"under {threshold:,}: folded into Other", font={"color": ACCENT, "size": 12},
         )  # fmt: skip
     return figure
@@ -97,7 +98,8 @@ def missingness(records: pd.DataFrame, caption: str = "") -> go.Figure:
     sheet(
         figure, title, caption, height=rows(len(fields), 21), left=210, barmode="overlay", bargap=0.22, bottom=58
     )
-    figure.update_xaxes(title_text=f"records that have the field (% of {len(records):,})", range=[0, 100], showgrid=False)
+    counted = f"records that have the field (% of {len(records):,})"
+    figure.update_xaxes(title_text=counted, range=[0, 100], showgrid=False)
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ", tickmode="array", tickvals=fields)
     return figure
 
@@ -147,7 +149,7 @@ def leakage_bars(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     figure = go.Figure()
     figure.add_bar(
         y=fields, x=plain(100 * np.minimum(accuracy, majority), 2), orientation="h", marker={"color": "#b9bdc4"},
-        name="known without looking", hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+        name=f"known without looking (majority class, {percent(majority)})", hoverinfo="skip",
     )  # fmt: skip
     figure.add_bar(
         y=fields,
@@ -155,22 +157,19 @@ def leakage_bars(frame: pd.DataFrame, caption: str = "") -> go.Figure:
         orientation="h",
         marker={"color": ACCENT},
         name="given away by the field",
-        text=[f"{100 * a:.1f}" for a in accuracy],
-        textposition="outside",
-        textfont={"size": 12},
-        cliponaxis=False,
         hovertemplate="%{y}: + %{x:.1f} points<extra></extra>",
     )
+    figure.add_scatter(
+        y=fields, x=plain(100 * np.maximum(accuracy, majority) + 0.6, 2), text=[f"{100 * a:.1f}" for a in accuracy],
+        mode="text", textposition="middle right", textfont={"size": 12}, cliponaxis=False, showlegend=False,
+        hoverinfo="skip",
+    )  # fmt: skip
     sheet(
         figure, "What a single metadata field gives away about the class", caption,
         height=rows(len(fields), 27) + 24, left=210, right=60, barmode="stack", bargap=0.3, head=118,
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
     )  # fmt: skip
     figure.add_vline(x=round(100 * majority, 2), line={"color": INK, "width": 1.2, "dash": "dot"})
-    figure.add_annotation(
-        x=round(100 * majority, 2), y=0, yref="paper", yanchor="bottom", xanchor="left", xshift=5, showarrow=False,
-        text=f"majority class {percent(majority)}", font={"size": 12, "color": MUTED}, bgcolor=PAPER,
-    )  # fmt: skip
-    figure.update_xaxes(title_text="accuracy of a look-up in the training records (%)", range=[0, 100])
+    figure.update_xaxes(title_text="accuracy of a look-up in the training records (%)", range=[0, 105], dtick=20)
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
     return figure

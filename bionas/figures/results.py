@@ -29,7 +29,7 @@ def confusion(matrix: Any, class_names: Sequence[str], normalise: bool = True, c
     names, right = [str(c) for c in class_names], int(np.trace(matrix))
     share = np.divide(100.0 * matrix, n[:, None], out=np.full(matrix.shape, np.nan), where=n[:, None] > 0)
     shown = share if normalise else matrix.astype(float)
-    least = 0.5 if normalise else 1
+    least, unit = (0.5, "% of the true class") if normalise else (1, "specimens")
     cell = max(min(36, 620 // len(names)), 16)
     figure = go.Figure(
         go.Heatmap(
@@ -46,19 +46,17 @@ def confusion(matrix: Any, class_names: Sequence[str], normalise: bool = True, c
             ygap=1.5,
             customdata=matrix.tolist(),
             hovertemplate="%{y} taken for %{x}: %{customdata}<extra></extra>",
-            colorbar={
-                "title": {"text": "% of the<br>true class" if normalise else "specimens"},
-                "thickness": 12,
-                "outlinewidth": 0,
-            },
+            colorbar={"title": {"text": unit, "side": "right", "font": {"size": 13}}, "thickness": 12, "outlinewidth": 0},
         )
     )
     sheet(
         figure, f"What is taken for what: {right:,} of {int(n.sum()):,} specimens are right", caption,
-        height=HEAD + 150 + cell * len(names), left=190, right=110, bottom=150,
+        height=HEAD + 135 + cell * len(names), left=190, right=110, bottom=135,
     )  # fmt: skip
     figure.update_xaxes(title_text="predicted", tickangle=-45, showgrid=False, tickmode="array", tickvals=names)
-    figure.update_yaxes(title_text="truth (specimens)", autorange="reversed", showgrid=False, ticksuffix=" ", nticks=len(n))
+    figure.update_yaxes(
+        title_text="truth (specimens)", autorange="reversed", showgrid=False, ticksuffix=" ", nticks=len(n)
+    )
     return figure
 
 
@@ -69,9 +67,8 @@ def roc_curves(roc: pd.DataFrame | dict[str, tuple[Any, Any, float]], caption: s
         roc: class, fpr, tpr, auc as in a run's roc.csv, or class -> (fpr, tpr, auc).
     """
     if not isinstance(roc, pd.DataFrame):
-        roc = pd.concat(
-            [pd.DataFrame({"class": name, "fpr": fpr, "tpr": tpr, "auc": auc}) for name, (fpr, tpr, auc) in roc.items()]
-        )
+        columns = ("fpr", "tpr", "auc")
+        roc = pd.concat(pd.DataFrame({"class": name, **dict(zip(columns, curve))}) for name, curve in roc.items())
     auc = roc.groupby("class", sort=False)["auc"].first().sort_values(kind="stable")
     names = [str(c) for c in auc.index]
     figure = go.Figure()
@@ -164,8 +161,8 @@ def comparison(
         )
         spread = f" ± {values[model].std(ddof=1):.1f}" if len(values[model]) > 1 else ""
         figure.add_annotation(
-            x=1.015, xref="paper", y=y, xanchor="left", showarrow=False, text=f"{mean:.1f}{spread}  (n = {len(values[model])})",
-            font={"color": INK, "size": 12.5},
+            x=1.015, xref="paper", y=y, xanchor="left", showarrow=False, font={"color": INK, "size": 12.5},
+            text=f"{mean:.1f}{spread}  (n = {len(values[model])})",
         )  # fmt: skip
     named = metric.replace("_", " ")
     low, high = min(v.min() for v in values.values()), max(v.max() for v in values.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -63,7 +64,7 @@ def loss_curves(history: pd.DataFrame, caption: str = "") -> go.Figure:
         figure, title, caption, height=400, head=HEAD + 26,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     )  # fmt: skip
-    figure.update_xaxes(title_text="epoch", tickformat="d", nticks=10)
+    figure.update_xaxes(title_text="epoch", dtick=_step(history["epoch"], 10))
     figure.update_yaxes(title_text="cross-entropy loss (nats)", row=1, col=1)
     figure.update_yaxes(title_text="accuracy (%)", row=1, col=2)
     return figure
@@ -93,23 +94,24 @@ def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> go
                 row=1,
                 col=panel,
             )
+    figure.update_annotations(font={"size": 14})
     even = 1 / len(primitives)
     figure.add_hline(y=round(even, 4), line={"color": MUTED, "width": 1, "dash": "dash"})
     figure.add_annotation(
-        x=0, y=round(even, 4), xref="paper", xanchor="left", yanchor="bottom", showarrow=False,
-        text=f"1/{len(primitives)}: no preference", font={"size": 11, "color": MUTED},
+        x=1.006, y=round(even, 4), xref="paper", xanchor="left", showarrow=False, align="left",
+        text=f"1/{len(primitives)}: no<br>preference", font={"size": 11, "color": MUTED},
     )  # fmt: skip
     sheet(
         figure, f"How the edges of cell {cell} ({kind}) made up their mind", caption, height=470, head=HEAD + 24,
-        bottom=132, legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "entrywidth": 135},
+        bottom=132, right=84, legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "entrywidth": 135},
     )  # fmt: skip
-    figure.update_xaxes(title_text="epoch", tickformat="d", nticks=6)
+    figure.update_xaxes(title_text="epoch", dtick=_step(own["epoch"], 6))
     figure.update_yaxes(title_text="weight alpha", row=1, col=1)
     return figure
 
 
 def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str = "") -> go.Figure:
-    """The weights of every edge at one epoch: a heat map a cell, rows the edges, columns the primitives; leaders framed.
+    """The weights of every edge at one epoch: a heat map a cell, edge x primitive, leaders framed.
 
     Args:
         alphas: a run's alphas.csv.
@@ -156,7 +158,14 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
             "colorscale": BLUES,
             "cmin": 0,
             "cmax": round(max(float(leaders.max()), 0.2), 3),
-            "colorbar": {"title": {"text": "alpha"}, "thickness": 12, "outlinewidth": 0},
+            "colorbar": {
+                "title": {"text": "alpha", "font": {"size": 13}},
+                "thickness": 12,
+                "outlinewidth": 0,
+                "lenmode": "pixels",
+                "len": max(inner, 150),
+                "nticks": 5,
+            },
         },
     )  # fmt: skip
     figure.update_xaxes(showgrid=False, tickangle=-30, showticklabels=False)
@@ -187,8 +196,9 @@ def skip_count(alphas: pd.DataFrame, caption: str = "") -> go.Figure:
             hovertemplate="epoch %{x}: %{y} edges<extra>" + name + "</extra>",
         )
     title = f"Who leads: skip_connect on {skips} of {n_edges} edges at the end"
-    sheet(figure, title, caption, height=400, right=180, barmode="stack", bargap=0.15, legend={"traceorder": "reversed"})
-    figure.update_xaxes(title_text="epoch (0: before training)", tickformat="d", showgrid=False)
+    legend = {"traceorder": "reversed"}
+    sheet(figure, title, caption, height=400, right=180, barmode="stack", bargap=0.15, legend=legend)
+    figure.update_xaxes(title_text="epoch (0: before training)", dtick=_step(led.index, 12), showgrid=False)
     figure.update_yaxes(title_text="edges led", tickformat="d", range=[0, n_edges])
     return figure
 
@@ -264,6 +274,12 @@ def _arrows(edges: list[str]) -> list[str]:
 
 def _epochs(n: int) -> str:
     return f"{n} epoch" + ("" if n == 1 else "s")
+
+
+def _step(epochs: pd.Series | pd.Index, ticks: int) -> int:
+    """Whole epochs between two ticks."""
+    least = (epochs.max() - epochs.min()) / ticks
+    return next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, math.ceil(least)) if step >= least)
 
 
 def _unit(largest: float) -> tuple[float, str]:

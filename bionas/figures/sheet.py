@@ -1,7 +1,7 @@
 """The sheet every figure is drawn on: size, type, margins, axes; and how arrays become what a notebook can store.
 
-plotly keeps arrays as binary blobs that no diff can read, so figures are given rounded lists (`plain`); pictures go in as
-one PNG (`mosaic`), which is a tenth of the pixels written out.
+plotly keeps arrays as binary blobs that no diff can read, so figures are given rounded lists (`plain`); pictures go in
+as one PNG (`mosaic`), which is a tenth of the pixels written out.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def picture(
     """A figure of tiles with a line of text under each."""
     side, left, right, bottom = tiles[0].shape[0], 24, 24, 14
     columns = min(columns, len(tiles))
-    shown = min((WIDTH - left - right) / (columns * 1.06), 170.0)  # pixels of the screen a tile takes
+    shown = min((WIDTH - left - right) / (columns * 1.06), 200.0)  # pixels of the screen a tile takes
     scale = side / shown
     gap, foot = max(round(0.06 * side), 1), max(round(24 * scale), 1)
     source, under, width, height = mosaic(tiles, columns, gap, foot)
@@ -153,8 +153,9 @@ def picture(
     letters = max(int(shown / 6.6), 4)
     for (x, y), name in zip(under, names):
         figure.add_annotation(
-            x=round(x, 2), y=y, text=shorten(name, letters), showarrow=False, yanchor="top", yshift=-1, font={"size": 12}
-        )
+            x=round(x, 2), y=y, text=shorten(name, letters), showarrow=False, yanchor="top", yshift=-1,
+            font={"size": 12},
+        )  # fmt: skip
     head = HEAD - 8
     sheet(
         figure, title, caption, height=round(head + bottom + height / scale), left=left, bottom=bottom, head=head,

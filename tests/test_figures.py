@@ -1,0 +1,238 @@
+"""Figures: what is drawn is what was given, as plain numbers, under a title and beside named axes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from PIL import Image
+
+from bionas import figures
+from bionas.evaluation import evaluate
+from bionas.figures.sheet import plain
+from bionas.palette import ORDER_COLORS, PRIMITIVE_COLORS
+
+CAPTION = "Synthetic specimens drawn by the program"
+CLASSES = ("Diptera", "Hymenoptera", "Other")
+EDGES = ("x->z1", "x->z2", "z1->z2")
+PRIMITIVES = tuple(PRIMITIVE_COLORS)
+
+
+@pytest.fixture(scope="module")
+def judged():
+    generator = np.random.default_rng(1)
+    labels = generator.choice(3, size=120, p=[0.6, 0.3, 0.1])
+    logits = generator.normal(size=(120, 3)) + 2 * np.eye(3)[labels]
+    return evaluate(labels, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), CLASSES)
+
+
+@pytest.fixture(scope="module")
+def alphas():
+    """alphas.csv of two cells over four epochs, in which one primitive an edge comes to lead."""
+    rows = []
+    for epoch in range(4):
+        for cell in range(2):
+            for e, edge in enumerate(EDGES):
+                theta = np.zeros(10)
+                theta[8 if cell else e] = epoch
+                alpha = np.exp(theta) / np.exp(theta).sum()
+                rows += [(epoch, cell, cell == 1, edge, p, alpha[k], theta[k]) for k, p in enumerate(PRIMITIVES)]
+    return pd.DataFrame(rows, columns=["epoch", "cell", "reduction", "edge", "primitive", "alpha", "theta"])
+
+
+@pytest.fixture(scope="module")
+def history():
+    return pd.DataFrame(
+        {
+            "epoch": [1, 2, 3], "phase": "search", "train_loss": [2.0, 1.5, 1.25], "train_accuracy": [0.4, 0.5, 0.6],
+            "val_loss": [2.1, 1.75, 1.5], "val_accuracy": [0.35, 0.45, 0.5], "theta_loss": [2.2, 1.8, 1.6],
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    return np.random.default_rng(0).integers(0, 255, size=(5, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def every(judged, alphas, history, photographs):
+    """One figure of each kind, as the notebooks make them."""
+    counts = pd.Series([70, 25, 5], index=CLASSES).rename_axis("order")
+    genus, latitude = ["Culex", None, "", None], [1.5, np.nan, 2, 3]
+    records = pd.DataFrame({"order": ["Diptera"] * 4, "genus": genus, "coord-lat": latitude})
+    split = pd.DataFrame({"class": CLASSES, "train": [49, 17, 3], "val": [14, 5, 1], "test": [7, 3, 1]})
+    leak = pd.DataFrame({"field": ["genus", "country"], "accuracy": [0.95, 0.7], "majority": 0.7})
+    costs = pd.DataFrame({"primitive": PRIMITIVES, "macs": np.arange(10) * 1e6, "parameters": np.arange(10) * 1e3})
+    scores = [0.5, 0.52, 0.54, 0.4, 0.5, 0.45]
+    runs = pd.DataFrame({"model": ["derived"] * 3 + ["random"] * 3, "balanced_accuracy": scores})
+    responses = {"input": photographs[0], **{name: np.arange(64.0).reshape(8, 8) for name in PRIMITIVES}}
+    return {
+        "long_tail": figures.long_tail(counts, CAPTION, threshold=10),
+        "specimen_grid": figures.specimen_grid(photographs, list("abcde"), 3, CAPTION),
+        "missingness": figures.missingness(records, CAPTION),
+        "split_sizes": figures.split_sizes(split, CAPTION),
+        "leakage_bars": figures.leakage_bars(leak, CAPTION),
+        "loss_curves": figures.loss_curves(history, CAPTION),
+        "alpha_trajectories": figures.alpha_trajectories(alphas, 1, CAPTION),
+        "alpha_heatmap": figures.alpha_heatmap(alphas, caption=CAPTION),
+        "skip_count": figures.skip_count(alphas, CAPTION),
+        "primitive_responses": figures.primitive_responses(responses, CAPTION),
+        "cost_bars": figures.cost_bars(costs, CAPTION),
+        "confusion": figures.confusion(judged.confusion, CLASSES, caption=CAPTION),
+        "roc_curves": figures.roc_curves(judged.roc, CAPTION),
+        "reliability": figures.reliability(judged.reliability, CAPTION),
+        "comparison": figures.comparison(runs, caption=CAPTION, highlight="derived"),
+    }
+
+
+def test_each_kind_is_here(every):
+    assert set(every) == set(figures.__all__)
+
+
+@pytest.mark.parametrize("name", figures.__all__)
+def test_title_caption_axes_and_plain_numbers(every, name):
+    figure = every[name]
+    assert isinstance(figure, go.Figure) and len(figure.layout.title.text) > 12
+    assert figure.layout.title.subtitle.text == CAPTION
+    assert figure.layout.width == 900 and figure.layout.height < 1200
+    if name not in ("specimen_grid", "primitive_responses"):
+        titles = [axis.title.text for axis in figure.select_xaxes()]
+        assert any(titles) or name == "alpha_heatmap"
+    text = figure.to_json()
+    assert "bdata" not in text and not _arrays(figure.to_dict())
+    assert all(len(number) < 12 for number in _numbers(json.loads(text)["data"]))
+
+
+def _arrays(value) -> bool:
+    if isinstance(value, dict):
+        return any(map(_arrays, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_arrays, value))
+    return isinstance(value, (np.ndarray, np.generic))
+
+
+def _numbers(value):
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _numbers(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _numbers(inner)
+    elif isinstance(value, float):
+        yield repr(value)
+
+
+def test_plain_rounds_and_leaves_holes():
+    assert plain(np.array([1 / 3, np.nan, np.inf])) == [0.3333, None, None]
+    assert plain(pd.Series([1, 2])) == [1, 2] and plain(["a", True]) == ["a", True]
+
+
+def test_long_tail_shows_the_counts_in_the_colours_of_the_orders(every):
+    bar = every["long_tail"].data[0]
+    assert list(bar.x) == [70, 25, 5] and list(bar.y) == list(CLASSES)
+    assert list(bar.marker.color) == [ORDER_COLORS[name] for name in CLASSES]
+    assert "70.0" in bar.text[0] and "Diptera" in every["long_tail"].layout.title.text
+    assert list(bar.marker.opacity) == [1, 1, 1]  # Other is what small orders are folded into, not folded itself
+
+
+def test_a_class_without_specimens_has_no_place_on_a_logarithmic_axis():
+    figure = figures.long_tail(pd.Series([9, 2, 0], index=["a", "b", "c"]), threshold=5)
+    assert list(figure.data[0].y) == ["a", "b"] and list(figure.data[0].marker.opacity) == [1, 0.4]
+
+
+def test_the_grid_holds_the_very_pixels(every, photographs):
+    source = every["specimen_grid"].data[0].source
+    page = np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))))
+    assert np.array_equal(page[:8, :8], photographs[0]) and np.array_equal(page[:8, 9:17], photographs[1])
+    names = [note.text for note in every["specimen_grid"].layout.annotations]
+    assert names == list("abcde")
+
+
+def test_missingness_counts_empty_words_as_missing(every):
+    assert list(every["missingness"].data[1].x) == [100.0, 25.0, 75.0]
+
+
+def test_split_and_leakage_bars(every):
+    train, val, test = every["split_sizes"].data
+    assert list(train.x) == [70.0, 68.0, 60.0] and "train (69)" == train.name
+    known, given = every["leakage_bars"].data[:2]
+    assert list(known.x) == [70.0, 70.0] and list(given.x) == [25.0, 0.0]
+
+
+def test_loss_curves_are_the_history(every, history):
+    lines = {(t.name, t.yaxis): list(t.y) for t in every["loss_curves"].data}
+    assert lines[("training", "y")] == list(history["train_loss"])
+    assert lines[("architecture step", "y")] == list(history["theta_loss"])
+    assert lines[("validation", "y2")] == [35.0, 45.0, 50.0]
+
+
+def test_a_fit_has_no_architecture_step(history):
+    figure = figures.loss_curves(history.head(1).drop(columns="theta_loss").assign(phase="fit"))
+    assert {t.name for t in figure.data} == {"training", "validation"} and "1 epoch" in figure.layout.title.text
+
+
+def test_trajectories_are_one_cells_lines_in_the_primitives_colours(every, alphas):
+    figure = every["alpha_trajectories"]
+    assert len(figure.data) == 30 and "reduction" in figure.layout.title.text
+    skip = next(t for t in figure.data if t.name == "skip_connect")
+    own = alphas[(alphas["cell"] == 1) & (alphas["edge"] == "x->z1") & (alphas["primitive"] == "skip_connect")]
+    assert list(skip.y) == pytest.approx(list(own["alpha"]), abs=1e-4)
+    assert skip.line.color == PRIMITIVE_COLORS["skip_connect"]
+
+
+def test_heat_map_keeps_the_order_of_edges_and_primitives(every, alphas):
+    first = every["alpha_heatmap"].data[0]
+    expected = alphas[(alphas["epoch"] == 3) & (alphas["cell"] == 0)]["alpha"].to_numpy().reshape(3, 10)
+    assert np.array(first.z) == pytest.approx(expected, abs=1e-4)
+    assert list(first.x) == list(PRIMITIVES) and list(first.y) == ["x → z1", "x → z2", "z1 → z2"]
+    assert len(every["alpha_heatmap"].layout.shapes) == 6  # a frame around each leader
+
+
+def test_skip_count_counts_leaders(every):
+    figure = every["skip_count"]
+    assert figure.layout.title.text.startswith("<b>Who leads: skip_connect on 3 of 6 edges")
+    assert list(next(t for t in figure.data if t.name == "skip_connect").y) == [0, 3, 3, 3]
+
+
+def test_confusion_is_normalised_by_the_truth(every, judged):
+    drawn = every["confusion"].data[0]
+    assert [sum(row) for row in drawn.z] == pytest.approx([100] * 3, abs=0.2)
+    assert np.array_equal(np.array(drawn.customdata), judged.confusion)
+    counts = figures.confusion(judged.confusion, CLASSES, normalise=False).data[0]
+    assert np.array_equal(np.array(counts.z), judged.confusion)
+
+
+def test_confusion_of_an_absent_class_is_blank():
+    assert list(figures.confusion([[2, 1], [0, 0]], ("a", "b")).data[0].z[1]) == [None, None]
+
+
+def test_roc_names_the_hardest_class_first_and_takes_a_dict_too(every, judged):
+    names = [t.name.split("  ")[1] for t in every["roc_curves"].data[1:]]
+    assert names == list(judged.by_class.sort_values("auc")["class"])
+    figure = figures.roc_curves({"a": ([0, 0, 1], [0, 1, 1], 1.0)})
+    assert list(figure.data[1].x) == [0, 0, 1] and figure.data[1].name == "1.000  a"
+
+
+def test_reliability_says_the_calibration_error(every, judged):
+    assert f"{100 * judged.metrics['ece']:.1f} points" in every["reliability"].layout.title.text
+    assert sum(every["reliability"].data[3].y) == 120
+
+
+def test_comparison_shows_every_seed_and_the_spread(every):
+    figure = every["comparison"]
+    assert list(figure.data[0].x) == [50.0, 52.0, 54.0]
+    assert "52.0 ± 2.0  (n = 3)" in {note.text for note in figure.layout.annotations}
+    assert list(figure.layout.yaxis.ticktext) == ["derived", "random"]
+
+
+def test_costs_carry_their_unit(every):
+    assert [a.title.text for a in every["cost_bars"].select_xaxes()] == [
+        "multiply-accumulates (millions)", "parameters (thousands)",
+    ]  # fmt: skip
+    assert list(every["cost_bars"].data[0].x) == list(range(10))
