@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 import signal
 import sys
 import time
@@ -111,6 +112,37 @@ def list_notebooks(options: argparse.Namespace) -> int:
         print(f"{notebook.stem}: {summary.title(notebook)}")
         for parameter in runner.parameters_of(notebook).values():
             print(f"    {parameter}")
+    return 0
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-p", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a choice of the plan: source=folder"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--augment", nargs="+", default=["none"], help="augmentations of the retraining")
+    parser.add_argument("--random", type=int, default=3, metavar="N", help="random genotypes (default: 3)")
+    parser.add_argument("--baseline", nargs="*", default=["resnet18"])
+    parser.add_argument("--baseline-learning-rate", type=float, metavar="RATE")
+    parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv and NAME_runs.csv")
+
+
+@command("compare", _compare_arguments)
+def compare(options: argparse.Namespace) -> int:
+    """Search, retrain, and train random genotypes and baselines under one budget over several seeds."""
+    from bionas import comparison, experiments, files
+
+    plan = experiments.plan(**runner.typed(options.settings, experiments.plan))
+    rows = comparison.measured(
+        plan, options.seeds, options.augment, options.random, options.baseline, options.baseline_learning_rate
+    )
+    table = comparison.summary(rows, plan, "bionas " + shlex.join(sys.argv[1:]))
+    print(table.iloc[:, :11].to_string(index=False))
+    if options.out:
+        results = places.root() / "data" / "results"
+        files.write_csv(results / f"{options.out}_runs.csv", rows)
+        files.write_csv(results / f"{options.out}.csv", table)
+        print(f"written: {places.shown(results / options.out)}.csv and {options.out}_runs.csv")
     return 0
 
 

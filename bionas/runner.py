@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import inspect
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,26 @@ def resolve_type(text: str) -> Any:
         with contextlib.suppress(ValueError):
             return number(text)
     return text
+
+
+def typed(settings: Sequence[str], function: Callable) -> dict[str, Any]:
+    """Keyword arguments for `function` from NAME=VALUE settings; a relative path is one from where it was typed.
+
+    Raises:
+        UnknownName: a name that `function` does not take; the message lists the nearest.
+        NotebookError: a setting without "=".
+    """
+    known = inspect.signature(function).parameters
+    arguments = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise NotebookError(f"-p {setting}: write it as NAME=VALUE.")
+        if name not in known:
+            raise UnknownName("parameter", name, known)
+        is_path = name.endswith(PATH_SUFFIXES) and text != "None"
+        arguments[name] = str(Path(text).expanduser().resolve()) if is_path else resolve_type(text)
+    return arguments
 
 
 def _fits(value: Any, kinds: tuple[type, ...]) -> bool:
