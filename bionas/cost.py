@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import benchmark
 from torch.utils.flop_counter import FlopCounterMode
 
 from bionas.specimens.metadata import Metadata
@@ -85,6 +84,8 @@ def latency(
     twin = copy.deepcopy(model).to(device).eval()
     inputs = _specimens(batch, image_size, len(vocabulary_sizes), n_numeric, image_only, device)
     threads = threads or torch.get_num_threads()
+    from torch.utils import benchmark  # on import it may complain of a CUDA toolkit without a device: only when asked
+
     timer = benchmark.Timer("model(*inputs)", globals={"model": twin, "inputs": inputs}, num_threads=threads)
     with torch.inference_mode():
         timer.timeit(2)
