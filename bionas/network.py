@@ -277,10 +277,16 @@ class DerivedNetwork(_Network):
                 f"the genotype uses {', '.join(sorted(missing))}, which the supernet's primitive set "
                 f"{supernet.primitive_set!r} does not have. Derive it from a search over the same set."
             )
-        if supernet.config.stages() != self.config.stages() or supernet.n_classes != self.n_classes:
-            raise GenotypeError("supernet and derived network differ in their sizes: nothing can be inherited.")
-        trained = {k: v for k, v in supernet.state_dict().items() if k != "theta" and not k.startswith("cells.")}
-        self.load_state_dict(trained, strict=False)
+        trained, own = (
+            {k: v for k, v in network.state_dict().items() if k != "theta" and not k.startswith("cells.")}
+            for network in (supernet, self)
+        )
+        shapes, own_shapes = ({k: v.shape for k, v in part.items()} for part in (trained, own))
+        if supernet.config.stages() != self.config.stages() or shapes != own_shapes:
+            raise GenotypeError(
+                "supernet and derived network differ in their sizes, classes or metadata: nothing can be inherited."
+            )
+        self.load_state_dict(trained, strict=False)  # strict would ask for the cells, which follow
         for cell, searched in zip(self.cells, supernet.cells):
             cell.inherit(searched)
 

@@ -119,9 +119,6 @@ class _Trainer:
         self.run.begin(self.description, provenance(config.seed, str(self.device), train.fingerprint))
         self.train_set, self.val_set, self.encoding = train, val, encoding
         self.model = self.accelerator.prepare_model(model.to(memory_format=torch.channels_last))
-        self.optimizers = {
-            name: self.accelerator.prepare_optimizer(optimizer) for name, optimizer in self.make_optimizers().items()
-        }
         self.history: list[dict[str, Any]] = []
         self.epoch = 0
         state = self.run.load_checkpoint("cpu")
@@ -129,7 +126,10 @@ class _Trainer:
         self.train_loader = self._loader(train, config.seed, shuffle=True, augment=config.augment)
         self.val_loader = self._loader(val, config.seed, shuffle=False)
         self.steps_per_epoch = self.count_steps()
-        self.schedulers = {n: self._schedule(o, config, n) for n, o in self.optimizers.items() if n == "w"}
+        optimizers = self.make_optimizers()
+        # The schedule wraps the optimiser's step, and loss scaling wraps that again: in this order.
+        self.schedulers = {"w": self._schedule(optimizers["w"])}
+        self.optimizers = {name: self.accelerator.prepare_optimizer(o) for name, o in optimizers.items()}
         if state:
             self.load_state(state)
 
@@ -219,15 +219,15 @@ class _Trainer:
         """Raises CheckpointError where the checkpoint is of another network."""
         try:
             self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
-        except RuntimeError as error:
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+            for name, scheduler in self.schedulers.items():
+                scheduler.load_state_dict(state["schedulers"][name])
+        except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{self.run.checkpoint_path} is of another network ({str(error).splitlines()[-1].strip()}). "
                 "Choose another run_dir, or remove that run folder."
             ) from error
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        for name, scheduler in self.schedulers.items():
-            scheduler.load_state_dict(state["schedulers"][name])
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.history, self.epoch = list(state["history"]), state["epoch"]
@@ -251,13 +251,13 @@ class _Trainer:
             specimens, self.encoding, size, shuffle=shuffle, seed=seed, augment=augment, drop_last=shuffle
         )
 
-    def _schedule(self, optimizer: torch.optim.Optimizer, config: FitConfig, name: str):
-        steps = max(1, config.epochs * self.steps_per_epoch)
-        if config.schedule == "one_cycle":
-            return torch.optim.lr_scheduler.OneCycleLR(optimizer.optimizer, config.learning_rate, total_steps=steps + 1)
-        if config.schedule == "cosine":
-            return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer.optimizer, steps)
-        return torch.optim.lr_scheduler.ConstantLR(optimizer.optimizer, factor=1.0)
+    def _schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        steps = max(1, self.config.epochs * self.steps_per_epoch)
+        if self.config.schedule == "one_cycle":
+            return torch.optim.lr_scheduler.OneCycleLR(optimizer, self.config.learning_rate, total_steps=steps + 1)
+        if self.config.schedule == "cosine":
+            return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
     def trial_step(self, batch: Batch) -> None:
         """One forward and backward pass as in training, without an update: what automatic batch size tries."""
@@ -483,7 +483,8 @@ def _accelerator(config: FitConfig) -> Accelerator:
     precision = {"auto": "no" if on_cpu else "fp16", "fp32": "no"}.get(config.precision, config.precision)
     if on_cpu and precision == "fp16":
         raise TrainingError("precision='fp16' needs a CUDA device. Use 'bf16' or 'fp32' on a CPU.")
-    AcceleratorState._reset_state()  # a second run in one process may want another precision
+    # A second run in one process may want another precision, or another device.
+    AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=on_cpu, mixed_precision=precision)
 
 
