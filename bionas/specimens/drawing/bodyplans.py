@@ -35,7 +35,7 @@ WASP = Look(
 )
 BUG = Look(
     size_mm=2.9, head=(0.13, 0.26), pronotum=(0.14, 0.32), thorax=(0.2, 0.34), abdomen=(0.53, 0.32),
-    colours=("green", "brown", "tan", "straw", "soot"), eyes=0.34, antennae="thread", antenna_length=0.45,
+    colours=("green", "brown", "tan", "straw", "soot"), eyes=0.27, antennae="thread", antenna_length=0.45,
     leg_lengths=(0.34, 0.38, 0.52), leg_width=0.028, snout=0.05, wingless_share=0.05, markings=("plain", "speckled"),
 )
 BEETLE = Look(
@@ -68,7 +68,7 @@ SPIDER = Look(
 )
 LOUSE = Look(
     size_mm=2.0, head=(0.24, 0.3), thorax=(0.22, 0.22), abdomen=(0.54, 0.25),
-    colours=("straw", "tan", "brown", "cream", "umber"), eyes=0.4, antennae="thread", antenna_length=0.8,
+    colours=("straw", "tan", "brown", "cream", "umber"), eyes=0.34, antennae="thread", antenna_length=0.8,
     leg_lengths=(0.36, 0.4, 0.52), leg_width=0.024, snout=0.0, abdomen_ends=(0.4, 0.6),
     wings=(
         WingPair(
@@ -142,7 +142,7 @@ COCKROACH = Look(
     segments=8, abdomen_ends=(0.3, 0.5), bands=0.35, lateral_share=0.12, markings=("plain", "ringed"),
 )
 MITE = Look(
-    size_mm=0.9, head=(0.07, 0.14), thorax=(0.22, 0.5), abdomen=(0.71, 0.62),
+    size_mm=0.9, head=(0.07, 0.14), thorax=(0.1, 0.42), abdomen=(0.83, 0.62),
     colours=("amber", "chestnut", "straw", "brown"), antennae="none", eyes=0.0, leg_pairs=4,
     leg_lengths=(0.5, 0.4, 0.42, 0.5), leg_width=0.06, leg_roots="body", palps=0.1, segments=1, abdomen_ends=(0.4, 0.4),
     covering="shield", gloss=0.4, lateral_share=0.05, hair=0.3,

@@ -83,16 +83,22 @@ def _pose(look: Look, body_mm: float, wings_spread: bool, rng: np.random.Generat
         view = "lateral"
     else:
         view = "ventral" if rng.random() < 0.25 else "dorsal"
-    reach = 1.0 + 0.12 * max(look.antenna_length - 0.5, 0.0) + 0.3 * max(look.cerci_length - 0.4, 0.0)
-    if look.wings:
-        reach = max(reach, 0.55 + 0.5 * look.wings[0].length, (1.35 * look.wings[0].length if wings_spread else 0.0))
-    reach = max(reach, 0.35 + 0.95 * max(look.leg_lengths))
-    length = 0.74 / reach * (body_mm / 2.5) ** 0.14 * np.exp(rng.normal(0, 0.12))
-    length = float(np.clip(length, 0.24, 0.78))
+    ahead, behind = 0.5 + 0.45 * look.antenna_length, 0.5 + 0.45 * look.cerci_length + 0.6 * look.ovipositor
+    aside = 0.55 * max(look.leg_lengths)
+    for pair in look.wings[:1]:
+        if wings_spread:
+            aside = max(aside, 0.9 * pair.length)
+        else:
+            behind = max(behind, pair.length - 0.22)
+    reach = max(ahead + behind, 2 * aside)
+    length = float(np.clip(0.92 / reach * (body_mm / 2.5) ** 0.12 * np.exp(rng.normal(0, 0.12)), 0.24, 0.74))
+    angle = float(rng.uniform(0, 2 * np.pi))
+    shift = 0.5 * (behind - ahead) * length  # to the middle of the whole animal, not of its body
+    middle = 0.5 + np.clip(rng.normal(0, 0.04, 2), -0.1, 0.1) + shift * np.array([np.cos(angle), np.sin(angle)])
     return Pose(
         length=length,
-        angle=float(rng.uniform(0, 2 * np.pi)),
-        centre=tuple(float(c) for c in 0.5 + np.clip(rng.normal(0, 0.045, 2), -0.12, 0.12)),
+        angle=angle,
+        centre=(float(middle[0]), float(middle[1])),
         mirrored=bool(rng.random() < 0.5),
         bend=float(rng.normal(0, 0.28 if look.covering in ("none", "tegmina") else 0.08)),
         tilt=float(abs(rng.normal(0, 0.35))) if view != "lateral" else 0.0,

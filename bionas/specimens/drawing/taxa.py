@@ -196,7 +196,7 @@ ORDERS: tuple[Order, ...] = (
     Order("Araneae", 0.03, "Arachnida", (
         Family("Linyphiidae", "linyphia", 0.5, 3, SPIDER),
         Family("Salticidae", "saltica", 0.25, 2, grow(
-            SPIDER, size_mm=3.2, head=(0.14, 0.36), thorax=(0.36, 0.4), abdomen=(0.5, 0.38), eyes=0.2,
+            SPIDER, size_mm=3.2, head=(0.14, 0.36), thorax=(0.36, 0.4), abdomen=(0.5, 0.38), eyes=0.15,
             leg_lengths=(0.72, 0.6, 0.56, 0.68), leg_width=0.05, hair=0.7,
         )),
         Family("Theridiidae", "theridia", 0.25, 2, grow(

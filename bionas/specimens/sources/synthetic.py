@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from bionas.specimens.images import ImageStore
 from bionas.specimens.schema import COLUMNS, NUMERIC
 from bionas.specimens.sources import SOURCES, Collected
 
-GENERATOR = 1  # raised whenever a drawing or a record would come out differently; part of the cache's name
+GENERATOR = 2  # raised whenever a drawing or a record would come out differently; part of the cache's name
 MIN_RECORDS = 25  # the long tail's rule at this size: 500 records of five million specimens would be less than one here
 KNOWN = {
     "family": 0.958,
@@ -190,12 +191,10 @@ def _measure(plan: SpecimenPlan, rng: np.random.Generator) -> tuple[float, float
 
 def _place(order: str, rng: np.random.Generator) -> tuple[str | None, str | None, float, float]:
     """Where it was caught: a campaign, which catches some orders a little more than others, and one of its sites."""
-    shares = np.array([campaign[4] for campaign in CAMPAIGNS])
-    taste = np.random.default_rng([zlib.crc32(order.encode()), 5]).normal(0, 0.35, len(CAMPAIGNS))
-    shares = shares * np.exp(taste)
-    country, province, latitude, longitude, _ = CAMPAIGNS[int(rng.choice(len(CAMPAIGNS), p=shares / shares.sum()))]
-    site = np.random.default_rng([zlib.crc32(province.encode()), int(rng.integers(4))]).normal(0, 0.25, 2)
-    latitude, longitude = np.array([latitude, longitude]) + site + rng.normal(0, 0.01, 2)
+    country, province, latitude, longitude, _ = CAMPAIGNS[int(rng.choice(len(CAMPAIGNS), p=_catches(order)))]
+    latitude, longitude = (
+        np.array([latitude, longitude]) + _site(province, int(rng.integers(4))) + rng.normal(0, 0.01, 2)
+    )
     unknown = rng.random(3)
     if unknown[0] < 0.015:
         latitude = longitude = np.nan
@@ -205,6 +204,20 @@ def _place(order: str, rng: np.random.Generator) -> tuple[str | None, str | None
         round(float(latitude), 4),
         round(float(longitude), 4),
     )
+
+
+@cache
+def _catches(order: str) -> np.ndarray:
+    """The share of each campaign in the specimens of one order."""
+    taste = np.random.default_rng([zlib.crc32(order.encode()), 5]).normal(0, 0.35, len(CAMPAIGNS))
+    shares = np.array([campaign[4] for campaign in CAMPAIGNS]) * np.exp(taste)
+    return shares / shares.sum()
+
+
+@cache
+def _site(province: str, number: int) -> np.ndarray:
+    """Offset of a trap from the middle of its province, in degrees (latitude, longitude)."""
+    return np.random.default_rng([zlib.crc32(province.encode()), number]).normal(0, 0.25, 2)
 
 
 def _first_bin(genus: str) -> int:
@@ -218,15 +231,16 @@ def _bin_name(number: int) -> str:
 
 def _barcode(sketch: Sketch, rng: np.random.Generator) -> str:
     """ACGT that descends from order to family, genus and BIN by substitutions, and a few of the specimen's own."""
+    lineage = (sketch.order.name, sketch.family.name, sketch.genus, _bin_name(sketch.bin_number))
+    return "".join("ACGT"[base] for base in _substitute(_ancestor(lineage), 0.004, rng))
+
+
+@cache
+def _ancestor(lineage: tuple[str, ...]) -> np.ndarray:
     code = np.random.default_rng(31).integers(0, 4, BARCODE_LENGTH)
-    for name, rate in (
-        (sketch.order.name, 0.25),
-        (sketch.family.name, 0.15),
-        (sketch.genus, 0.10),
-        (_bin_name(sketch.bin_number), 0.04),
-    ):
+    for name, rate in zip(lineage, (0.25, 0.15, 0.10, 0.04), strict=True):
         code = _substitute(code, rate, np.random.default_rng([zlib.crc32(name.encode()), 3]))
-    return "".join("ACGT"[base] for base in _substitute(code, 0.004, rng))
+    return code
 
 
 def _substitute(code: np.ndarray, rate: float, rng: np.random.Generator) -> np.ndarray:
