@@ -194,6 +194,12 @@ def test_lines_in_two_encodings_are_read_and_said(folder):
     assert "1 of 13 lines are not UTF-8 (lines 3)" in specimens.notes[0]
 
 
+def test_empty_cells_are_missing_values(folder):
+    folder.header.append("genus")
+    folder.rows = [[*row, "" if i < 3 else "No Taxon" if i == 3 else "Apis"] for i, row in enumerate(folder.rows)]
+    assert folder.write().load().records["genus"].isna().tolist() == [True] * 4 + [False] * 8
+
+
 def test_two_columns_of_one_name(folder):
     folder.header = ["file", "order", "Order"]
     with pytest.raises(SpecimenError, match="more than one column is called 'order'"):

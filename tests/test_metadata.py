@@ -166,3 +166,19 @@ def test_each_preset_is_judged_by_its_most_telling_field():
     assert usable_presets(whole) == tuple(METADATA_PRESETS)
     bare = SpecimenSet(pd.DataFrame({"file": ["a"]}), np.array([0]), ("A",))
     assert usable_presets(bare) == ("none",)
+
+
+def test_a_number_is_looked_up_by_its_interval():
+    latitude = np.arange(100.0)
+    whole = records_of(["A" if v < 50 else "B" for v in latitude], **{"coord-lat": [*latitude[:99], np.nan]})
+    row = lookup_leakage(whole, whole, ["coord-lat"]).iloc[0]
+    assert row["accuracy"] >= 0.95 and row["unseen"] == 0 and row["coverage"] == 0.99  # one interval may straddle 50
+    elsewhere = records_of(list("AB"), **{"coord-lat": [-400.0, 400.0]})
+    assert lookup_leakage(whole, elsewhere, ["coord-lat"]).iloc[0]["accuracy"] == 1
+
+
+def test_the_balanced_look_up_weighs_classes_alike():
+    train = records_of(list("A" * 90 + "B" * 10), country=["x"] * 60 + ["y"] * 30 + ["y"] * 9 + ["x"])
+    row = lookup_leakage(train, train, ["country"]).iloc[0]
+    assert row["accuracy"] == row["majority"] == 0.9  # y: 30 A against 9 B
+    assert row["balanced"] == pytest.approx((60 / 90 + 9 / 10) / 2)  # y: a third of A against nine tenths of B

@@ -42,6 +42,9 @@ PRESET_MEANING = {
 HASHED = "dna_bin"
 """324,411 BINs would need an embedding larger than the network: they are hashed into a table of fixed size."""
 
+INTERVALS = 20
+"""Into how many intervals a number is cut to be looked up."""
+
 FORMAT, VERSION = "bionas-metadata-encoding", 1
 
 
@@ -215,13 +218,14 @@ def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: tuple[str, ...
     """How well each field predicts the class with no learning at all: by looking its value up in the training records.
 
     A test specimen gets the most frequent class among the training specimens with the same value (equal frequencies:
-    the class that is larger in training); a value that is missing or was never seen gets the majority class. Numbers
-    are looked up as they stand, so coordinates act as the name of a site.
+    the class that is larger in training); a value that is missing or was never seen gets the majority class. A number is
+    looked up by the one of `INTERVALS` intervals that it falls in, each holding as many training specimens as the next.
 
     Returns one row a field that the records have:
         field; coverage: share of test specimens that have a value; unseen: share of those values never seen in training;
-        accuracy: of the look-up, over all test specimens; balanced: the mean over classes of the share answered rightly;
-        majority: accuracy of always answering the majority class.
+        accuracy: of the look-up, over all test specimens; majority: accuracy of always answering the majority class;
+        balanced: balanced accuracy of the look-up when a training specimen's vote counts as the inverse of its class's
+        size, so that the commonest class does not drown what a column knows (knowing nothing gives 1 / classes).
     """
     sizes = np.bincount(train.labels, minlength=len(train.class_names))
     largest = int(sizes.argmax())
@@ -230,21 +234,24 @@ def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: tuple[str, ...
     for name in fields:
         if name not in train.records or name not in test.records:
             continue
-        given = pd.DataFrame({"value": _text(train.records[name]), "label": train.labels}).dropna()
+        known, values = _look_up_keys(name, train.records[name], test.records[name])
+        given = pd.DataFrame({"value": known, "label": train.labels}).dropna()
         votes = given.value_counts().reset_index(name="n")
-        votes["size"] = -sizes[votes["label"].to_numpy(dtype=np.int64)]
-        votes = votes.sort_values(["value", "n", "size", "label"], ascending=[True, False, True, True])
-        answer = votes.drop_duplicates("value").set_index("value")["label"].to_dict()
-        values = _text(test.records[name])
+        votes["size"] = sizes[votes["label"].to_numpy(dtype=np.int64)]
+        votes["share"] = votes["n"] / votes["size"]
+        by_count, by_share = (_answers(votes, weight) for weight in ("n", "share"))
         has_value = values.notna().to_numpy()
-        seen = values.isin(list(answer)).to_numpy() & has_value
-        predicted = np.array([answer.get(value, largest) for value in values], dtype=np.int64)
+        seen = values.isin(list(by_count)).to_numpy() & has_value
+        right, right_by_share = (
+            np.array([answers.get(value, largest) for value in values], dtype=np.int64) == test.labels
+            for answers in (by_count, by_share)
+        )
         rows.append({
             "field": name,
             "coverage": has_value.mean(),
             "unseen": 1 - seen.sum() / has_value.sum() if has_value.any() else math.nan,
-            "accuracy": float(np.mean(predicted == test.labels)),
-            "balanced": float(pd.Series(predicted == test.labels).groupby(test.labels).mean().mean()),
+            "accuracy": float(right.mean()),
+            "balanced": float(pd.Series(right_by_share).groupby(test.labels).mean().mean()),
             "majority": majority,
         })  # fmt: skip
     return pd.DataFrame(rows, columns=["field", "coverage", "unseen", "accuracy", "balanced", "majority"])
@@ -267,6 +274,25 @@ def preset_leakage(train: SpecimenSet, test: SpecimenSet) -> pd.DataFrame:
         best = answers.loc[answers["balanced"].idxmax()]
         rows.append((preset, len(fields), best["field"], best["accuracy"], best["balanced"]))
     return pd.DataFrame(rows, columns=["preset", "fields", "most_telling", "accuracy", "balanced"])
+
+
+def _answers(votes: pd.DataFrame, weight: str) -> dict[object, int]:
+    """value -> the label of the heaviest vote; of equal ones that of the larger class, then the smaller label."""
+    ranked = votes.sort_values([weight, "size", "label"], ascending=[False, False, True], kind="stable")
+    return ranked.drop_duplicates("value").set_index("value")["label"].to_dict()
+
+
+def _look_up_keys(name: str, train: pd.Series, test: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """What a value is looked up by: its text, or the interval of a number; None where missing."""
+    if name not in NUMERIC:
+        return _text(train), _text(test)
+    known, asked = _numbers(train), _numbers(test)
+    inner = np.linspace(0, 1, INTERVALS + 1)[1:-1]
+    edges = np.unique(np.quantile(known[~np.isnan(known)], inner)) if not np.isnan(known).all() else np.zeros(0)
+    return tuple(
+        pd.Series(np.searchsorted(edges, numbers, side="right"), dtype=object).mask(np.isnan(numbers), None)
+        for numbers in (known, asked)
+    )
 
 
 def _text(column: pd.Series) -> pd.Series:

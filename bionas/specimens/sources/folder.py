@@ -188,8 +188,10 @@ def _from_table(
         kept = np.setdiff1d(np.arange(len(frame)), rows)
         frame, lines = frame.iloc[kept].reset_index(drop=True), lines[kept]
     frame = _without_repeats(frame, lines, name, target, notes)
-    for column in NUMERIC:
-        if column in frame:
+    for column in frame.columns[1:]:
+        if column not in NUMERIC:
+            frame[column] = frame[column].mask(missing(frame[column]))
+        else:
             frame[column], strange = numbers(frame[column])
             if strange:
                 notes.append(f"column {column!r}: {len(strange)} values are no numbers and count as missing: {_some(strange)}.")
