@@ -478,7 +478,7 @@ counted = genotype.space_size(len(reductions))
 print(f"{different:.1e} different networks of {counted:.0e} notations: one in {counted / different:.1f}")
 
 # %% [markdown]
-# Isomorphism takes off some powers of ten, and leaves many more. At a minute of training each, all of them would outlast
+# Isomorphism takes off a factor, not the exponent. Trained for a minute each, one after the other, they would outlast
 # the sun. The point of Eq. 6 is to look at none of them separately.
 #
 # How different are they in price? The three edges of each cell added up (without the 1×1 convolution they share):
