@@ -65,7 +65,7 @@ class NetworkConfig:
 
 
 PRESETS: dict[str, NetworkConfig] = {
-    "tiny": NetworkConfig(image_size=32, channels=8, cells=3, stem_stride=2),
+    "tiny": NetworkConfig(image_size=64, channels=8, cells=3, stem_stride=4),
     "quick": NetworkConfig(image_size=64, channels=16, cells=3, stem_stride=4),
     "laptop": NetworkConfig(image_size=64, channels=32, cells=6, stem_stride=4),
     "paper": NetworkConfig(image_size=224, channels=96, cells=8, stem_stride=4),
