@@ -57,9 +57,8 @@ plan = experiments.plan(
 # %% [markdown]
 # ## 1. What one specimen is
 #
-# BIOSCAN-5M describes a specimen by 23 columns. They are of four kinds: who it is (taxonomy, down to the species where
-# somebody could tell), a barcode of its DNA with the cluster it falls into (its BIN, a stand-in for the species), where it was
-# caught, and how large it is in the photograph. Every source of this project speaks these names.
+# A photograph and a record. BIOSCAN-5M's record has 23 columns: who it is, a barcode of its DNA with the cluster that falls
+# into (its BIN, a stand-in for the species), where it was caught, how large it is in the picture.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -69,8 +68,7 @@ print("others  ", *(name for name in COLUMNS if name not in RANKS + NUMERIC))
 print(len(COLUMNS), "columns,", len(set(CATEGORICAL) - set(RANKS)), "categorical beside the ranks")
 
 # %% [markdown]
-# `specimens()` gathers the collection: records and images, aligned row by row, with labels taken from the target column.
-# What was skipped, folded or dropped on the way is not silent: it is in `notes`.
+# `specimens()` gathers records and images, aligned row by row. What was skipped, folded or dropped is in `notes`.
 
 # %%
 specimens = plan.specimens()
@@ -82,8 +80,7 @@ first = specimens.records.iloc[0].dropna().astype(str).str.slice(0, 60)
 first.to_frame("the first record")
 
 # %% [markdown]
-# And the photographs, a few of every class, the largest class first. Look for what makes the order: the number of
-# wings, a waist, hard wing cases, the length of the legs and antennae. Then look for what does not: pose, light, scale.
+# Look for what makes the order: wings, a waist, hard wing cases, legs, antennae. Then for what does not: pose, light, scale.
 
 # %%
 shown = specimens.examples(per_class=2)
@@ -94,8 +91,7 @@ figures.specimen_grid(
 # %% [markdown]
 # ## 2. The long tail
 #
-# Nature is not balanced, and neither is a trap: flies fill it. The axis below is logarithmic; without that, all but the
-# largest class would be a line on the floor.
+# Flies fill a trap. The axis is logarithmic; without that, most classes would be a line on the floor.
 
 # %%
 figures.long_tail(specimens.counts(), specimens.caption)
@@ -113,10 +109,8 @@ print(f"{len(rare)} orders have fewer than 500: {rare.sum():,} records, {rare.su
 print(f"kept: {len(counts) - len(rare)} orders, and Other: {len(counts) - len(rare) + 1} classes")
 
 # %% [markdown]
-# Twenty classes, not 21. And Anomopoda, which the paper names as its smallest class with 164 training images, has 235
-# records: under the paper's own rule it is in Other. We follow the rule as it is written and count what comes out.
-#
-# The same function folds any labels. Three orders, and a threshold of 500 that the middle one just meets:
+# Twenty classes, not 21; and Anomopoda, named as the smallest class, has 235 records: by the rule it is in Other. We follow
+# the rule as written. Three orders, and a threshold that the middle one just meets:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -124,9 +118,8 @@ labels = ["Diptera"] * 900 + ["Trichoptera"] * 500 + ["Mantodea"] * 26
 print(pd.Series(fold_rare(labels, min_records=500)).value_counts().to_dict())
 
 # %% [markdown]
-# A tail like this makes accuracy a poor judge. Whoever always answers *Diptera* is right on most of BIOSCAN-5M, having
-# seen nothing; its balanced accuracy, the mean over classes, is one in twenty. Every table of these notebooks begins with
-# that row, and shows both numbers.
+# Such a tail makes accuracy a poor judge: see what always answering *Diptera* scores. Balanced accuracy is the mean over
+# classes. Every table of these notebooks begins with that row, and shows both numbers.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -135,9 +128,8 @@ print(f"always {counts.idxmax()}: accuracy {counts.max() / counts.sum():.2%}, ba
 # %% [markdown]
 # ## 3. What the records do not say
 #
-# A barcode and a BIN come from a machine and are nearly always there. A genus needs somebody who knows the group, a species
-# needs more: in BIOSCAN-5M about one record in four has the first, one in eleven the second. A network that takes these
-# columns must be told what *missing* is: index 0 of its vocabulary, with an embedding of its own.
+# BINs come from a machine and are nearly always there. Genus and species need somebody who knows the group: in BIOSCAN-5M
+# one record in four has the first, one in eleven the second. *Missing* is index 0 of a vocabulary, with its own embedding.
 
 # %%
 described = [name for name in COLUMNS if name in specimens.records]
@@ -158,25 +150,22 @@ print("Anomopoda,    training  ", f"{paper_counts(counts['Anomopoda'])[0]:,}", "
 print("Diptera,      training  ", f"{paper_counts(counts['Diptera'])[0]:,}", "printed 2,573,047")
 
 # %% [markdown]
-# The scheme of this run, class by class. A class with fewer than three specimens cannot be on three sides: it is refused
-# here, by name, with what to do about it.
+# The scheme of this run. A class of fewer than three specimens cannot be on three sides: it is refused here, by name.
 
 # %%
 splits = plan.splits()
 figures.split_sizes(splits.table(), specimens.caption)
 
 # %% [markdown]
-# Now the same collection under every scheme we know. Look at `bins_seen`: the share of test specimens whose BIN was
-# already in training. Specimens of one BIN are siblings, often of one species from one trap. Where nearly all have a
-# sibling in training, a test measures recognition of acquaintances; `bin_disjoint` measures the order.
+# Every scheme at once. `bins_seen` is the share of test specimens whose BIN was already in training: siblings, often of
+# one species. Where nearly all have one, a test measures acquaintance; `bin_disjoint` measures the order.
 
 # %%
 compare_splits(specimens).round(3)
 
 # %% [markdown]
-# `drift` is the price: how far, in points, a class's share of a side is from 70 / 20 / 10 at worst. `bin_disjoint` places large
-# BINs first and fills up with small ones, so it pays little. (`official` is the collection's own division, with shares of
-# its own.)
+# `drift` is the price: how far, in points, a class's share of a side is from 70 / 20 / 10 at worst. (`official` is the
+# collection's own division, with shares of its own.)
 #
 # ## 5. Metadata: information, or the answer?
 #
@@ -190,9 +179,8 @@ for row in preset_table().itertuples():
     print(f"{row.preset}: {row.meaning}\n    {row.fields}")
 
 # %% [markdown]
-# One can measure what a column gives away with no network at all. Look the value up among the training records and answer
-# the class most often seen with it; answer the majority class where the value is missing or new. Numbers are looked up
-# by the twentieth of the training values they fall in. A bar above the dashed line knows something about the order.
+# What a column gives away can be measured with no network: look the value up among the training records (a number: by the
+# twentieth of them it falls in) and answer the class most often seen with it, or the majority class for a new value.
 
 # %%
 fields = [name for name in (*CATEGORICAL, *NUMERIC) if name in specimens.records]
@@ -208,16 +196,15 @@ figures.leakage_bars(leakage, specimens.caption)
 leakage.round(3)
 
 # %% [markdown]
-# And by preset: its most telling column, looked up alone. That is the least it gives away; a network that combines columns
-# can only know more. `as_published` contains the label, and `no_target` is nearly as good as the label.
+# By preset: its most telling column, looked up alone. That is the least it gives away. `as_published` contains the label,
+# and `no_target` is nearly as good as the label.
 
 # %%
 preset_leakage(splits.train, splits.test).round(3)
 
 # %% [markdown]
-# Whatever the preset, vocabularies come from the training split alone: what is new in validation or test is *unknown*, as
-# it would be for tomorrow's specimen. Numbers are standardised by training means; a missing one stays missing, and the
-# network learns what to put there. BINs (324,411 of them in BIOSCAN-5M) are hashed into a table of fixed size.
+# Vocabularies come from the training split alone: what is new later is *unknown*, as for tomorrow's specimen. Numbers are
+# standardised by training means; for a missing one the network learns a value. BINs are hashed into a fixed table.
 
 # %%
 preset = metadata if metadata in usable_presets(splits.train) else "none"
@@ -228,8 +215,8 @@ print(f"vocabularies of {encoding.vocabulary_sizes} entries, {encoding.n_numeric
 # %% [markdown]
 # ## 6. A batch
 #
-# What the network gets: images of -2 to 2 with channels last in memory, metadata indices, metadata numbers, labels. The
-# paper trains without augmentation and without re-sampling, and so do we unless asked (`augment="flips_and_shifts"`).
+# What the network gets: images of -2 to 2, metadata indices, metadata numbers, labels. As in the paper, nothing is augmented
+# or re-sampled unless asked.
 
 # %%
 loader = BatchLoader(splits.train, encoding, batch_size=8, shuffle=True, seed=seed)
@@ -238,8 +225,7 @@ print("image", tuple(batch.image.shape), "metadata", *(tuple(part.shape) for par
 print("labels", [specimens.class_names[label] for label in batch.label])
 
 # %% [markdown]
-# An epoch depends on the seed and on its number, and on nothing else: not on what was drawn before it, not on the global
-# random state. A run that was killed in epoch 7 and started again therefore sees the same epoch 7.
+# An epoch depends on the seed and its number alone: a run killed in epoch 7 and started again sees the same epoch 7.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -250,14 +236,12 @@ print("epoch 1 is another:", not bool((batch.image == next(loader.epoch(1)).imag
 # %% [markdown]
 # ## Your own photographs
 #
-# A folder with images at any depth and a `labels.csv` with the columns `file` and `order` is enough; a column `split` (train, val,
-# test) is followed, and any other column of the schema can become metadata. From the command line:
+# Images at any depth and a `labels.csv` with the columns `file` and `order` are enough; a column `split` is followed, other
+# columns of the schema can become metadata:
 #
 # ```
 # bionas run 01_data_prep -p source=folder -p data_dir=my_photographs -p metadata=none
 # ```
-#
-# A name in the wrong case, a damaged photograph, an image with two labels: each is reported by row and file.
 #
 # ## Recap
 #
