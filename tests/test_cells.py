@@ -72,6 +72,8 @@ def test_the_folded_sum_is_the_weighted_sum(kind, primitives, stride, training):
     """Eq. 7: outputs and every gradient of the fast form equal those of the plain one, and the statistics advance alike."""
     names = primitive_set(primitives)
     folded, plain = (cell.train(training) for cell in twins(C, stride, names, C + 2))
+    for cell in (folded, plain):  # its normalisation makes some gradients zero: only their rounding could be compared
+        cell.project = cell.project[0]
     for seed in range(2):
         alpha = alphas(kind, len(names), seed)
         direction, results = None, []
