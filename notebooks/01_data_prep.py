@@ -11,9 +11,9 @@
 # %% [markdown]
 # # 1. The specimens
 #
-# **What you will have at the end.** A collection of insect specimens, each a photograph and a record, divided into training,
-# validation and test; a number for what every metadata column gives away about the order, before any network is trained;
-# and a batch, the thing every later notebook eats. It takes less than a minute.
+# **What you will have at the end.** A collection of insect specimens, each a photograph and a record, divided into
+# training, validation and test; a number for what every metadata column gives away about the order, before any network
+# is trained; and a batch, the thing every later notebook eats. It takes less than a minute.
 #
 # 1. what one specimen is
 # 2. the collection, and its long tail
@@ -22,9 +22,9 @@
 # 5. metadata: information, or the answer?
 # 6. a batch
 #
-# *The paper's data* are BIOSCAN-5M (5.15 million specimens, classified by order) and Insect-1M. *The specimens shown here by
-# default* are synthetic, drawn by the program, with the schema, the long tail and the gaps of BIOSCAN-5M: every caption says
-# so. The last section says how to point the same notebook at your own photographs.
+# *The paper's data* are BIOSCAN-5M (5.15 million specimens, classified by order) and Insect-1M. *The specimens shown
+# here by default* are synthetic, drawn by the program, with the schema, the long tail and the gaps of BIOSCAN-5M: every
+# caption says so. The last section says how to point the same notebook at your own photographs.
 
 # %%
 import os
@@ -57,8 +57,8 @@ plan = experiments.plan(
 # %% [markdown]
 # ## 1. What one specimen is
 #
-# A photograph and a record. BIOSCAN-5M's record has 23 columns: who it is, a barcode of its DNA with the cluster that falls
-# into (its BIN, a stand-in for the species), where it was caught, how large it is in the picture.
+# A photograph and a record. BIOSCAN-5M's record has 23 columns: who it is, a barcode of its DNA with the cluster that
+# falls into (its BIN, a stand-in for the species), where it was caught, how large it is in the picture.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -80,13 +80,13 @@ first = specimens.records.iloc[0].dropna().astype(str).str.slice(0, 60)
 first.to_frame("the first record")
 
 # %% [markdown]
-# Look for what makes the order: wings, a waist, hard wing cases, legs, antennae. Then for what does not: pose, light, scale.
+# Look for what makes the order: wings, a waist, hard wing cases, legs, antennae. Then for what does not: pose, light,
+# scale.
 
 # %%
 shown = specimens.examples(per_class=2)
-figures.specimen_grid(
-    specimens.images.pixels(shown), specimens.label_names[shown], 6, specimens.caption, f"Two specimens of every {target}"
-)
+pictures, names = specimens.images.pixels(shown), specimens.label_names[shown]
+figures.specimen_grid(pictures, names, 6, specimens.caption, f"Two specimens of every {target}")
 
 # %% [markdown]
 # ## 2. The long tail
@@ -97,8 +97,9 @@ figures.specimen_grid(
 figures.long_tail(specimens.counts(), specimens.caption)
 
 # %% [markdown]
-# > **The paper says** that "any order with fewer than 500 instances was grouped into an Other category", which leaves "21
-# > orders". **The published counts say** something slightly different. The rule is one line, so we can work it by hand.
+# > **The paper says** that "any order with fewer than 500 instances was grouped into an Other category", which leaves
+# > "21 orders". **The published counts say** something slightly different. The rule is one line, so we can work it by
+# > hand.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -109,8 +110,8 @@ print(f"{len(rare)} orders have fewer than 500: {rare.sum():,} records, {rare.su
 print(f"kept: {len(counts) - len(rare)} orders, and Other: {len(counts) - len(rare) + 1} classes")
 
 # %% [markdown]
-# Twenty classes, not 21; and Anomopoda, named as the smallest class, has 235 records: by the rule it is in Other. We follow
-# the rule as written. Three orders, and a threshold that the middle one just meets:
+# Twenty classes, not 21; and Anomopoda, named as the smallest class, has 235 records: by the rule it is in Other. We
+# follow the rule as written. Three orders, and a threshold that the middle one just meets:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -118,8 +119,8 @@ labels = ["Diptera"] * 900 + ["Trichoptera"] * 500 + ["Mantodea"] * 26
 print(pd.Series(fold_rare(labels, min_records=500)).value_counts().to_dict())
 
 # %% [markdown]
-# Such a tail makes accuracy a poor judge: see what always answering *Diptera* scores. Balanced accuracy is the mean over
-# classes. Every table of these notebooks begins with that row, and shows both numbers.
+# Such a tail makes accuracy a poor judge: see what always answering *Diptera* scores. Balanced accuracy is the mean
+# over classes. Every table of these notebooks begins with that row, and shows both numbers.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -128,8 +129,9 @@ print(f"always {counts.idxmax()}: accuracy {counts.max() / counts.sum():.2%}, ba
 # %% [markdown]
 # ## 3. What the records do not say
 #
-# BINs come from a machine and are nearly always there. Genus and species need somebody who knows the group: in BIOSCAN-5M
-# one record in four has the first, one in eleven the second. *Missing* is index 0 of a vocabulary, with its own embedding.
+# BINs come from a machine and are nearly always there. Genus and species need somebody who knows the group: in
+# BIOSCAN-5M one record in four has the first, one in eleven the second. *Missing* is index 0 of a vocabulary, with its
+# own embedding.
 
 # %%
 described = [name for name in COLUMNS if name in specimens.records]
@@ -138,9 +140,9 @@ figures.missingness(specimens.records[described], specimens.caption)
 # %% [markdown]
 # ## 4. Three ways to divide it
 #
-# > **The paper does not say** how it divided the specimens. **We assume** 70 / 20 / 10 within every order, because the counts
-# > that it prints then come out. Rounding down gives three of them to the last digit; the training count of Diptera does
-# > not fit any such rule (2,573,047 printed).
+# > **The paper does not say** how it divided the specimens. **We assume** 70 / 20 / 10 within every order, because the
+# > counts that it prints then come out. Rounding down gives three of them to the last digit; the training count of
+# > Diptera does not fit any such rule (2,573,047 printed).
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -169,9 +171,9 @@ compare_splits(specimens).round(3)
 #
 # ## 5. Metadata: information, or the answer?
 #
-# > **The paper says** that metadata are embedded and joined to the image features (Eq. 10). **It does not say** which columns.
-# > If the order itself, or a genus, which lies in one order, is among them, an order classifier need not look at the
-# > image. So the possible readings have names here, and the default is the careful one.
+# > **The paper says** that metadata are embedded and joined to the image features (Eq. 10). **It does not say** which
+# > columns. If the order itself, or a genus, which lies in one order, is among them, an order classifier need not look
+# > at the image. So the possible readings have names here, and the default is the careful one.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -179,8 +181,9 @@ for row in preset_table().itertuples():
     print(f"{row.preset}: {row.meaning}\n    {row.fields}")
 
 # %% [markdown]
-# What a column gives away can be measured with no network: look the value up among the training records (a number: by the
-# twentieth of them it falls in) and answer the class most often seen with it, or the majority class for a new value.
+# What a column gives away can be measured with no network: look the value up among the training records (a number: by
+# the twentieth of them it falls in) and answer the class most often seen with it, or the majority class for a new
+# value.
 
 # %%
 fields = [name for name in (*CATEGORICAL, *NUMERIC) if name in specimens.records]
@@ -188,23 +191,24 @@ leakage = lookup_leakage(splits.train, splits.test, fields)
 figures.leakage_bars(leakage, specimens.caption)
 
 # %% [markdown]
-# The same table by number. `coverage` is how many test specimens have a value, `unseen` how many of those values training
-# never showed. `balanced` gives every order the same weight in the vote: it brings out what a column knows about the small
-# classes, which in the plain vote the largest one drowns (knowing nothing would give one over the number of classes).
+# The same table by number. `coverage` is how many test specimens have a value, `unseen` how many of those values
+# training never showed. `balanced` gives every order the same weight in the vote: it brings out what a column knows
+# about the small classes, which in the plain vote the largest one drowns (knowing nothing would give one over the
+# number of classes).
 
 # %%
 leakage.round(3)
 
 # %% [markdown]
-# By preset: its most telling column, looked up alone. That is the least it gives away. `as_published` contains the label,
-# and `no_target` is nearly as good as the label.
+# By preset: its most telling column, looked up alone. That is the least it gives away. `as_published` contains the
+# label, and `no_target` is nearly as good as the label.
 
 # %%
 preset_leakage(splits.train, splits.test).round(3)
 
 # %% [markdown]
-# Vocabularies come from the training split alone: what is new later is *unknown*, as for tomorrow's specimen. Numbers are
-# standardised by training means; for a missing one the network learns a value. BINs are hashed into a fixed table.
+# Vocabularies come from the training split alone: what is new later is *unknown*, as for tomorrow's specimen. Numbers
+# are standardised by training means; for a missing one the network learns a value. BINs are hashed into a fixed table.
 
 # %%
 preset = metadata if metadata in usable_presets(splits.train) else "none"
@@ -215,8 +219,8 @@ print(f"vocabularies of {encoding.vocabulary_sizes} entries, {encoding.n_numeric
 # %% [markdown]
 # ## 6. A batch
 #
-# What the network gets: images of -2 to 2, metadata indices, metadata numbers, labels. As in the paper, nothing is augmented
-# or re-sampled unless asked.
+# What the network gets: images of -2 to 2, metadata indices, metadata numbers, labels. As in the paper, nothing is
+# augmented or re-sampled unless asked.
 
 # %%
 loader = BatchLoader(splits.train, encoding, batch_size=8, shuffle=True, seed=seed)
@@ -236,8 +240,8 @@ print("epoch 1 is another:", not bool((batch.image == next(loader.epoch(1)).imag
 # %% [markdown]
 # ## Your own photographs
 #
-# Images at any depth and a `labels.csv` with the columns `file` and `order` are enough; a column `split` is followed, other
-# columns of the schema can become metadata:
+# Images at any depth and a `labels.csv` with the columns `file` and `order` are enough; a column `split` is followed,
+# other columns of the schema can become metadata:
 #
 # ```
 # bionas run 01_data_prep -p source=folder -p data_dir=my_photographs -p metadata=none
@@ -252,7 +256,8 @@ print("epoch 1 is another:", not bool((batch.image == next(loader.epoch(1)).imag
 #
 # ## Exercises
 #
-# 1. *To run.* Give `-p split=bin_disjoint`. Which row of the leakage table changes most, and why does `family` hardly change?
-# 2. *To change.* Look up pairs of columns, such as country and province together. When does a pair know more than either?
-# 3. *To think about.* A new trap in a new country sends specimens of which half the BINs were never seen. Which of the
-#    three splits estimates best how a network will do on them, and what would a fourth one have to keep apart?
+# 1. *To run.* Give `-p split=bin_disjoint`. Which row of the leakage table changes most, and why does `family` hardly
+# change? 2. *To change.* Look up pairs of columns, such as country and province together. When does a pair know more
+# than either? 3. *To think about.* A new trap in a new country sends specimens of which half the BINs were never seen.
+# Which of the    three splits estimates best how a network will do on them, and what would a fourth one have to keep
+# apart?

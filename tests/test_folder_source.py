@@ -1,4 +1,4 @@
-"""A folder of photographs with a table: what is read, what is skipped and said, what is refused and with which words."""
+"""A folder of photographs with a table: what is read, what is skipped and said, what is refused in which words."""
 
 from __future__ import annotations
 
@@ -136,7 +136,9 @@ def test_one_folder_without_a_table_is_no_collection(folder):
 
 def test_no_label_column(folder):
     folder.header = ["file", "Ordre", "split"]
-    with pytest.raises(SpecimenError, match=r"labels.csv has no column 'order'. Columns: file, Ordre, split. Rename 'Ordre'"):
+    with pytest.raises(
+        SpecimenError, match=r"labels.csv has no column 'order'. Columns: file, Ordre, split. Rename 'Ordre'"
+    ):
         folder.write().load()
     with pytest.raises(SpecimenError, match="no column 'family'"):
         folder.load(target="family")
@@ -148,7 +150,9 @@ def test_no_file_column(folder):
         folder.write().load()
 
 
-@pytest.mark.parametrize("header", [["Filename", "ORDER", "Split"], ["path", " order ", "split"], ["\ufeffImage", "Order", "SPLIT"]])
+@pytest.mark.parametrize(
+    "header", [["Filename", "ORDER", "Split"], ["path", " order ", "split"], ["\ufeffImage", "Order", "SPLIT"]]
+)
 def test_headers_are_read_in_any_case(folder, header):
     folder.header = header
     assert folder.write().load().split("official").train.records["file"].iloc[0] == "images/p00.png"
@@ -217,7 +221,11 @@ def test_measurements_that_are_no_numbers_count_as_missing(folder):
 def test_equal_rows_count_once_and_quarrelling_rows_are_refused(folder):
     folder.rows.append(folder.rows[2])
     specimens = folder.write().load()
-    assert len(specimens) == 12 and "1 rows of labels.csv repeat an image" in specimens.notes[0] and "row 14" in specimens.notes[0]
+    assert (
+        len(specimens) == 12
+        and "1 rows of labels.csv repeat an image" in specimens.notes[0]
+        and "row 14" in specimens.notes[0]
+    )
     folder.rows[-1] = [folder.rows[2][0], "Diptera", "train"]
     with pytest.raises(SpecimenError, match=r"rows 4 and 14: 'images/p02.png' is 'Mantodea' and 'Diptera'"):
         folder.write().load()
@@ -238,7 +246,7 @@ def test_a_name_in_another_case_is_pointed_out(folder):
         folder.write().load()
     assert str(error.value) == (
         "labels.csv, row 6: 'images/P04.PNG' is not there, but 'images/p04.png' is.\n"
-        "1 of 12 files are missing (8.3%). Fix the names, or pass `missing_images=\"skip\"` to go on without them."
+        '1 of 12 files are missing (8.3%). Fix the names, or pass `missing_images="skip"` to go on without them.'
     )
 
 

@@ -18,7 +18,9 @@ N, SIZE = 50, 16
 @pytest.fixture(scope="module")
 def specimens():
     generator = np.random.default_rng(0)
-    records = pd.DataFrame({"order": ["A", "B"] * 25, "country": [f"c{i % 7}" for i in range(N)], "coord-lat": np.arange(N) * 1.0})
+    records = pd.DataFrame(
+        {"order": ["A", "B"] * 25, "country": [f"c{i % 7}" for i in range(N)], "coord-lat": np.arange(N) * 1.0}
+    )
     images = ImageStore(generator.integers(0, 256, (N, SIZE, SIZE, 3), dtype=np.uint8))
     return SpecimenSet(records, np.arange(N) % 2, ("A", "B"), images)
 

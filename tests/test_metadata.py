@@ -1,4 +1,4 @@
-"""Metadata: vocabularies and scales from training only, index 0 for what is not known, and what the fields give away."""
+"""Metadata: vocabularies and scales from training only, 0 for what is not known, and what the fields give away."""
 
 from __future__ import annotations
 
@@ -97,7 +97,10 @@ def test_json_round_trip(preset):
     encoding = MetadataEncoding.fit(TRAIN, preset)
     again = MetadataEncoding.from_json(encoding.to_json())
     assert again == encoding and again.fields == encoding.fields
-    assert all(torch.equal(a.nan_to_num(9), b.nan_to_num(9)) for a, b in zip(again.transform(TEST), encoding.transform(TEST)))
+    assert all(
+        torch.equal(a.nan_to_num(9), b.nan_to_num(9))
+        for a, b in zip(again.transform(TEST), encoding.transform(TEST), strict=True)
+    )
 
 
 @pytest.mark.parametrize(

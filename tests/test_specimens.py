@@ -17,7 +17,9 @@ def made(orders, size=8, seed=0, **columns):
     """Specimens whose image i is filled with i, so that a mix-up of rows shows."""
     names = sorted(set(orders))
     records = pd.DataFrame({"order": orders, **columns})
-    pixels = np.zeros((len(orders), size, size, 3), np.uint8) + np.arange(len(orders), dtype=np.uint8)[:, None, None, None]
+    pixels = (
+        np.zeros((len(orders), size, size, 3), np.uint8) + np.arange(len(orders), dtype=np.uint8)[:, None, None, None]
+    )
     return SpecimenSet(records, np.array([names.index(o) for o in orders]), tuple(names), ImageStore(pixels))
 
 
@@ -74,7 +76,9 @@ def test_the_fingerprint_sees_every_part_and_nothing_else():
         made(list("AABB"), genus=["g", None, "h", "g"]),
         made(list("ABAB"), genus=["g", None, "h", "h"]),
         first.subset([1, 0, 2, 3]),
-        SpecimenSet(first.records, first.labels, first.class_names, ImageStore(first.images.pixels(range(4)) + np.uint8(1))),
+        SpecimenSet(
+            first.records, first.labels, first.class_names, ImageStore(first.images.pixels(range(4)) + np.uint8(1))
+        ),
     ]
     assert len({first.fingerprint, *(other.fingerprint for other in others)}) == 5
 

@@ -115,8 +115,14 @@ def test_schemes_side_by_side():
     assert list(frame.index) == list(SPLITS)
     splits = specimens.split("paper")
     seen = [bin in set(splits.train.records["dna_bin"]) for bin in splits.test.records["dna_bin"]]
-    assert frame.loc["paper", "bins_seen"] == pytest.approx(np.mean(seen)) and frame.loc["bin_disjoint", "bins_seen"] == 0
+    assert (
+        frame.loc["paper", "bins_seen"] == pytest.approx(np.mean(seen)) and frame.loc["bin_disjoint", "bins_seen"] == 0
+    )
     assert "needs a column `split`" in frame.loc["official", "refused"] and frame.loc["paper", "refused"] == ""
     assert frame.loc["paper", ["train", "val", "test"]].sum() == 1000
-    worst = max(abs(side.counts()[c] / n - s) for c, n in specimens.counts().items() for side, s in zip(splits, (0.7, 0.2, 0.1)))
+    worst = max(
+        abs(side.counts()[c] / n - s)
+        for c, n in specimens.counts().items()
+        for side, s in zip(splits, (0.7, 0.2, 0.1), strict=True)
+    )
     assert frame.loc["paper", "drift"] == pytest.approx(100 * worst)

@@ -1,8 +1,8 @@
 """Specimens (section IV): what one is, where they come from, how they are divided and drawn in batches.
 
 `load_specimens("folder", "my_photographs")` is the way in. It asks the source for records and images, takes the labels
-from the target column, folds rare classes into Other, and returns a `SpecimenSet`: everything after that is the same for
-every source.
+from the target column, folds rare classes into Other, and returns a `SpecimenSet`: everything after that is the same
+for every source.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ for _module in pkgutil.iter_modules(sources.__path__):
     importlib.import_module(f"{sources.__name__}.{_module.name}")
 
 __all__ = [
-    "AUGMENTATIONS", "METADATA_PRESETS", "SOURCES", "SPLITS", "Batch", "BatchLoader", "Collected", "ImageStore", "Metadata",
-    "MetadataEncoding", "SpecimenSet", "Splits", "fold_rare", "load_specimens",
+    "AUGMENTATIONS", "METADATA_PRESETS", "SOURCES", "SPLITS", "Batch", "BatchLoader", "Collected", "ImageStore",
+    "Metadata", "MetadataEncoding", "SpecimenSet", "Splits", "fold_rare", "load_specimens",
 ]  # fmt: skip
 
 
@@ -107,7 +107,9 @@ def _labelled(found: Collected, source: str, target: str, min_records: int) -> S
     folded = fold_rare(names, min_records)
     rare = pd.Series(names[folded != names]).value_counts()
     if len(rare):
-        listed = ", ".join(f"{name} ({rare[name]:,})" for name in sorted(rare.index, key=lambda name: (-rare[name], name)))
+        listed = ", ".join(
+            f"{name} ({rare[name]:,})" for name in sorted(rare.index, key=lambda name: (-rare[name], name))
+        )
         notes.append(
             f"{len(rare)} {target} classes of fewer than {min_records:,} records ({rare.sum():,} in all) are "
             f"{OTHER!r}: {listed}."

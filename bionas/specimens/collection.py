@@ -104,9 +104,11 @@ class SpecimenSet:
         return Splits(*(self.subset(side) for side in SPLITS[scheme](self.records, self.labels, seed)))
 
     def examples(self, per_class: int = 1, seed: int = 0) -> np.ndarray:
-        """Positions of a few specimens of every class, drawn at random: the largest class first, each class together."""
+        """Positions of a few specimens of every class, drawn at random, the largest class first."""
         generator = np.random.default_rng(seed)
-        members = {name: generator.permutation(np.flatnonzero(self.label_names == name)) for name in sorted(self.class_names)}
+        members = {
+            name: generator.permutation(np.flatnonzero(self.label_names == name)) for name in sorted(self.class_names)
+        }
         return np.concatenate([members[name][:per_class] for name in self.counts().index])
 
     def require_trainable(self) -> None:
@@ -130,8 +132,8 @@ class SpecimenSet:
             else f'Add photographs, or fold them into "{OTHER}" with min_records={MIN_SPECIMENS} or more'
         )
         raise SpecimenError(
-            f"{len(small)} of {len(counts)} classes have fewer than {MIN_SPECIMENS} specimens and cannot be in training, "
-            f"validation and test at once: {names}. {remedy}."
+            f"{len(small)} of {len(counts)} classes have fewer than {MIN_SPECIMENS} specimens and cannot be in "
+            f"training, validation and test at once: {names}. {remedy}."
         )
 
     @cached_property
@@ -167,9 +169,9 @@ class Splits(NamedTuple):
 def compare_splits(specimens: SpecimenSet, seed: int = 0) -> pd.DataFrame:
     """Every scheme of `SPLITS` on one collection: what it gives, and what it lets through.
 
-    Returns one row a scheme: scheme; train, val, test: specimens; drift: the largest distance of a class's share of a side
-    from 70 / 20 / 10, in points; bins_seen: share of the test specimens with a BIN whose BIN is also in training (NaN where
-    there are no BINs); refused: why the scheme does not fit these records, else "".
+    Returns one row a scheme: scheme; train, val, test: specimens; drift: the largest distance of a class's share of a
+    side from 70 / 20 / 10, in points; bins_seen: share of the test specimens with a BIN whose BIN is also in training
+    (NaN where there are no BINs); refused: why the scheme does not fit these records, else "".
     """
     rows = []
     for scheme in SPLITS:

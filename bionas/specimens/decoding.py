@@ -1,8 +1,8 @@
 """Photographs of any size and kind -> uint8 images of one size, once.
 
-`decode` reads one file; `decoded` reads many in threads (Pillow lets go of the interpreter while it works), streams them
-to a .npy under the cache folder and opens that file the next time. The cache is keyed by the names, sizes and times of
-the files and by how they were decoded; it appears whole or not at all.
+`decode` reads one file; `decoded` reads many in threads (Pillow lets go of the interpreter while it works), streams
+them to a .npy under the cache folder and opens that file the next time. The cache is keyed by the names, sizes and
+times of the files and by how they were decoded; it appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Unreadable(NamedTuple):
 
 
 def decode(path: str | os.PathLike, size: int, fit: str = "crop") -> np.ndarray | Unreadable:
-    """One photograph as uint8 (size, size, 3): turned upright by its EXIF, RGB, fitted to a square, resized antialiased.
+    """One photograph as uint8 (size, size, 3): upright by its EXIF, RGB, fitted to a square, resized antialiased.
 
     Transparent parts become white, 16-bit greys keep their upper 8 bits. Large JPEGs are read at a reduced scale of at
     least twice `size`.
@@ -85,7 +85,12 @@ def decode(path: str | os.PathLike, size: int, fit: str = "crop") -> np.ndarray 
 
 
 def decoded(
-    folder: Path, files: Sequence[str], size: int, fit: str, cache_dir: Path, workers: int | None = None,
+    folder: Path,
+    files: Sequence[str],
+    size: int,
+    fit: str,
+    cache_dir: Path,
+    workers: int | None = None,
 ) -> tuple[ImageStore, dict[int, str]]:
     """All photographs `folder / files[i]`, decoded now or taken from the cache.
 
@@ -127,7 +132,9 @@ def decoded(
     return ImageStore.open(pixels_file, facts["fingerprint"]), unreadable
 
 
-def _cached(pixels_file: Path, facts_file: Path, key: str, n: int, size: int) -> tuple[ImageStore, dict[int, str]] | None:
+def _cached(
+    pixels_file: Path, facts_file: Path, key: str, n: int, size: int
+) -> tuple[ImageStore, dict[int, str]] | None:
     """The cache where it is whole and of this key, else None."""
     try:
         facts = read_json(facts_file)

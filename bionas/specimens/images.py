@@ -47,7 +47,9 @@ class ImageStore:
         try:
             pixels = np.load(Path(path), mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise SpecimenError(f"{path} is not a readable image cache ({error}). Delete it: it is built again.") from None
+            raise SpecimenError(
+                f"{path} is not a readable image cache ({error}). Delete it: it is built again."
+            ) from None
         return cls(pixels, fingerprint)
 
     def __len__(self) -> int:

@@ -1,9 +1,9 @@
 """From records to the tensors of the metadata encoder (section III-A.2, Eq. 10), and what they give away.
 
 The paper does not name its metadata fields. `METADATA_PRESETS` are the possible readings, each with a name, so that a
-label among the inputs is visible: `as_published` and `no_target` determine the order (see `lookup_leakage`), `leak_free`
-holds place and measurement only, `none` trains on images alone. `MetadataEncoding` learns vocabularies and scales from
-the training split and nothing else.
+label among the inputs is visible: `as_published` and `no_target` determine the order (see `lookup_leakage`),
+`leak_free` holds place and measurement only, `none` trains on images alone. `MetadataEncoding` learns vocabularies and
+scales from the training split and nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ METADATA_PRESETS: dict[str, tuple[str, ...]] = {
     "as_published": ("class", "order", "family", "subfamily", "genus", "species", "dna_bin"),
     "no_target": ("family", "subfamily", "genus", "species", "dna_bin"),
     "leak_free": (
-        "country", "province_state", "coord-lat", "coord-lon", "image_measurement_value", "area_fraction", "scale_factor",
+        "country", "province_state", "coord-lat", "coord-lon",
+        "image_measurement_value", "area_fraction", "scale_factor",
     ),
     "none": (),
 }  # fmt: skip
@@ -49,7 +50,7 @@ FORMAT, VERSION = "bionas-metadata-encoding", 1
 
 
 class Metadata(NamedTuple):
-    """The metadata of B specimens: categorical int64 (B, F), 0 = unknown or missing; numeric float32 (B, G), NaN = missing."""
+    """Of B specimens: categorical int64 (B, F), 0 = unknown or missing; numeric float32 (B, G), NaN = missing."""
 
     categorical: Tensor
     numeric: Tensor
@@ -115,8 +116,8 @@ class MetadataEncoding:
             works = [name for name in usable_presets(train) if name != "none"]
             others = f" Presets that these records can fill: {', '.join(works)}." if works else ""
             raise SpecimenError(
-                f"metadata={preset!r} needs at least one of {', '.join(METADATA_PRESETS[preset])}; the training records "
-                f'have none of them filled in. metadata="none" trains on images alone.{others}'
+                f"metadata={preset!r} needs at least one of {', '.join(METADATA_PRESETS[preset])}; the training "
+                f'records have none of them filled in. metadata="none" trains on images alone.{others}'
             )
         vocabularies = {name: _values(train.records[name]) for name in fields if name in CATEGORICAL and name != HASHED}
         if HASHED in fields:
@@ -186,7 +187,9 @@ class MetadataEncoding:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise SpecimenError(f"metadata encoding: `format` is not {FORMAT!r}; this is another kind of file.")
         if content.get("version") != VERSION:
-            raise SpecimenError(f"metadata encoding: `version` {content.get('version')!r} cannot be read, only {VERSION}.")
+            raise SpecimenError(
+                f"metadata encoding: `version` {content.get('version')!r} cannot be read, only {VERSION}."
+            )
 
         def need(name: str, valid: bool) -> None:
             if not valid:
@@ -218,11 +221,11 @@ def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: tuple[str, ...
     """How well each field predicts the class with no learning at all: by looking its value up in the training records.
 
     A test specimen gets the most frequent class among the training specimens with the same value (equal frequencies:
-    the class that is larger in training); a value that is missing or was never seen gets the majority class. A number is
-    looked up by the one of `INTERVALS` intervals that it falls in, each holding as many training specimens as the next.
+    the class that is larger in training); a value that is missing or was never seen gets the majority class. A number
+    is looked up by the one of `INTERVALS` intervals that it falls in, each holding as many training specimens as the next.
 
     Returns one row a field that the records have:
-        field; coverage: share of test specimens that have a value; unseen: share of those values never seen in training;
+        field; coverage: share of test specimens that have a value; unseen: share of those that training never showed;
         accuracy: of the look-up, over all test specimens; majority: accuracy of always answering the majority class;
         balanced: balanced accuracy of the look-up when a training specimen's vote counts as the inverse of its class's
         size, so that the commonest class does not drown what a column knows (knowing nothing gives 1 / classes).
@@ -260,8 +263,8 @@ def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: tuple[str, ...
 def preset_leakage(train: SpecimenSet, test: SpecimenSet) -> pd.DataFrame:
     """What each preset gives away at the least: its most telling field, looked up alone (see `lookup_leakage`).
 
-    Returns one row a preset: preset; fields: how many these records can fill; most_telling: the field whose look-up has the
-    highest balanced accuracy; accuracy and balanced of that look-up. A preset without fields answers the majority class.
+    Returns one row a preset: preset; fields: how many these records can fill; most_telling: the field whose look-up has
+    the highest balanced accuracy; accuracy and balanced of that look-up. A preset without fields answers the majority class.
     """
     rows = []
     for preset in METADATA_PRESETS:

@@ -72,8 +72,8 @@ def official(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
     if empty:
         found = ", ".join(f"{name} ({n:,})" for name, n in names.value_counts().sort_index().items()) or "nothing"
         raise SpecimenError(
-            f"split='official': no record is marked {' or '.join(map(repr, empty))}. The column `split` holds: {found}. "
-            "split='paper' divides any collection."
+            f"split='official': no record is marked {' or '.join(map(repr, empty))}. The column `split` holds: "
+            f"{found}. split='paper' divides any collection."
         )
     return sides
 

@@ -69,7 +69,9 @@ def read_table(path: str | os.PathLike) -> Table:
 def numbers(column: pd.Series) -> tuple[pd.Series, list[str]]:
     """A text column as float64 (decimal commas read too), NaN where missing; and the texts that are no number."""
     unknown = column.map(is_missing)
-    text = column.mask(unknown).map(lambda value: re.sub(r"^\s*([+-]?\d+),(\d+)\s*$", r"\1.\2", value), na_action="ignore")
+    text = column.mask(unknown).map(
+        lambda value: re.sub(r"^\s*([+-]?\d+),(\d+)\s*$", r"\1.\2", value), na_action="ignore"
+    )
     values = pd.to_numeric(text, errors="coerce").astype(np.float64)
     return values, sorted(set(column[values.isna() & ~unknown]))
 

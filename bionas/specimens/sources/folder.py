@@ -2,8 +2,8 @@
 
 The folder holds images at any depth and one CSV or TSV: `labels.csv`, or the only table there, or the one named by
 `labels=`. The table has a column `file` (or image, path, filename), the target column, and whatever else of the schema
-is known (`family`, `dna_bin`, `country`, `split`, ...). Without a table, sub-folders are the labels: `Diptera/a.jpg`, or
-`train/Diptera/a.jpg` with the sides of a split above them.
+is known (`family`, `dna_bin`, `country`, `split`, ...). Without a table, sub-folders are the labels: `Diptera/a.jpg`,
+or `train/Diptera/a.jpg` with the sides of a split above them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def folder(
         records, notes = _from_table(data_dir, read_table(table_file), table_file.name, images, target, missing_images)
     unlabelled = sorted(set(images) - set(records["file"]))
     if unlabelled:
-        notes.append(f"{len(unlabelled):,} of {len(images):,} images have no label and were left out: {_some(unlabelled)}.")
+        notes.append(
+            f"{len(unlabelled):,} of {len(images):,} images have no label and were left out: {_some(unlabelled)}."
+        )
 
     store, unreadable = decoded(data_dir, records["file"].tolist(), image_size, fit, cache_dir, workers)
     if unreadable:
@@ -75,8 +77,8 @@ def folder(
         found = f"{len(unreadable):,} of {len(records):,} images cannot be read ({share:.1%}): {listed}"
         if share > max_unreadable:
             raise SpecimenError(
-                f"{found}. More than max_unreadable={max_unreadable:.1%} are damaged: copy them again from the original, "
-                "take their rows out of the table, or raise max_unreadable."
+                f"{found}. More than max_unreadable={max_unreadable:.1%} are damaged: copy them again from the "
+                "original, take their rows out of the table, or raise max_unreadable."
             )
         notes.append(f"{found}. They were skipped.")
         kept = np.setdiff1d(np.arange(len(records)), list(unreadable))
@@ -92,7 +94,9 @@ def _existing(data_dir: Path | None) -> Path:
         return data_dir
     if data_dir.exists():
         raise SpecimenError(f"data_dir={str(data_dir)!r} is a file; give the folder that holds it.")
-    beside = sorted(path.name for path in data_dir.parent.iterdir() if path.is_dir()) if data_dir.parent.is_dir() else []
+    beside = (
+        sorted(path.name for path in data_dir.parent.iterdir() if path.is_dir()) if data_dir.parent.is_dir() else []
+    )
     near = difflib.get_close_matches(data_dir.name, beside, n=1)
     hint = f" Did you mean {str(data_dir.parent / near[0])!r}?" if near else ""
     raise SpecimenError(f"the folder {str(data_dir)!r} is not there (looked from {Path.cwd()}).{hint}")
@@ -111,7 +115,8 @@ def _images(data_dir: Path) -> list[str]:
                 others += 1
     if not found:
         raise SpecimenError(
-            f"no images in {str(data_dir)!r} or its sub-folders ({others:,} other files). Looked for {', '.join(SUFFIXES)}."
+            f"no images in {str(data_dir)!r} or its sub-folders ({others:,} other files). "
+            f"Looked for {', '.join(SUFFIXES)}."
         )
     return sorted(found)
 
@@ -121,7 +126,9 @@ def _table_file(data_dir: Path, labels: str | None) -> Path | None:
     names = [path.name for path in tables]
     if labels is not None:
         if not (data_dir / labels).is_file():
-            raise SpecimenError(f"labels={labels!r} is not in {str(data_dir)!r}. Tables there: {', '.join(names) or 'none'}.")
+            raise SpecimenError(
+                f"labels={labels!r} is not in {str(data_dir)!r}. Tables there: {', '.join(names) or 'none'}."
+            )
         return data_dir / labels
     for name in ("labels.csv", "labels.tsv"):
         if name in names:
@@ -142,8 +149,8 @@ def _from_sub_folders(data_dir: Path, images: list[str], target: str) -> tuple[p
     if len(found) < 2:
         seen = f"all images lie in one folder ({found[0]!r})" if found else "the images lie in no sub-folders"
         raise SpecimenError(
-            f"no table of labels in {str(data_dir)!r}, and {seen}. Add labels.csv with the columns `file` and `{target}`, or "
-            "one sub-folder a class."
+            f"no table of labels in {str(data_dir)!r}, and {seen}. Add labels.csv with the columns `file` and
+            `{target}`, " "or one sub-folder a class."
         )
     records = pd.DataFrame(rows, columns=["file", target, "split"])
     if depth:
@@ -164,7 +171,9 @@ def _from_table(
     if target not in frame:
         near = difflib.get_close_matches(target, list(map(str, frame.columns)), n=1, cutoff=0.5)
         hint = f"Rename {near[0]!r}, or pass" if near else "Add it, or pass"
-        raise SpecimenError(f"{name} has no column {target!r}. Columns: {columns}. {hint} target='...' for another one.")
+        raise SpecimenError(
+            f"{name} has no column {target!r}. Columns: {columns}. {hint} target='...' for another one."
+        )
     frame = frame.rename(columns={file_column: "file"})
     frame = frame[["file", *(column for column in frame.columns if column != "file")]]
 
@@ -194,7 +203,9 @@ def _from_table(
         else:
             frame[column], strange = numbers(frame[column])
             if strange:
-                notes.append(f"column {column!r}: {len(strange)} values are no numbers and count as missing: {_some(strange)}.")
+                notes.append(
+                    f"column {column!r}: {len(strange)} values are no numbers and count as missing: {_some(strange)}."
+                )
     return frame, notes
 
 
@@ -255,7 +266,9 @@ def _without_repeats(frame: pd.DataFrame, lines: np.ndarray, name: str, target: 
             for file in [frame["file"][row]]
         )
         raise SpecimenError(f"{listed}\n{len(quarrels):,} images have two labels. Keep one row an image.")
-    notes.append(f"{repeated.sum():,} rows of {name} repeat an image; the first of each was kept: row {_some(lines[repeated])}.")
+    notes.append(
+        f"{repeated.sum():,} rows of {name} repeat an image; the first of each was kept: row {_some(lines[repeated])}."
+    )
     return frame[~repeated].reset_index(drop=True)
 
 
