@@ -222,7 +222,7 @@ def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: tuple[str, ...
 
     A test specimen gets the most frequent class among the training specimens with the same value (equal frequencies:
     the class that is larger in training); a value that is missing or was never seen gets the majority class. A number
-    is looked up by the one of `INTERVALS` intervals that it falls in, each holding as many training specimens as the next.
+    is looked up by the one of `INTERVALS` intervals that it falls in, each holding equally many training specimens.
 
     Returns one row a field that the records have:
         field; coverage: share of test specimens that have a value; unseen: share of those that training never showed;
@@ -264,7 +264,7 @@ def preset_leakage(train: SpecimenSet, test: SpecimenSet) -> pd.DataFrame:
     """What each preset gives away at the least: its most telling field, looked up alone (see `lookup_leakage`).
 
     Returns one row a preset: preset; fields: how many these records can fill; most_telling: the field whose look-up has
-    the highest balanced accuracy; accuracy and balanced of that look-up. A preset without fields answers the majority class.
+    the highest balanced accuracy; accuracy and balanced of that look-up. Without fields: the majority class.
     """
     rows = []
     for preset in METADATA_PRESETS:

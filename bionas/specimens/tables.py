@@ -35,7 +35,7 @@ def read_table(path: str | os.PathLike) -> Table:
     """A CSV or TSV with a header line.
 
     Raises:
-        SpecimenError: the file is missing, empty, an Excel workbook, has no rows, two columns of one name, or a row whose
+        SpecimenError: the file is missing, empty, an Excel workbook, has no rows, equal column names, or a row whose
             number of fields is not that of the header.
     """
     path = Path(path)

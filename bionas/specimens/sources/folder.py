@@ -149,8 +149,8 @@ def _from_sub_folders(data_dir: Path, images: list[str], target: str) -> tuple[p
     if len(found) < 2:
         seen = f"all images lie in one folder ({found[0]!r})" if found else "the images lie in no sub-folders"
         raise SpecimenError(
-            f"no table of labels in {str(data_dir)!r}, and {seen}. Add labels.csv with the columns `file` and
-            `{target}`, " "or one sub-folder a class."
+            f"no table of labels in {str(data_dir)!r}, and {seen}. Add labels.csv with the columns `file` and "
+            f"`{target}`, or one sub-folder a class."
         )
     records = pd.DataFrame(rows, columns=["file", target, "split"])
     if depth:
