@@ -9,6 +9,7 @@ normalisation, activations and pooling.
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any
 
 import torch
@@ -84,7 +85,9 @@ def latency(
     twin = copy.deepcopy(model).to(device).eval()
     inputs = _specimens(batch, image_size, len(vocabulary_sizes), n_numeric, image_only, device)
     threads = threads or torch.get_num_threads()
-    from torch.utils import benchmark  # on import it may complain of a CUDA toolkit without a device: only when asked
+    # On import the timer complains of a CUDA toolkit without a device, which it would not use: imported when asked for.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils import benchmark
 
     timer = benchmark.Timer("model(*inputs)", globals={"model": twin, "inputs": inputs}, num_threads=threads)
     with torch.inference_mode():

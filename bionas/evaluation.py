@@ -160,9 +160,11 @@ def bootstrap_interval(
     n: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """A 95 % percentile interval: the specimens of the split drawn anew, with replacement, `n` times.
+    """A 95 % percentile interval: the specimens of each class drawn anew, with replacement, `n` times.
 
-    It says how far the figure depends on which specimens were tested; the spread over seeds says the rest.
+    It says how far the figure depends on which specimens were tested; the spread over seeds says the rest. Drawing
+    within classes keeps every class in the split, without which balanced accuracy would drift; a class of one specimen
+    then adds nothing to the width, so with many of those the interval is too narrow.
 
     Args:
         labels, predictions: (N,) integers.
@@ -177,7 +179,8 @@ def bootstrap_interval(
         metric = METRICS[metric]
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     generator = np.random.default_rng(seed)
-    draws = generator.integers(len(labels), size=(n, len(labels)))
+    classes = [np.flatnonzero(labels == c) for c in np.unique(labels)]
+    draws = np.concatenate([generator.choice(own, size=(n, len(own))) for own in classes], axis=1)
     low, high = np.percentile([metric(labels[draw], predictions[draw]) for draw in draws], [2.5, 97.5])
     return float(low), float(high)
 

@@ -62,7 +62,7 @@ from bionas.network import DerivedNetwork
 from bionas.network import preset as network_size
 from bionas.operators import PRIMITIVE_SETS
 
-pd.set_option("display.precision", 3)
+pd.set_option("display.precision", 4)
 
 # %%
 plan = experiments.plan(
@@ -150,13 +150,14 @@ genotype
 
 # %%
 last = search.alphas[search.alphas["epoch"] == search.alphas["epoch"].max()]
-ranked = last.sort_values("alpha", ascending=False, kind="stable").groupby(["cell", "edge"], sort=False)
+weights = last.pivot(index=["cell", "edge"], columns="primitive", values="alpha")
+leader, second = np.argsort(-weights.to_numpy(), axis=1, kind="stable")[:, :2].T
+alphas = np.sort(weights.to_numpy(), axis=1)
 margins = pd.DataFrame({
-    "leader": ranked["primitive"].nth(0).to_numpy(), "alpha": ranked["alpha"].nth(0).to_numpy(),
-    "second": ranked["primitive"].nth(1).to_numpy(), "its alpha": ranked["alpha"].nth(1).to_numpy(),
-}, index=ranked.groups.keys())  # fmt: skip
-margins["margin"] = 1 - margins["its alpha"] / margins["alpha"]
-margins.rename_axis(["cell", "edge"]).sort_index()
+    "leader": weights.columns[leader], "alpha": alphas[:, -1],
+    "second": weights.columns[second], "its alpha": alphas[:, -2],
+}, index=weights.index)  # fmt: skip
+margins.assign(margin=[f"{share:.1%}" for share in 1 - margins["its alpha"] / margins["alpha"]]).round(4)
 
 # %% [markdown]
 # ## 3. From supernet to network
@@ -256,8 +257,8 @@ pd.DataFrame({
 figures.confusion(tested.confusion, tested.class_names, caption=f"Derived network, test split. {specimens.caption}")
 
 # %% [markdown]
-# Read it by rows: each is one order, and sums to 100. The first column is the pull of the majority: what the network is
-# unsure of becomes a fly. Then look for pairs that are confused both ways; these resemble each other to the network.
+# Read it by rows: each is one order, and sums to 100. The column of the commonest order shows the pull of the majority:
+# what the network is unsure of goes there. Then look for pairs that are confused both ways: these look alike to it.
 
 # %%
 tested.by_class.round(3)
@@ -301,16 +302,16 @@ ablation.loc[["E009", "E007"], ["strategy", "accuracy", "f1", "gflops", "memory_
 # %%
 inherited_runs = [experiments.retrain(p, genotype, "inherited", inherit=search) for p in plans]
 controls = experiments.random_controls(plan, n=seeds)
-for control in controls:
-    print(control.genotype.key())
+print(*(f"{run.path.name.rsplit('-', 1)[0]}: {run.genotype.key()}" for run in controls), sep="\n")
 
 # %%
 models = {"derived, from scratch": derived, "derived, inherited weights": inherited_runs, "random genotypes": controls}
 results = pd.DataFrame(
-    [{"model": "majority class", **majority}]
-    + [{"model": name, "seed": r.provenance["seed"], **r.metrics} for name, runs in models.items() for r in runs]
+    [{"model": "majority class", **majority, "macs": 0}]
+    + [{"model": name, **r.metrics, "macs": r.summary["macs"]} for name, runs in models.items() for r in runs]
 )
-evaluation.mean_and_spread(results)
+millions = (results.groupby("model", sort=False)["macs"].mean() / 1e6).round(2)
+evaluation.mean_and_spread(results).assign(**{"MACs (M)": millions})
 
 # %%
 figures.comparison(
@@ -323,11 +324,11 @@ figures.comparison(
 # in its weights.
 
 # %%
-score = results.groupby("model")["balanced_accuracy"]
-gain = 100 * (score.mean()["derived, from scratch"] - score.mean()["random genotypes"])
-noise = 100 * np.sqrt(sum(score.var().fillna(0)[name] / seeds for name in ("derived, from scratch", "random genotypes")))
-print(f"The search bought {gain:+.1f} points of balanced accuracy over dice; standard error of that difference {noise:.1f}.")
-print("That is within the noise of these runs." if abs(gain) < 2 * noise else "That is more than twice its standard error.")
+score = 100 * results.set_index("model")["balanced_accuracy"]
+ours, dice = score["derived, from scratch"], score["random genotypes"]
+gain, noise = np.mean(ours) - np.mean(dice), np.sqrt((np.var(ours, ddof=1) + np.var(dice, ddof=1)) / seeds)
+print(f"The search bought {gain:+.1f} points of balanced accuracy over dice; standard error of that {noise:.1f}.")
+print("More than twice its standard error." if abs(gain) > 2 * noise else "That is within the noise of these runs.")
 
 # %% [markdown]
 # This sentence is printed by the program, whatever comes out. In `smoke` mode it means nothing at all: two epochs on 240
@@ -346,14 +347,20 @@ best[["gflops", "memory_mb", "gpu_ms", "cpu_ms", "train_hours"]].to_frame("the p
 # %%
 spent = cost(derived_network, plan.image_size, **fields)
 measured = latency(derived_network, plan.image_size, **fields)
-pd.DataFrame({
-    f"ours, {plan.preset} size, {plan.image_size} px": {
-        "parameters (M)": spent["parameters"] / 1e6, "MACs (G)": spent["macs"] / 1e9, "FLOPs (G)": spent["flops"] / 1e9,
-        "weights (MB)": spent["weights_mb"], "CPU (ms)": measured["median_ms"], "CPU spread (ms)": measured["iqr_ms"],
-        "CPU threads": measured["threads"], "training (minutes)": derived[0].summary["minutes"],
-    },
-    "the paper's": {"FLOPs or MACs (G)": best["gflops"], "weights (MB)": best["memory_mb"], "CPU (ms)": best["cpu_ms"]},
-}).astype(float).round(3).astype(object).fillna("")  # fmt: skip
+minutes = search.summary["minutes"] + derived[0].summary["minutes"]
+pd.DataFrame([
+    ("parameters (M)", spent["parameters"] / 1e6, None),
+    ("MACs (G)", spent["macs"] / 1e9, None),
+    ("FLOPs = 2 × MACs (G)", spent["flops"] / 1e9, None),
+    ("GFLOPs, as printed", None, best["gflops"]),
+    ("weights (MB)", spent["weights_mb"], best["memory_mb"]),
+    ("one specimen, CPU (ms)", measured["median_ms"], best["cpu_ms"]),
+    ("spread of that, between quartiles (ms)", measured["iqr_ms"], None),
+    ("CPU threads", measured["threads"], None),
+    ("search and training (minutes)", minutes, 60 * best["train_hours"]),
+], columns=["", f"ours: {plan.preset}, {plan.image_size} px", "the paper's"]).set_index("").map(
+    lambda value: "" if pd.isna(value) else f"{value:.4g}"
+)  # fmt: skip
 
 # %% [markdown]
 # The network above is small because the default must run on a laptop in minutes. The `paper` preset is sized so that what
@@ -362,11 +369,8 @@ pd.DataFrame({
 
 # %%
 size = network_size("paper")
-dice = np.random.default_rng(0)
-counted = pd.DataFrame(
-    cost(DerivedNetwork(Genotype.random(size.cells, size.reductions, generator=dice), size, n_classes=20), size.image_size)
-    for _ in range(9)
-)
+drawn = [Genotype.random(size.cells, size.reductions, generator=np.random.default_rng(i)) for i in range(9)]
+counted = pd.DataFrame(cost(DerivedNetwork(g, size, n_classes=20), size.image_size) for g in drawn)
 counted[["macs", "weights_mb"]].describe().loc[["min", "50%", "max"]].assign(macs=lambda t: t["macs"] / 1e9).round(2)
 
 # %% [markdown]

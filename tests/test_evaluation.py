@@ -182,6 +182,8 @@ def test_bootstrap_holds_the_figure_and_narrows_with_specimens():
     assert few_high - few_low > 2 * (high - low)
     assert bootstrap_interval(labels, predicted, "accuracy", n=400) == (low, high)
     assert bootstrap_interval(labels, predicted, lambda t, p: 1.0, n=10) == (1.0, 1.0)
+    scarce = np.array([0] * 30 + [1, 2]), np.array([0] * 32)  # no class is lost, so the figure lies in its interval
+    assert bootstrap_interval(*scarce, "balanced_accuracy", n=50) == pytest.approx((1 / 3, 1 / 3))
     with pytest.raises(UnknownName, match="balanced_accuracy"):
         bootstrap_interval(labels, predicted, "balanced_acuracy")
 
