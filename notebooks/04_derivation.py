@@ -325,8 +325,8 @@ figures.comparison(
 
 # %%
 score = 100 * results.set_index("model")["balanced_accuracy"]
-ours, dice = score["derived, from scratch"], score["random genotypes"]
-gain, noise = np.mean(ours) - np.mean(dice), np.sqrt((np.var(ours, ddof=1) + np.var(dice, ddof=1)) / seeds)
+ours, dice = (score.loc[[name]] for name in ("derived, from scratch", "random genotypes"))
+gain, noise = ours.mean() - dice.mean(), np.sqrt((ours.var() + dice.var()) / seeds)
 print(f"The search bought {gain:+.1f} points of balanced accuracy over dice; standard error of that {noise:.1f}.")
 print("More than twice its standard error." if abs(gain) > 2 * noise else "That is within the noise of these runs.")
 

@@ -139,7 +139,7 @@ def reliability(frame: pd.DataFrame, caption: str = "") -> go.Figure:
 def comparison(
     frame: pd.DataFrame, metric: str = "balanced_accuracy", caption: str = "", highlight: str | None = None
 ) -> go.Figure:
-    """Models side by side: a dot a seed, a bar for the mean, the figures at the right. Rows keep the frame's order.
+    """Models side by side: a dot a training, a bar for the mean, the figures at the right. Rows keep the frame's order.
 
     Args:
         frame: model, `metric` (a share of 1), one row a model x seed.
@@ -168,7 +168,7 @@ def comparison(
     low, high = min(v.min() for v in values.values()), max(v.max() for v in values.values())
     pad = max(0.08 * (high - low), 1.0)
     sheet(
-        figure, f"{named.capitalize()} by model, a dot a seed", caption, height=rows(len(models), 38) + 10, left=210,
+        figure, f"{named.capitalize()} by model, a dot a training", caption, height=rows(len(models), 38) + 10, left=210,
         right=150,
     )  # fmt: skip
     figure.update_xaxes(
