@@ -15,8 +15,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pandas as pd
+import psutil
 
 from bionas.errors import BionasError
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a spent quota, a limit on the size of a file: to the reader they are one."""
 
 
 @contextlib.contextmanager
@@ -40,7 +45,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_SPACE:
             raise BionasError(
                 f"no space left to write {path}. What was there before is intact; free some space and run the same "
                 "command again: it goes on from the last complete checkpoint."
@@ -49,6 +54,14 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def sweep(folder: str | os.PathLike) -> None:
+    """Remove what processes that were killed left half-written under `folder`. Nothing else may be writing there."""
+    for part in Path(folder).rglob(".*.part"):
+        written_by = part.name.split(".")[-2].split("-")[0]
+        if written_by.isdigit() and (int(written_by) == os.getpid() or not psutil.pid_exists(int(written_by))):
+            part.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

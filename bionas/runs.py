@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import json
 import os
 import platform
 import subprocess
@@ -54,6 +55,7 @@ class Run:
             CheckpointError: the folder holds a run of another configuration; the message lists what differs.
         """
         held = self.path / "config.json"
+        config = json.loads(json.dumps(config))  # as it will be read: a tuple is a list there
         if held.exists():
             before = files.read_json(held)
             differing = sorted(k for k in before.keys() | config.keys() if before.get(k) != config.get(k))
@@ -65,6 +67,7 @@ class Run:
                 )
         else:
             files.write_json(held, config)
+        files.sweep(self.path)
         files.write_json(self.path / "provenance.json", provenance)
 
     def finish(self, summary: dict[str, Any]) -> None:

@@ -1,0 +1,184 @@
+"""Killed at any moment and started again, a search or a fit ends bit-identical to one that was never interrupted.
+
+Every run is a process of its own, killed by SIGKILL at a point that is counted, not timed. This file, run as a program,
+imports what training needs once and forks the processes from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import small
+import torch
+
+from bionas import files
+from bionas.runs import Run
+from bionas.trainer import BilevelTrainer, Fit, FitConfig, SearchConfig, _Trainer
+
+EPOCHS = 3
+UPDATES = {"search": 8, "fit": 4}
+"""Updates in an epoch: of w, and of theta in a search."""
+
+KILLS = {
+    "in the first epoch": [("update", 0, 3)],
+    "inside an epoch": [("update", 1, 2)],
+    "during the first checkpoint write": [("write of", "last.pt", 1)],
+    "during a checkpoint write": [("write of", "last.pt", 2)],
+    "between epochs, before the tables": [("tables", 2)],
+    "between epochs, half-way through a table": [("write of", "history.csv", 2)],
+    "after the last epoch": [("tables", EPOCHS)],
+    "and killed again, while going on": [("update", 1, 1), ("tables", 1), ("update", 0, 2)],
+}
+"""Each kill of a run, one after the other; the next start goes on until the next one, the last one to the end."""
+
+
+FORGIVEN = ["seconds", "images_per_second"]
+
+
+# --- the processes: this file as a program --------------------------------------------------------------------------
+
+
+def train(kind: str, path: Path) -> None:
+    """Everything built anew from its seed, then trained to the end, or to wherever this process is killed."""
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(os.getpid())  # what went before in a process has no say
+    sides = small.sides()
+    choices = {"epochs": EPOCHS, "batch_size": 12, "augment": "flips_and_shifts", "device": "cpu", "seed": 3}
+    if kind == "search":
+        BilevelTrainer(small.supernet(sides[2], seed=3), *sides, SearchConfig(**choices), Run(path)).train()
+    else:
+        Fit(small.derived(sides[2], seed=3), *sides, FitConfig(**choices), Run(path)).train()
+
+
+def arm(kind: str, what: str, *where) -> None:
+    """Let one passage of a point of the program, counted from 1, kill this process."""
+    passed = 0
+
+    def die_at(count: int) -> None:
+        nonlocal passed
+        passed += 1
+        if passed == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if what == "update":
+        epoch, number = where
+        update = _Trainer.update
+
+        def killed_update(self, *args):
+            die_at(epoch * UPDATES[kind] + number)
+            update(self, *args)
+
+        _Trainer.update = killed_update
+    elif what == "tables":
+        write_tables = _Trainer.write_tables
+
+        def killed_tables(self):
+            die_at(*where)
+            write_tables(self)
+
+        _Trainer.write_tables = killed_tables
+    else:
+        name, count = where
+        replacing = files.replacing
+
+        class HalfWritten:
+            def __init__(self, file):
+                self.file = file
+
+            def write(self, content):
+                content = memoryview(content)
+                self.file.write(content[: len(content) // 2])
+                self.file.flush()
+                die_at(count)
+                self.file.write(content[len(content) // 2 :])
+
+        @contextlib.contextmanager
+        def killed_replacing(path):
+            with replacing(path) as file:
+                yield HalfWritten(file) if Path(path).name == name else file
+
+        files.replacing = killed_replacing
+
+
+def process(kind: str, path: Path, kill: tuple | None) -> int:
+    """How a process that trains in `path` ended: its exit status, or minus the signal that killed it."""
+    if pid := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    try:
+        with open(f"{path}.log", "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            try:
+                if kill is not None:
+                    arm(kind, *kill)
+                train(kind, path)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        os._exit(0)
+    finally:
+        os._exit(2)
+
+
+def main(folder: Path) -> None:
+    ends = {}
+    for kind in UPDATES:
+        for name, kills in {"never": [], **KILLS}.items():
+            path = folder / kind / name
+            path.parent.mkdir(exist_ok=True)
+            ends[f"{kind}, {name}"] = [process(kind, path, kill) for kill in [*kills, None]]
+    (folder / "ends.json").write_text(json.dumps(ends))
+
+
+# --- the tests ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """The folder of all runs, killed and not, by kind and by where they were killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    done = subprocess.run([sys.executable, __file__, folder], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("kind", list(UPDATES))
+@pytest.mark.parametrize("killed", list(KILLS))
+def test_a_killed_run_ends_as_one_that_was_not(runs, kind, killed):  # section III-B.2: checkpoints enable recovery
+    ends = json.loads((runs / "ends.json").read_text())[f"{kind}, {killed}"]
+    log = (runs / kind / f"{killed}.log").read_text()
+    assert ends == [-signal.SIGKILL] * len(KILLS[killed]) + [0], log
+    run, undisturbed = Run(runs / kind / killed), Run(runs / kind / "never")
+    found, expected = run.load_checkpoint(), undisturbed.load_checkpoint()
+    assert expected["epoch"] == EPOCHS and len(expected["history"]) == EPOCHS
+    for state in (found, expected):
+        state["history"] = [{k: v for k, v in row.items() if k not in FORGIVEN} for row in state["history"]]
+        state["random"] = state["random"]["torch"]  # the one that training draws from
+    assert small.differences(found, expected) == []  # weights, theta, both optimisers, schedule, history
+    pd.testing.assert_frame_equal(run.history.drop(columns=FORGIVEN), undisturbed.history.drop(columns=FORGIVEN), check_exact=True)
+    tables = ["alphas.csv", "genotype.json"] if kind == "search" else []
+    assert all((run.path / name).read_bytes() == (undisturbed.path / name).read_bytes() for name in tables)
+    names = [sorted(str(p.relative_to(r.path)) for r in [r] for p in r.path.rglob("*")) for r in (run, undisturbed)]
+    assert names[0] == names[1]  # and no half-written file is left behind
+
+
+def test_the_undisturbed_runs_drew_and_learnt(runs):  # or the comparison would hold little
+    for kind in UPDATES:
+        losses = Run(runs / kind / "never").history["train_loss"]
+        assert losses.nunique() == EPOCHS
+    alphas = Run(runs / "search" / "never").alphas
+    assert alphas.groupby(["cell", "edge", "primitive"])["theta"].nunique().min() == EPOCHS + 1
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
