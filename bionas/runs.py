@@ -11,6 +11,7 @@ Notebooks draw from these files, so a figure can be redrawn without a rerun. Eac
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import io
 import json
@@ -183,6 +184,7 @@ NUMBERS = ("operators", "cells", "fusion", "network", "genotype", "trainer", "ba
 """The modules whose code decides a run's numbers."""
 
 
+@functools.cache
 def code_fingerprint() -> str:
     """A hash of the code that decides a run's numbers, blind to comments, docstrings and layout.
 

@@ -49,16 +49,15 @@ FORGIVEN = ["seconds", "images_per_second"]
 # --- the processes: this file as a program --------------------------------------------------------------------------
 
 
-def train(kind: str, path: Path) -> None:
-    """Everything built anew from its seed, then trained to the end, or to wherever this process is killed."""
+def start(kind: str, path: Path) -> _Trainer:
+    """Everything built anew from its seed, or gone on with from `path`."""
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(os.getpid())  # what went before in a process has no say
     sides = small.sides()
     choices = {"epochs": EPOCHS, "batch_size": 12, "augment": "flips_and_shifts", "device": "cpu", "seed": 3}
     if kind == "search":
-        BilevelTrainer(small.supernet(sides[2], seed=3), *sides, SearchConfig(**choices), Run(path)).train()
-    else:
-        Fit(small.derived(sides[2], seed=3), *sides, FitConfig(**choices), Run(path)).train()
+        return BilevelTrainer(small.supernet(sides[2], seed=3), *sides, SearchConfig(**choices), Run(path))
+    return Fit(small.derived(sides[2], seed=3), *sides, FitConfig(**choices), Run(path))
 
 
 def arm(kind: str, what: str, *where) -> None:
@@ -112,7 +111,7 @@ def arm(kind: str, what: str, *where) -> None:
 
 
 def process(kind: str, path: Path, kill: tuple | None) -> int:
-    """How a process that trains in `path` ended: its exit status, or minus the signal that killed it."""
+    """How a process ended that trains in `path`, to the end or to wherever it is killed: its exit status, or minus the signal that killed it."""
     if pid := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     try:
@@ -120,7 +119,7 @@ def process(kind: str, path: Path, kill: tuple | None) -> int:
             try:
                 if kill is not None:
                     arm(kind, *kill)
-                train(kind, path)
+                start(kind, path).train()
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)
@@ -131,6 +130,7 @@ def process(kind: str, path: Path, kill: tuple | None) -> int:
 
 def main(folder: Path) -> None:
     ends = {}
+    start("search", folder / "warm")  # PyTorch and Accelerate import much of themselves here: once, for all processes
     for kind in UPDATES:
         for name, kills in {"never": [], **KILLS}.items():
             path = folder / kind / name
