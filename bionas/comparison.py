@@ -22,7 +22,7 @@ METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 
 
 def measured(
-    plan: Plan, seeds: Sequence[int], augments: Sequence[str] = ("none",), n_random: int = 3,
+    plan: Plan, seeds: Sequence[int], augments: Sequence[str] = ("none",), n_random: int = 1,
     baselines: Sequence[str] = ("resnet18",), baseline_learning_rate: float | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """One row a run. An interrupted comparison goes on where it stopped: finished runs are only read.
@@ -30,24 +30,23 @@ def measured(
     Args:
         plan: every choice but seed and augmentation.
         seeds: each is searched once (without augmentation, as in the paper) and retrained under each of `augments`.
-        n_random: random genotypes, the same ones for every seed.
+        n_random: random genotypes a seed, other ones for each seed, as each seed also derives a network of its own.
         baselines: names of `BASELINES`; `baseline_learning_rate` where validation chose another rate for them.
     """
-    rows = [row for seed in seeds for row in _of_seed(plan, seed, augments, n_random, baselines, baseline_learning_rate)]
-    return pd.DataFrame(rows)
+    def of_seed(position: int, seed: int) -> Iterator[dict]:
+        seeded = dataclasses.replace(plan, seed=seed)
+        searched = experiments.search(seeded)
+        for augment in augments:
+            retraining = dataclasses.replace(seeded, augment=augment)
+            yield _row("derived", experiments.retrain(retraining, searched.genotype), searched)
+            for i in range(position * n_random, (position + 1) * n_random):
+                drawn = experiments.random_genotype(plan, i)
+                yield _row("random genotypes", experiments.retrain(retraining, drawn, f"random-{i + 1}"))
+            theirs = dataclasses.replace(retraining, learning_rate=baseline_learning_rate or plan.learning_rate)
+            for name in baselines:
+                yield _row(name, experiments.baseline(theirs, name))
 
-
-def _of_seed(plan, seed, augments, n_random, baselines, baseline_learning_rate) -> Iterator[dict]:
-    seeded = dataclasses.replace(plan, seed=seed)
-    searched = experiments.search(seeded)
-    for augment in augments:
-        retraining = dataclasses.replace(seeded, augment=augment)
-        yield _row("derived", experiments.retrain(retraining, searched.genotype), searched)
-        for i, run in enumerate(experiments.random_controls(retraining, n_random)):
-            yield _row(f"random genotype {i + 1}", run)
-        theirs = dataclasses.replace(retraining, learning_rate=baseline_learning_rate or plan.learning_rate)
-        for name in baselines:
-            yield _row(name, experiments.baseline(theirs, name))
+    return pd.DataFrame([row for position, seed in enumerate(seeds) for row in of_seed(position, seed)])
 
 
 def _row(model: str, run: Run, searched: Run | None = None) -> dict:
@@ -73,27 +72,26 @@ def _row(model: str, run: Run, searched: Run | None = None) -> dict:
 
 
 def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
-    """Mean and sample standard deviation a model and augmentation, the majority class first, all random last but one.
+    """Mean and sample standard deviation a model and augmentation, the majority class first.
 
-    Columns: model, augment, n_seeds, n_runs, each metric in percent with its sd, cost, budget, source, code, command.
+    Columns: model, augment, n_seeds, each metric in percent with its sd, cost, budget, source, code, command.
     """
     splits = plan.splits()
     majority = majority_row(splits.train.labels, splits.test.labels, len(splits.train.class_names))
-    pooled = rows[rows["model"].str.startswith("random")].assign(model="random genotypes, all")
     table = [
         {
-            "model": "majority class", "augment": "none", "n_seeds": 0, "n_runs": 0,
+            "model": "majority class", "augment": "none", "n_seeds": 0,
             **{f"{m}_mean": round(100 * majority[m], 2) for m in METRICS if m in majority},
         }
     ]  # fmt: skip
-    for (augment, model), group in pd.concat([rows, pooled]).groupby(["augment", "model"], sort=False):
+    for (augment, model), group in rows.groupby(["augment", "model"], sort=False):
         metrics = {}
         for metric in METRICS:
             metrics[f"{metric}_mean"] = round(100 * group[metric].mean(), 2)
             metrics[f"{metric}_sd"] = round(100 * group[metric].std(), 2)
         table.append(
             {
-                "model": model, "augment": augment, "n_seeds": group["seed"].nunique(), "n_runs": len(group), **metrics,
+                "model": model, "augment": augment, "n_seeds": group["seed"].nunique(), **metrics,
                 "mmacs": round(group["mmacs"].mean(), 2), "parameters": int(group["parameters"].mean()),
                 "minutes": round(group["minutes"].mean(), 1), "search_minutes": round(group["search_minutes"].mean(), 1),
                 "epochs": _one(group["epochs"]), "images_seen": _one(group["images_seen"]),
