@@ -13,6 +13,10 @@ from collections.abc import Iterable
 class BionasError(Exception):
     """Base of every error whose message is written for the reader."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a notebook: the sentence, without the way it took through the package."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UnknownName(BionasError):
     """A name that is in no registry; the message lists the nearest and all known ones."""
