@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import subprocess
+import zipfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,10 @@ from bionas.genotype import Genotype
 
 ROOT = Path(bionas.__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "pillow", "accelerate")
+
+
+PARTS = ("epoch", "batch_size", "model", "optimizers", "schedulers", "scaler", "history", "random")
+"""What a checkpoint holds at the least."""
 
 
 class Run:
@@ -143,9 +148,14 @@ class Run:
         if not path.exists():
             return None
         try:
+            with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums that it writes
+                if damaged := archive.testzip():
+                    raise ValueError(f"{damaged} is damaged")
             state = torch.load(path, map_location=device, weights_only=True)
-            return {"epoch": state["epoch"], **state}
-        except Exception as error:  # torch raises half a dozen kinds for a damaged file
+            if missing := [part for part in PARTS if part not in state]:
+                raise ValueError(f"it has no {', '.join(missing)}")
+            return state
+        except Exception as error:  # zipfile and torch raise half a dozen kinds for a damaged file
             reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
             raise CheckpointError(
                 f"{path} cannot be read ({path.stat().st_size:,} bytes; {reason}). It is truncated or is not a "
