@@ -30,7 +30,7 @@ def largest_batch_size(model: nn.Module, step_with: Callable[[int], None], devic
         TrainingError: not even the smallest fits.
     """
     with _leaving_no_trace(model):
-        size, why = _by_trying(step_with) if device.type == "cuda" else _by_measuring(model, step_with)
+        size, why = _by_trying(model, step_with) if device.type == "cuda" else _by_measuring(model, step_with)
     if size < SMALLEST:
         raise TrainingError(
             f"a training step of {SMALLEST} images does not fit in the memory of {device} ({why}). Use a smaller preset or "
@@ -40,7 +40,9 @@ def largest_batch_size(model: nn.Module, step_with: Callable[[int], None], devic
     return size
 
 
-def _by_trying(step_with: Callable[[int], None]) -> tuple[int, str]:
+def _by_trying(model: nn.Module, step_with: Callable[[int], None]) -> tuple[int, str]:
+    # The optimiser's two moments come to be at the first update only: their room is taken beforehand.
+    moments = [torch.empty_like(p) for p in model.parameters() for _ in range(2)]  # noqa: F841
     size, refused = LARGEST, []
     while size >= SMALLEST:
         try:
@@ -81,11 +83,13 @@ def _by_measuring(model: nn.Module, step_with: Callable[[int], None]) -> tuple[i
 def _leaving_no_trace(model: nn.Module) -> Iterator[None]:
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        yield
-    for name, buffer in model.named_buffers():
-        buffer.copy_(buffers[name])
-    model.zero_grad(set_to_none=True)
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+        model.zero_grad(set_to_none=True)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

@@ -27,7 +27,7 @@ from torch import nn
 from bionas import evaluation, files, places
 from bionas.baselines import BASELINES
 from bionas.cost import cost
-from bionas.errors import UnknownName
+from bionas.errors import CheckpointError, UnknownName
 from bionas.genotype import Genotype
 from bionas.network import DerivedNetwork, NetworkConfig, SearchNetwork, preset
 from bionas.runs import Run, code_fingerprint
@@ -117,7 +117,12 @@ class Plan:
         return SearchNetwork(self.network(), primitives=self.primitive_set, fusion=self.fusion, **self.inputs())
 
     def derived(self, genotype: Genotype) -> DerivedNetwork:
-        """The network of a genotype, freshly initialised from the plan's seed."""
+        """The network of a genotype, freshly initialised from the plan's seed.
+
+        Raises:
+            GenotypeError: the genotype is of another primitive set or depth than the plan.
+        """
+        genotype.require(self.network().reductions, self.primitive_set)
         torch.manual_seed(self.seed)
         return DerivedNetwork(genotype, self.network(), fusion=self.fusion, **self.inputs())
 
@@ -253,17 +258,34 @@ def retrain(plan: Plan, genotype: Genotype, name: str = "derived", inherit: Run 
         name: of the run folder.
         inherit: a finished search whose supernet weights it starts from; from scratch without one. Then done.json
             also says how the inherited weights did on validation before any training.
+
+    Raises:
+        GenotypeError: the genotype is of another primitive set or depth than the plan.
+        CheckpointError: `inherit` is not finished, or searched another supernet than the plan's.
     """
 
     def build() -> nn.Module:
         network = plan.derived(genotype)
         if inherit is not None:
-            supernet = plan.supernet()
-            supernet.load_state_dict(inherit.load_checkpoint()["model"])
-            network.inherit(supernet)
+            network.inherit(_searched(plan, inherit))
         return network
 
     return _fit(plan, build, name, genotype=json.loads(genotype.to_json()), inherit=inherit and inherit.path.name)
+
+
+def _searched(plan: Plan, run: Run) -> SearchNetwork:
+    state = run.load_checkpoint()
+    if state is None or not run.complete:
+        raise CheckpointError(f"{run.path} is not a finished search: there is nothing to inherit. Finish it first.")
+    supernet = plan.supernet()
+    try:
+        supernet.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{run.path} searched another supernet than this plan's: inherit from a search of the same preset, "
+            "primitive set, metadata and classes."
+        ) from error
+    return supernet
 
 
 def random_controls(plan: Plan, n: int = 3) -> list[Run]:
