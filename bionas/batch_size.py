@@ -33,8 +33,8 @@ def largest_batch_size(model: nn.Module, step_with: Callable[[int], None], devic
         size, why = _by_trying(model, step_with) if device.type == "cuda" else _by_measuring(model, step_with)
     if size < SMALLEST:
         raise TrainingError(
-            f"a training step of {SMALLEST} images does not fit in the memory of {device} ({why}). Use a smaller preset or "
-            "image size, or set batch_size to a smaller number."
+            f"a training step of {SMALLEST} images does not fit in the memory of {device} ({why}). Use a smaller preset "
+            "or image size, or set batch_size to a smaller number."
         )
     print(f"automatic batch size: {size} ({why})", flush=True)
     return size

@@ -60,8 +60,8 @@ def derived(encoding: MetadataEncoding, seed: int = 0, config: NetworkConfig = C
 def differences(one, other, where: str = "") -> list[str]:
     """Where two nested states (dicts, lists, tensors, numbers) are not identical to the bit."""
     if isinstance(one, dict) and isinstance(other, dict):
-        keys = sorted({*map(str, one)} ^ {*map(str, other)})
-        return [f"{where}: {keys}"] * bool(keys) + [d for k in one if k in other for d in differences(one[k], other[k], f"{where}/{k}")]
+        alone = [f"{where}/{key}" for key in one.keys() ^ other.keys()]
+        return alone + [d for k in one.keys() & other.keys() for d in differences(one[k], other[k], f"{where}/{k}")]
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
         return [d for i, (a, b) in enumerate(zip(one, other)) for d in differences(a, b, f"{where}/{i}")]
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):

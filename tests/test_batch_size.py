@@ -1,4 +1,4 @@
-"""Automatic batch size: the largest of 512 ... 32 that memory allows, chosen without leaving a trace (section III-B.2)."""
+"""Automatic batch size: the largest of 512 ... 32 that memory allows, chosen without a trace (section III-B.2)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 def network():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(8, 2, 1))
+    first, last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 2, 1)
+    return nn.Sequential(first, nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5), last)
 
 
 def step_of(model, side):
@@ -113,7 +114,7 @@ def test_a_gpu_is_tried_from_512_down(gpu, capsys, most, tries):
 
 def test_a_gpu_too_small_for_32_is_said_with_what_to_do(gpu):
     tried, model = [], network()
-    with pytest.raises(TrainingError, match=r"32 images does not fit in the memory of cuda .*\[512, 256, 128, 64, 32\]"):
+    with pytest.raises(TrainingError, match=r"does not fit in the memory of cuda .*\[512, 256, 128, 64, 32\]"):
         largest_batch_size(model, with_room_for(31, model, tried), CUDA)
     assert tried == [512, 256, 128, 64, 32]
 
@@ -149,10 +150,10 @@ def test_a_chosen_size_trains_as_the_same_size_given(monkeypatch, tmp_path, kind
     data = small.sides(64, 32)
 
     def start(name, size):
+        choices = {"epochs": 1, "batch_size": size, "device": "cpu"}
         if kind == "search":
-            config = SearchConfig(epochs=1, batch_size=size, device="cpu")
-            return BilevelTrainer(small.supernet(data[2]), *data, config, Run(tmp_path / name))
-        return Fit(small.derived(data[2]), *data, FitConfig(epochs=1, batch_size=size, device="cpu"), Run(tmp_path / name))
+            return BilevelTrainer(small.supernet(data[2]), *data, SearchConfig(**choices), Run(tmp_path / name))
+        return Fit(small.derived(data[2]), *data, FitConfig(**choices), Run(tmp_path / name))
 
     free(monkeypatch, 2**50)
     assert start("room enough", "auto").batch_size == 512

@@ -1,4 +1,4 @@
-"""What a plan can do, from a folder of photographs to an evaluated network: what is written, kept, shared and refused."""
+"""What a plan can do, from a folder of photographs to an evaluated network: what is written, kept and refused."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from bionas.network import preset
 from bionas.runs import Run
 from bionas.specimens import ImageStore
 
+OF_EVERY_RUN = {"config.json", "provenance.json", "history.csv", "done.json"}
 ORDERS = ("Coleoptera", "Diptera", "Odonata")
 
 
@@ -99,10 +100,12 @@ def story(folder, tmp_path_factory):
         derived = retrain(whole, found.genotype)
         after_derived = len(events)
         inherited = retrain(whole, found.genotype, "inherited", inherit=found)
+        after_inherited = len(events)
         controls = random_controls(whole, 2)
     return SimpleNamespace(
         plan=whole, search=found, derived=derived, inherited=inherited, controls=controls, starts=starts,
-        of_search=events[:after_search], of_derived=events[after_search:after_derived],
+        of_search=events[:after_search],
+        of_fits=[events[after_search:after_derived], events[after_derived:after_inherited]],
     )  # fmt: skip
 
 
@@ -110,8 +113,8 @@ def story(folder, tmp_path_factory):
 
 
 def test_a_search_leaves_its_folder(story):  # DESIGN 2
-    names = {"config.json", "provenance.json", "history.csv", "alphas.csv", "genotype.json", "done.json", "checkpoint/last.pt"}
-    assert set(files_of(story.search.path)) == names and story.search.complete
+    names = {"alphas.csv", "genotype.json", "checkpoint/last.pt"}
+    assert set(files_of(story.search.path)) == OF_EVERY_RUN | names and story.search.complete
     assert len(story.search.history) == story.search.summary["epochs"] == 2
     assert len(story.search.alphas) == 3 * 3 * 3 * 10
     assert len(story.search.genotype) == 3 and story.search.genotype.primitive_set == "full"
@@ -119,8 +122,8 @@ def test_a_search_leaves_its_folder(story):  # DESIGN 2
 
 def test_a_retraining_leaves_its_folder_and_its_evaluation(story):  # DESIGN 2
     run, test = story.derived, story.plan.splits().test
-    names = {"config.json", "provenance.json", "history.csv", "genotype.json", "metrics.json", "predictions.csv", "done.json"}
-    assert names <= set(files_of(run.path)) and run.genotype == story.search.genotype
+    names = {"genotype.json", "metrics.json", "predictions.csv", "metadata_encoding.json"}
+    assert OF_EVERY_RUN | names <= set(files_of(run.path)) and run.genotype == story.search.genotype
     table = run.table("predictions")
     assert len(table) == len(test) and list(table["truth"]) == list(test.label_names)
     assert run.metrics["accuracy"] == pytest.approx((table["truth"] == table["predicted"]).mean())
@@ -136,11 +139,12 @@ def test_the_test_split_is_read_once_and_at_the_end(story):  # section IV: the t
     assert not sides[0] & sides[2] and not sides[1] & sides[2]
     train, val, test = sides
     assert all(not event[1] & test for event in story.of_search if event[0] == "read")
-    last = max(i for i, event in enumerate(story.of_derived) if event[0] == "checkpoint")
-    assert story.of_derived[last][2] == 2
-    before = set().union(*(event[1] for event in story.of_derived[:last] if event[0] == "read"))
-    after = Counter(i for event in story.of_derived[last:] if event[0] == "read" for i in event[1])
-    assert before == train | val and after == Counter(dict.fromkeys(test, 1))
+    for events in story.of_fits:
+        last = max(i for i, event in enumerate(events) if event[0] == "checkpoint")
+        assert events[last][2] == 2
+        before = set().union(*(event[1] for event in events[:last] if event[0] == "read"))
+        after = Counter(i for event in events[last:] if event[0] == "read" for i in event[1])
+        assert before == train | val and after == Counter(dict.fromkeys(test, 1))
 
 
 # --- what is kept ---------------------------------------------------------------------------------------------------
@@ -326,10 +330,10 @@ def test_a_split_of_their_own_is_followed(tmp_path):
 
 
 def test_images_alone_and_a_baseline(folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(
-        BASELINES._things, "one_layer",
-        lambda n: ImageOnly(nn.Sequential(nn.Conv2d(3, n, 5, 2), nn.BatchNorm2d(n), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())),
-    )  # fmt: skip
+    def one_layer(n):
+        return ImageOnly(nn.Sequential(nn.Conv2d(3, n, 5, 2), nn.BatchNorm2d(n), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+
+    monkeypatch.setitem(BASELINES._things, "one_layer", one_layer)
     ours = planned(folder, tmp_path, metadata="none", epochs=1)
     assert ours.inputs() == {"n_classes": 3, "vocabulary_sizes": (), "n_numeric": 0}
     run = baseline(ours, "one_layer")

@@ -30,6 +30,13 @@ def test_a_file_is_replaced_whole(tmp_path):
     assert held(path.parent) == {"file.bin": b"second"}
 
 
+def test_a_reader_never_sees_half_of_a_file(tmp_path):  # the new file takes the name, the old one keeps its bytes
+    files.write_text(tmp_path / "a.txt", "before")
+    with (tmp_path / "a.txt").open() as reader:
+        files.write_text(tmp_path / "a.txt", "after, and longer")
+        assert reader.read() == "before" and (tmp_path / "a.txt").read_text() == "after, and longer"
+
+
 @pytest.mark.parametrize("error", [ValueError("half-way"), KeyboardInterrupt()])
 def test_what_stood_there_stays_when_writing_fails(tmp_path, error):
     files.write_text(tmp_path / "a.txt", "before")
@@ -61,19 +68,22 @@ class FullDisk:
         return self.file.write(content)
 
 
+def fill(monkeypatch, number):
+    opened = files.Path.open
+    monkeypatch.setattr(files.Path, "open", lambda path, mode: FullDisk(opened(path, mode), room=4, number=number))
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG], ids=errno.errorcode.get)
 def test_no_space_left_says_so_and_leaves_what_was(tmp_path, monkeypatch, number):
     files.write_text(tmp_path / "a.txt", "before")
-    opened = files.Path.open
-    monkeypatch.setattr(files.Path, "open", lambda self, mode="r", *args: FullDisk(opened(self, mode, *args), 4, number))
+    fill(monkeypatch, number)
     with pytest.raises(BionasError, match="no space left to write .*a.txt.*intact; free some space"):
         files.write_text(tmp_path / "a.txt", "after")
     assert held(tmp_path) == {"a.txt": b"before"}
 
 
 def test_another_error_of_the_disk_is_not_taken_for_a_full_one(tmp_path, monkeypatch):
-    opened = files.Path.open
-    monkeypatch.setattr(files.Path, "open", lambda self, mode="r", *args: FullDisk(opened(self, mode, *args), 4, errno.EIO))
+    fill(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
         files.write_text(tmp_path / "a.txt", "after")
     assert held(tmp_path) == {}
@@ -86,7 +96,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path):
-    gone = int(subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True).stdout)
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        gone = process.pid
     (tmp_path / "checkpoint").mkdir()
     left = tmp_path / "checkpoint" / f".last.pt.{gone}-0123abcd.part"
     writing = tmp_path / f".history.csv.{os.getppid()}-0123abcd.part"  # by a process that is still there

@@ -106,7 +106,8 @@ def test_image_features_are_pooled_and_projected():  # section III-A.2: X_img is
 
 
 def test_images_alone_are_a_network_without_metadata_parts():
-    network, (image, metadata) = search_network(vocabulary_sizes=(), n_numeric=0), specimens(vocabularies=(), n_numeric=0)
+    network = search_network(vocabulary_sizes=(), n_numeric=0)
+    image, metadata = specimens(vocabularies=(), n_numeric=0)
     assert network.metadata_encoder is None and network.fusion is None and network.head[1].in_features == 256
     assert torch.equal(network(image), network(image, metadata))  # an empty metadata changes nothing
 

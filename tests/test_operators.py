@@ -16,7 +16,8 @@ STRIDES = [1, 2]
 
 
 def features(height, width, batch=2, channels=C, seed=0):
-    return torch.randn(batch, channels, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, channels, height, width, dtype=torch.float64, generator=generator)
 
 
 def primitive(name, stride, channels=C):
@@ -112,7 +113,8 @@ def test_pointwise_convolution(size, stride):  # Eq. 3: Conv_1x1 with stride s
 def test_squeeze_and_excitation(channels):  # Eq. 4: g = sigmoid(W2 relu(W1 GAP(x))), y = x . g, r = 4
     x, operation = features(6, 5, channels=channels), primitive("squeeze_excite", 1, channels)
     assert operation.w1.out_features == max(channels // 4, 4)
-    w1, b1, w2, b2 = (p.detach().numpy() for p in (operation.w1.weight, operation.w1.bias, operation.w2.weight, operation.w2.bias))
+    layers = (operation.w1, operation.w2)
+    w1, b1, w2, b2 = (p.detach().numpy() for layer in layers for p in (layer.weight, layer.bias))
     squeezed = x.numpy().mean(axis=(2, 3))
     gate = sigmoid(np.maximum(squeezed @ w1.T + b1, 0) @ w2.T + b2)
     agree(operation(x), x.numpy() * gate[:, :, None, None])
@@ -210,7 +212,7 @@ def test_what_is_shared_between_edges_has_no_parameters(name):  # DESIGN: comput
 
 
 def test_sets_have_ten_six_and_four_members():  # Table I
-    assert {name: len(members) for name, members in PRIMITIVE_SETS.items()} == {"full": 10, "reduced": 6, "conv_only": 4}
+    assert {name: len(PRIMITIVE_SETS[name]) for name in PRIMITIVE_SETS} == {"full": 10, "reduced": 6, "conv_only": 4}
     assert primitive_set("full") == tuple(PRIMITIVES) == (
         "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "conv_1x1",
         "squeeze_excite", "avg_pool_3x3", "max_pool_3x3", "skip_connect", "none",

@@ -111,7 +111,7 @@ def arm(kind: str, what: str, *where) -> None:
 
 
 def process(kind: str, path: Path, kill: tuple | None) -> int:
-    """How a process ended that trains in `path`, to the end or to wherever it is killed: its exit status, or minus the signal that killed it."""
+    """Train in a process of its own, to the end or to the kill: its exit status, or minus the signal that killed it."""
     if pid := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     try:
@@ -165,10 +165,11 @@ def test_a_killed_run_ends_as_one_that_was_not(runs, kind, killed):  # section I
         state["history"] = [{k: v for k, v in row.items() if k not in FORGIVEN} for row in state["history"]]
         state["random"] = state["random"]["torch"]  # the one that training draws from
     assert small.differences(found, expected) == []  # weights, theta, both optimisers, schedule, history
-    pd.testing.assert_frame_equal(run.history.drop(columns=FORGIVEN), undisturbed.history.drop(columns=FORGIVEN), check_exact=True)
+    histories = [one.history.drop(columns=FORGIVEN) for one in (run, undisturbed)]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
     tables = ["alphas.csv", "genotype.json"] if kind == "search" else []
     assert all((run.path / name).read_bytes() == (undisturbed.path / name).read_bytes() for name in tables)
-    names = [sorted(str(p.relative_to(r.path)) for r in [r] for p in r.path.rglob("*")) for r in (run, undisturbed)]
+    names = [{str(path.relative_to(one.path)) for path in one.path.rglob("*")} for one in (run, undisturbed)]
     assert names[0] == names[1]  # and no half-written file is left behind
 
 
