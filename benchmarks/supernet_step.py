@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from bionas import files
 from bionas.cells import FoldedSum, MixedEdge, Source
 from bionas.network import SearchNetwork, preset
-from bionas.operators import Zero
+from bionas.operators import Zero, build
 from bionas.runs import commit
 
 CLASSES = 12
@@ -36,16 +36,31 @@ Step = Callable[[], None]
 
 
 class PlainEdge(MixedEdge):
-    """sum(alpha_k * o_k(x)), `none` included."""
+    """sum(alpha_k * o_k(x)), `none` included, each primitive out of PyTorch's own layers as one writes it down."""
 
     def __init__(self, channels: int, stride: int, primitives: Sequence[str]):
-        super().__init__(channels, stride, primitives)
-        self.all = nn.ModuleList(
-            self.operations[n] if n in self.operations else Zero(channels, stride) for n in primitives
-        )
+        nn.Module.__init__(self)
+        c, s = channels, stride
+        make = {
+            "sep_conv_3x3": lambda: _layers(nn.Conv2d(c, c, 3, s, 1, groups=c, bias=False), nn.Conv2d(c, c, 1, bias=False)),
+            "sep_conv_5x5": lambda: _layers(nn.Conv2d(c, c, 5, s, 2, groups=c, bias=False), nn.Conv2d(c, c, 1, bias=False)),
+            "dil_conv_3x3": lambda: _layers(nn.Conv2d(c, c, 3, s, 2, dilation=2, bias=False)),
+            "dil_conv_5x5": lambda: _layers(nn.Conv2d(c, c, 5, s, 4, dilation=2, bias=False)),
+            "conv_1x1": lambda: _layers(nn.Conv2d(c, c, 1, s, bias=False)),
+            "squeeze_excite": lambda: build("squeeze_excite", c, s),
+            "avg_pool_3x3": lambda: nn.AvgPool2d(3, s, 1),
+            "max_pool_3x3": lambda: nn.MaxPool2d(3, s, 1),
+            "skip_connect": lambda: nn.Identity() if s == 1 else build("skip_connect", c, s),
+            "none": lambda: Zero(c, s),
+        }
+        self.all = nn.ModuleList(make[name]() for name in primitives)
 
     def forward(self, source: Source, alpha: Tensor, keep: Sequence[bool]) -> Tensor:
         return sum(weight * operation(source.x) for weight, operation in zip(alpha, self.all))
+
+
+def _layers(*convolutions: nn.Conv2d) -> nn.Sequential:
+    return nn.Sequential(*convolutions, nn.BatchNorm2d(convolutions[-1].out_channels), nn.ReLU())
 
 
 def plain(size: str, batch: int, device: str) -> tuple[Step, Step]:

@@ -61,12 +61,15 @@ class _ConvBNReLU(Primitive):
         self.convolution = convolution
         self.bn = nn.BatchNorm2d(channels)
 
+    def convolve(self, x: Tensor) -> Tensor:
+        return self.convolution(x)
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.convolution(x)), inplace=True)
+        return F.relu(self.bn(self.convolve(x)), inplace=True)
 
     def scaled(self, x: Tensor, weight: Tensor) -> Tensor:
         # weight > 0, so weight * relu(gamma x + beta) = relu((weight gamma) x + weight beta): no pass over the maps.
-        return F.relu(scaled_batch_norm(self.bn, self.convolution(x), weight), inplace=True)
+        return F.relu(scaled_batch_norm(self.bn, self.convolve(x), weight), inplace=True)
 
 
 def scaled_batch_norm(bn: nn.BatchNorm2d, x: Tensor, weight: Tensor) -> Tensor:
@@ -108,14 +111,32 @@ class SeparableConv5x5(_SeparableConv):
         super().__init__(channels, stride, kernel=5)
 
 
-class _DilatedConv(_ConvBNReLU):
-    """Dilated convolution L_k, full over channels: y = ReLU(BN(Conv_kxk^{D=2}(x))) (Eq. 2; Yu and Koltun 2016)."""
+class _SampledConv(_ConvBNReLU):
+    """A convolution that at stride 2 reads even rows and columns alone: it is a dense one on x sampled there.
+
+    Exact, and on a CPU two to three times faster with its gradients than the strided call.
+    """
+
+    def convolve(self, x: Tensor) -> Tensor:
+        return self.convolution(x if self.stride == 1 else even(x))
+
+
+def even(x: Tensor) -> Tensor:
+    """x (B, C, H, W) at even rows and columns: (B, C, ceil(H/2), ceil(W/2))."""
+    return x[:, :, ::2, ::2]
+
+
+class _DilatedConv(_SampledConv):
+    """Dilated convolution L_k, full over channels: y = ReLU(BN(Conv_kxk^{D=2}(x))) (Eq. 2; Yu and Koltun 2016).
+
+    With dilation 2 and stride 2 every tap falls on an even position, so both are in the sampling.
+    """
 
     def __init__(self, channels: int, stride: int, kernel: int):
-        padding = 2 * (kernel // 2)
-        super().__init__(
-            channels, stride, nn.Conv2d(channels, channels, kernel, stride, padding, dilation=2, bias=False)
-        )
+        dilation = 2 if stride == 1 else 1
+        padding = dilation * (kernel // 2)
+        convolution = nn.Conv2d(channels, channels, kernel, padding=padding, dilation=dilation, bias=False)
+        super().__init__(channels, stride, convolution)
 
 
 @PRIMITIVES.register("dil_conv_3x3")
@@ -135,11 +156,11 @@ class DilatedConv5x5(_DilatedConv):
 
 
 @PRIMITIVES.register("conv_1x1")
-class Conv1x1(_ConvBNReLU):
+class Conv1x1(_SampledConv):
     """y = ReLU(BN(Conv_1x1,s(x))) (Eq. 3): mixes channels, and samples every s-th position."""
 
     def __init__(self, channels: int, stride: int = 1):
-        super().__init__(channels, stride, nn.Conv2d(channels, channels, 1, stride, bias=False))
+        super().__init__(channels, stride, nn.Conv2d(channels, channels, 1, bias=False))
 
 
 @PRIMITIVES.register("squeeze_excite")
@@ -207,13 +228,13 @@ class SkipConnect(Primitive):
         super().__init__(channels, stride)
         self.parameter_free = stride == 1
         if stride == 2:
-            self.even = nn.Conv2d(channels, channels // 2, 1, 2, bias=False)
-            self.odd = nn.Conv2d(channels, channels - channels // 2, 1, 2, bias=False)
+            self.even = nn.Conv2d(channels, channels // 2, 1, bias=False)
+            self.odd = nn.Conv2d(channels, channels - channels // 2, 1, bias=False)
             self.bn = nn.BatchNorm2d(channels)
 
     def _halves(self, x: Tensor) -> Tensor:
         # The shift keeps the size (a zero row and column enter at the far side), so odd sides need no special case.
-        return torch.cat([self.even(x), self.odd(F.pad(x[:, :, 1:, 1:], (0, 1, 0, 1)))], dim=1)
+        return torch.cat([self.even(even(x)), self.odd(even(F.pad(x[:, :, 1:, 1:], (0, 1, 0, 1))))], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return x if self.stride == 1 else self.bn(self._halves(x))
