@@ -26,6 +26,8 @@ from bionas import files
 from bionas.runs import Run
 from bionas.trainer import BilevelTrainer, Fit, FitConfig, SearchConfig, _Trainer
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork: no process to kill")
+
 EPOCHS = 3
 UPDATES = {"search": 8, "fit": 4}
 """Updates in an epoch: of w, and of theta in a search."""
@@ -146,7 +148,8 @@ def main(folder: Path) -> None:
 def runs(tmp_path_factory) -> Path:
     """The folder of all runs, killed and not, by kind and by where they were killed."""
     folder = tmp_path_factory.mktemp("killed")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    # One thread and no GPU: neither threads nor a CUDA context survive a fork.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TQDM_DISABLE": "1"}
     done = subprocess.run([sys.executable, __file__, folder], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
