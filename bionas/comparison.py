@@ -103,5 +103,29 @@ def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
     return frame.assign(source=f"{plan.source}, test split, {len(splits.test)} specimens", code=codes, command=command)
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """A summary as the table that the README shows: mean ± sd in percent, cost and minutes a training."""
+    lines = ["| network | augmentation | seeds | balanced accuracy | accuracy | MACs (M) | parameters (M) | minutes |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for row in table.itertuples():
+        trained = row.n_seeds > 0
+        cells = [
+            row.model,
+            row.augment.replace("_", " ") if trained else "",
+            str(row.n_seeds) if trained else "",
+            *(
+                f"{mean:.1f} ± {sd:.1f}" if trained else f"{mean:.1f}"
+                for mean, sd in (
+                    (row.balanced_accuracy_mean, row.balanced_accuracy_sd), (row.accuracy_mean, row.accuracy_sd)
+                )
+            ),
+            f"{row.mmacs:.1f}" if trained else "",
+            f"{row.parameters / 1e6:.2f}" if trained else "",
+            (f"{row.minutes:.1f}" + (f" + {row.search_minutes:.1f} search" if row.search_minutes else "")) if trained else "",
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _one(values: pd.Series) -> str:
     return "; ".join(str(v) for v in sorted(values.unique()))

@@ -39,11 +39,13 @@ split: str = None  # paper, official or bin_disjoint; None: official where a fol
 preset: str = None  # size of the network: quick, laptop or paper; None: by mode
 primitive_set: str = "full"  # full (ten primitives), reduced (six) or conv_only (four)
 theta_data: str = "val"  # what the search scored theta on: val (Eq. 12) or train (Algorithm 1 to the letter)
+shared_theta: bool = False  # the search had one theta for all cells instead of one a cell
 search_epochs: int = None  # of the search; None: by mode
 epochs: int = None  # of each training below; None: by mode
 batch_size: int = None  # None: by mode; at full scale it is chosen by what memory allows
 augment: str = "none"  # of the training: none (as the paper) or flips_and_shifts
 seeds: int = 3  # how often the derived network is trained, and how many random genotypes stand against it
+precision: str = "auto"  # auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16 or bf16
 device: str = "auto"  # cpu, cuda or auto
 seed: int = 0  # of the search and of the first training
 run_dir: str = None  # where runs are written; None: runs/ of the repository
@@ -67,8 +69,8 @@ pd.set_option("display.precision", 4)
 # %%
 plan = experiments.plan(
     mode, source=source, data_dir=data_dir, target=target, metadata=metadata, split=split, preset=preset, seed=seed,
-    primitive_set=primitive_set, theta_data=theta_data, search_epochs=search_epochs, epochs=epochs,
-    batch_size=batch_size, augment=augment, device=device, run_dir=run_dir,
+    primitive_set=primitive_set, theta_data=theta_data, shared_theta=shared_theta, search_epochs=search_epochs,
+    epochs=epochs, batch_size=batch_size, augment=augment, precision=precision, device=device, run_dir=run_dir,
 )  # fmt: skip
 specimens = plan.specimens()
 print(f"{len(specimens):,} specimens, {len(specimens.class_names)} classes of {target}. {specimens.caption}.")
