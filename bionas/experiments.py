@@ -29,12 +29,14 @@ from bionas.baselines import BASELINES
 from bionas.cost import cost
 from bionas.errors import CheckpointError, UnknownName
 from bionas.genotype import Genotype
+from bionas.loop import predict
 from bionas.network import DerivedNetwork, NetworkConfig, SearchNetwork, preset
+from bionas.recipe import FitConfig, SearchConfig
 from bionas.runs import Run, code_fingerprint
 from bionas.specimens import load_specimens
 from bionas.specimens.collection import SpecimenSet, Splits
 from bionas.specimens.metadata import MetadataEncoding
-from bionas.trainer import BilevelTrainer, Fit, FitConfig, SearchConfig, predict
+from bionas.trainer import BilevelTrainer, Fit
 
 MODES: dict[str, dict[str, Any]] = {
     "smoke": {"preset": "tiny", "search_epochs": 2, "epochs": 2, "batch_size": 32, "limit": 240},

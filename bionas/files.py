@@ -19,7 +19,6 @@ import psutil
 
 from bionas.errors import BionasError
 
-
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a spent quota, a limit on the size of a file: to the reader they are one."""
 

@@ -190,7 +190,7 @@ def commit() -> str:
         return "unknown"
 
 
-NUMBERS = ("operators", "cells", "fusion", "network", "genotype", "trainer", "baselines", "specimens")
+NUMBERS = ("operators", "cells", "fusion", "network", "genotype", "recipe", "loop", "trainer", "baselines", "specimens")
 """The modules whose code decides a run's numbers."""
 
 

@@ -1,9 +1,7 @@
 """Algorithm 1 (section III-B) and the plain training of what it derives.
 
 `BilevelTrainer` searches: even batches update w on training data, odd batches update theta. `Fit` trains any network by
-the same loop. Both write one run folder, a checkpoint each epoch, and go on from it: order, augmentation and every
-random draw of an epoch depend on the seed and the checkpoint alone, so that a run that was killed and started again
-ends bit-identical to one that was not. Device, mixed precision and loss scaling are Accelerate's.
+the same loop (`loop`). Both write one run folder, a checkpoint each epoch, and go on from it.
 
 One reading differs from the listing: it clips the gradients after the update, where clipping does nothing; we clip
 before it.
@@ -11,272 +9,24 @@ before it.
 
 from __future__ import annotations
 
-import dataclasses
-import random
-import time
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from bionas import files
-from bionas.batch_size import largest_batch_size
-from bionas.errors import CheckpointError, TrainingError, UnknownName
+from bionas.errors import TrainingError
 from bionas.genotype import EDGES
+from bionas.loop import Tally, Trainer, adamw
 from bionas.network import SearchNetwork
-from bionas.runs import Run, provenance
-from bionas.specimens.collection import SpecimenSet
-from bionas.specimens.loader import Batch, BatchLoader
-from bionas.specimens.metadata import MetadataEncoding
-
-SCHEDULES = ("one_cycle", "cosine", "constant")
-PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+from bionas.recipe import SearchConfig
+from bionas.specimens.loader import Batch
 
 
-@dataclasses.dataclass(frozen=True)
-class FitConfig:
-    """How a network is trained. Weight decay, clipping and smoothing are the paper's.
-
-    Attributes:
-        epochs: passes over the training split.
-        batch_size: images a step, or "auto": the largest of 512 ... 32 that memory allows.
-        learning_rate, weight_decay: AdamW's, for w. The rate is the schedule's peak: one cycle from 3e-3 averages
-            1.5e-3, near the paper's 1e-3, and did better on validation than a cycle from 1e-3.
-        clip_norm: largest gradient norm.
-        label_smoothing: share of the target spread over all classes.
-        schedule: of the learning rate; the paper names none.
-        augment: "none" as in the paper, or a name that `BatchLoader` knows.
-        precision: "auto" is fp16 on CUDA with dynamic loss scaling, fp32 elsewhere.
-        device: "auto", "cpu" or "cuda".
-        seed: of initialisation, order, dropout and augmentation.
-    """
-
-    epochs: int = 20
-    batch_size: int | Literal["auto"] = 64
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-4
-    clip_norm: float = 1.0
-    label_smoothing: float = 0.1
-    schedule: str = "one_cycle"
-    augment: str = "none"
-    precision: str = "auto"
-    device: str = "auto"
-    seed: int = 0
-
-    def __post_init__(self):
-        for value, known, kind in ((self.schedule, SCHEDULES, "schedule"), (self.precision, PRECISIONS, "precision")):
-            if value not in known:
-                raise UnknownName(kind, value, known)
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchConfig(FitConfig):
-    """How a supernet is searched: `FitConfig` for w, and for theta Adam's rate and decay as in the paper.
-
-    Attributes:
-        theta_data: "val" scores theta on validation data (Eq. 12); "train" takes every odd training batch for it
-            (Algorithm 1 to the letter).
-    """
-
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"
-    theta_learning_rate: float = 3e-4
-    theta_weight_decay: float = 1e-3
-    theta_data: str = "val"
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.theta_data not in ("val", "train"):
-            raise UnknownName("theta_data", self.theta_data, ("val", "train"))
-
-
-class _Trainer:
-    """The loop both kinds share: epochs, checkpoints, history, resuming. Subclasses say what a batch does."""
-
-    phase: ClassVar[str]
-
-    def __init__(
-        self,
-        model: nn.Module,
-        train: SpecimenSet,
-        val: SpecimenSet,
-        encoding: MetadataEncoding,
-        config: FitConfig,
-        run: Run,
-        description: dict[str, Any] | None = None,
-    ):
-        self.config, self.run = config, run
-        self.accelerator = _accelerator(config)
-        self.device = self.accelerator.device
-        self.description = {"phase": self.phase, **dataclasses.asdict(config), **(description or {})}
-        self.run.begin(self.description, provenance(config.seed, str(self.device), train.fingerprint))
-        self.train_set, self.val_set, self.encoding = train, val, encoding
-        self.model = self.accelerator.prepare_model(model.to(memory_format=torch.channels_last))
-        self.history: list[dict[str, Any]] = []
-        self.epoch = 0
-        state = self.run.load_checkpoint("cpu")
-        self.batch_size = state["batch_size"] if state else self._choose_batch_size()
-        self.train_loader = self._loader(train, config.seed, shuffle=True, augment=config.augment)
-        self.val_loader = self._loader(val, config.seed, shuffle=False)
-        self.steps_per_epoch = self.count_steps()
-        optimizers = self.make_optimizers()
-        # The schedule wraps the optimiser's step, and loss scaling wraps that again: in this order.
-        self.schedulers = {"w": self._schedule(optimizers["w"])}
-        self.optimizers = {name: self.accelerator.prepare_optimizer(o) for name, o in optimizers.items()}
-        if state:
-            self.load_state(state)
-
-    # --- what subclasses say ------------------------------------------------------------------------------------
-
-    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        raise NotImplementedError
-
-    def count_steps(self) -> int:
-        """Updates of w in an epoch."""
-        raise NotImplementedError
-
-    def train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
-        raise NotImplementedError
-
-    # --- the loop -----------------------------------------------------------------------------------------------
-
-    def train(self) -> Run:
-        """Train the epochs that are not done yet, with a checkpoint after each.
-
-        Raises:
-            TrainingError: a loss that is not finite; the last complete epoch is kept.
-            BionasError: no space left for a checkpoint; the previous one is kept.
-        """
-        total = self.config.epochs
-        with tqdm(total=total, initial=self.epoch, desc=self.phase, unit="epoch") as bar:
-            for epoch in range(self.epoch, total):
-                start = time.perf_counter()
-                self.model.train()
-                row = {"epoch": epoch + 1, "phase": self.phase, **self.train_epoch(epoch, bar)}
-                seconds = time.perf_counter() - start
-                row |= self.validate()
-                row["learning_rate"] = self.optimizers["w"].param_groups[0]["lr"]
-                row["seconds"] = round(seconds, 2)
-                row["images_per_second"] = round(row["images"] / seconds, 1)
-                self.history.append(row)
-                self.epoch = epoch + 1
-                self.save()
-                bar.update()
-                bar.set_postfix(loss=f"{row['train_loss']:.3f}", val=f"{row['val_accuracy']:.3f}")
-                if bar.disable:  # headless: one plain line an epoch
-                    print(_line(row, total), flush=True)
-        return self.run
-
-    def validate(self) -> dict[str, float]:
-        """Loss and accuracy on the validation split, in inference mode."""
-        logits, labels = _forward_all(self.model, self.val_loader, self.device)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
-        return {"val_loss": loss.item(), "val_accuracy": (logits.argmax(1) == labels).double().mean().item()}
-
-    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy with label smoothing, and the number of images named rightly."""
-        logits = self.model(batch.image, batch.metadata)
-        loss = F.cross_entropy(logits, batch.label, label_smoothing=self.config.label_smoothing)
-        return loss, (logits.detach().argmax(1) == batch.label).sum()
-
-    def update(self, name: str, parameters: list[nn.Parameter], loss: Tensor) -> None:
-        """Back-propagate, clip to norm 1, step. Where loss scaling found an overflow, Accelerate skips the step."""
-        optimizer = self.optimizers[name]
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(parameters, self.config.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if name in self.schedulers:
-            self.schedulers[name].step()
-
-    def to_device(self, batch: Batch) -> Batch:
-        return batch.to(self.device, non_blocking=True)
-
-    # --- going on -----------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        """All that the next epoch depends on."""
-        scaler = self.accelerator.scaler
-        return {
-            "epoch": self.epoch,
-            "batch_size": self.batch_size,
-            "model": self.accelerator.unwrap_model(self.model).state_dict(),
-            "optimizers": {n: o.state_dict() for n, o in self.optimizers.items()},
-            "schedulers": {n: s.state_dict() for n, s in self.schedulers.items()},
-            "scaler": scaler.state_dict() if scaler is not None else {},
-            "history": self.history,
-            "random": _random_state(),
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Raises CheckpointError where the checkpoint is of another network."""
-        try:
-            self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
-            for name, optimizer in self.optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][name])
-            for name, scheduler in self.schedulers.items():
-                scheduler.load_state_dict(state["schedulers"][name])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"{self.run.checkpoint_path} is of another network ({str(error).splitlines()[-1].strip()}). "
-                "Choose another run_dir, or remove that run folder."
-            ) from error
-        if self.accelerator.scaler is not None and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.history, self.epoch = list(state["history"]), state["epoch"]
-        self.write_tables()
-        _set_random_state(state["random"])
-
-    def save(self) -> None:
-        """The checkpoint first; the tables are drawn from what it holds, and redrawn on resuming."""
-        self.run.save_checkpoint(self.state())
-        self.write_tables()
-
-    def write_tables(self) -> None:
-        files.write_csv(self.run.path / "history.csv", pd.DataFrame(self.history))
-
-    # --- set-up -------------------------------------------------------------------------------------------------
-
-    def _loader(self, specimens: SpecimenSet, seed: int, shuffle: bool, augment: str = "none") -> BatchLoader:
-        # A last batch of one image would leave batch normalisation without a variance: training drops the remainder.
-        size = min(self.batch_size, len(specimens))
-        return BatchLoader(
-            specimens, self.encoding, size, shuffle=shuffle, seed=seed, augment=augment, drop_last=shuffle
-        )
-
-    def _schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        steps = max(1, self.config.epochs * self.steps_per_epoch)
-        if self.config.schedule == "one_cycle":
-            return torch.optim.lr_scheduler.OneCycleLR(optimizer, self.config.learning_rate, total_steps=steps + 1)
-        if self.config.schedule == "cosine":
-            return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-
-    def trial_step(self, batch: Batch) -> None:
-        """One forward and backward pass as in training, without an update: what automatic batch size tries."""
-        self.loss(batch)[0].backward()
-        self.model.zero_grad(set_to_none=True)
-
-    def _choose_batch_size(self) -> int:
-        if self.config.batch_size != "auto":
-            return int(self.config.batch_size)
-
-        def step_with(images: int) -> None:
-            positions = np.arange(images) % len(self.train_set)
-            loader = BatchLoader(self.train_set.subset(positions), self.encoding, images, shuffle=False)
-            self.trial_step(self.to_device(next(loader.epoch(0))))
-
-        return largest_batch_size(self.model, step_with, self.device)
-
-
-class Fit(_Trainer):
+class Fit(Trainer):
     """Train a derived network, or any other, from its present weights (retraining after derivation; baselines).
 
     Args:
@@ -294,13 +44,13 @@ class Fit(_Trainer):
     phase = "fit"
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"w": _adamw(list(self.model.parameters()), self.config)}
+        return {"w": adamw(list(self.model.parameters()), self.config)}
 
     def count_steps(self) -> int:
         return len(self.train_loader)
 
     def train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
-        tally, parameters = _Tally(self), list(self.model.parameters())
+        tally, parameters = Tally(self), list(self.model.parameters())
         for step, batch in enumerate(map(self.to_device, self.train_loader.epoch(epoch))):
             loss, right = self.loss(batch)
             tally.add(step, loss, right, len(batch.label))
@@ -309,7 +59,7 @@ class Fit(_Trainer):
         return tally.row()
 
 
-class BilevelTrainer(_Trainer):
+class BilevelTrainer(Trainer):
     """Algorithm 1: search by alternating optimisation over w and theta (Eqs. 12-14).
 
     With theta_data="val" an epoch is one pass over the training split for w, and after each of its batches a
@@ -342,7 +92,7 @@ class BilevelTrainer(_Trainer):
         theta = torch.optim.Adam(
             self.supernet.architecture(), lr=c.theta_learning_rate, weight_decay=c.theta_weight_decay
         )
-        return {"w": _adamw(self.supernet.weights(), c), "theta": theta}
+        return {"w": adamw(self.supernet.weights(), c), "theta": theta}
 
     def count_steps(self) -> int:
         batches = len(self.train_loader)
@@ -366,7 +116,7 @@ class BilevelTrainer(_Trainer):
             yield from self.theta_loader.epoch(epoch * rounds + i)
 
     def train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
-        w, theta = _Tally(self), _Tally(self)
+        w, theta = Tally(self), Tally(self)
         weights, architecture = self.supernet.weights(), self.supernet.architecture()
         for step, (turn, batch) in enumerate(self.batches(epoch)):
             batch = self.to_device(batch)
@@ -423,82 +173,6 @@ def alpha_table(thetas: list[Tensor], supernet: SearchNetwork) -> pd.DataFrame:
     return frame.assign(alpha=alpha.reshape(-1).numpy(), theta=theta.reshape(-1).numpy())
 
 
-def predict(
-    model: nn.Module, specimens: SpecimenSet, encoding: MetadataEncoding, batch_size: int = 128, device: str = "auto"
-) -> np.ndarray:
-    """Class probabilities of every specimen, in order: (N, n_classes) float64, rows summing to 1."""
-    on = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
-    loader = BatchLoader(specimens, encoding, batch_size, shuffle=False)
-    logits, _ = _forward_all(model.to(on), loader, on)
-    return torch.softmax(logits.double(), dim=1).cpu().numpy()
-
-
-class _Tally:
-    """Mean loss and accuracy of an epoch, and the watch for a loss that is not finite."""
-
-    def __init__(self, trainer: _Trainer):
-        self.trainer = trainer
-        # Looking at a loss makes a GPU wait, so there it is looked at every 16 steps; each loss is looked at.
-        self.every = 16 if trainer.device.type == "cuda" else 1
-        self.unseen: list[tuple[int, Tensor, Tensor, int]] = []
-        self.loss = self.right = 0.0
-        self.images = 0
-
-    def add(self, step: int, loss: Tensor, right: Tensor, images: int) -> None:
-        self.unseen.append((step, loss.detach(), right, images))
-        if len(self.unseen) >= self.every:
-            self._look()
-
-    def _look(self) -> None:
-        for step, loss, right, images in self.unseen:
-            value = loss.item()
-            if not np.isfinite(value):
-                self._refuse(step, value)
-            self.loss += value * images
-            self.right += right.item()
-            self.images += images
-        self.unseen.clear()
-
-    def _refuse(self, step: int, value: float) -> None:
-        t = self.trainer
-        kept = f"the last complete epoch, {t.epoch}, is in {t.run.checkpoint_path}" if t.epoch else "no epoch was complete"
-        raise TrainingError(
-            f"{t.phase}: the loss is {value} at epoch {t.epoch + 1}, step {step}; {kept}. Usual causes: a learning rate "
-            f"too high (it is {t.config.learning_rate:g}), fp16 (try precision='bf16' or 'fp32'), or numeric metadata "
-            "with extreme values."
-        )
-
-    def row(self) -> dict[str, Any]:
-        self._look()
-        n = max(self.images, 1)
-        return {"train_loss": self.loss / n, "train_accuracy": self.right / n, "images": self.images}
-
-
-def _accelerator(config: FitConfig) -> Accelerator:
-    if config.device not in ("auto", "cpu", "cuda"):
-        raise UnknownName("device", config.device, ("auto", "cpu", "cuda"))
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("device='cuda' was asked for, but torch sees no CUDA device here. Use device='auto'.")
-    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
-    precision = {"auto": "no" if on_cpu else "fp16", "fp32": "no"}.get(config.precision, config.precision)
-    if on_cpu and precision == "fp16":
-        raise TrainingError("precision='fp16' needs a CUDA device. Use 'bf16' or 'fp32' on a CPU.")
-    # A second run in one process may want another precision, or another device.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=on_cpu, mixed_precision=precision)
-
-
-def _adamw(parameters: list[nn.Parameter], config: FitConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
-
-
-@torch.no_grad()
-def _forward_all(model: nn.Module, loader: BatchLoader, device: torch.device) -> tuple[Tensor, Tensor]:
-    model.eval()
-    results = [(model(b.image, b.metadata).float(), b.label) for b in (b.to(device) for b in loader.epoch(0))]
-    return torch.cat([logits for logits, _ in results]), torch.cat([labels for _, labels in results])
-
-
 def _freeze(parameters: list[nn.Parameter]) -> None:
     for p in parameters:
         p.requires_grad_(False)
@@ -507,31 +181,3 @@ def _freeze(parameters: list[nn.Parameter]) -> None:
 def _unfreeze(parameters: list[nn.Parameter]) -> None:
     for p in parameters:
         p.requires_grad_(True)
-
-
-def _random_state() -> dict[str, Any]:
-    name, keys, position, has_gauss, gauss = np.random.get_state()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [name, [int(k) for k in keys], int(position), int(has_gauss), float(gauss)],
-        "python": [random.getstate()[0], list(random.getstate()[1]), random.getstate()[2]],
-    }
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-
-
-def _line(row: dict[str, Any], epochs: int) -> str:
-    theta = f", theta loss {row['theta_loss']:.3f}" if "theta_loss" in row else ""
-    return (
-        f"{row['phase']} epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.3f}{theta}, "
-        f"validation loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.3f}"
-    )

@@ -12,8 +12,9 @@ from torch import nn
 
 from bionas.batch_size import largest_batch_size
 from bionas.errors import TrainingError
+from bionas.recipe import FitConfig, SearchConfig
 from bionas.runs import Run
-from bionas.trainer import BilevelTrainer, Fit, FitConfig, SearchConfig
+from bionas.trainer import BilevelTrainer, Fit
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -157,7 +158,7 @@ def test_a_chosen_size_trains_as_the_same_size_given(monkeypatch, tmp_path, kind
 
     free(monkeypatch, 2**50)
     assert start("room enough", "auto").batch_size == 512
-    monkeypatch.setattr("bionas.trainer.largest_batch_size", lambda *args: largest_batch_size(*args) and 32)
+    monkeypatch.setattr("bionas.loop.largest_batch_size", lambda *args: largest_batch_size(*args) and 32)
     for name, size in (("auto", "auto"), ("given", 32)):
         start(name, size).train()
     auto, given = (Run(tmp_path / name).load_checkpoint() for name in ("auto", "given"))

@@ -23,8 +23,10 @@ import small
 import torch
 
 from bionas import files
+from bionas.loop import Trainer
+from bionas.recipe import FitConfig, SearchConfig
 from bionas.runs import Run
-from bionas.trainer import BilevelTrainer, Fit, FitConfig, SearchConfig, _Trainer
+from bionas.trainer import BilevelTrainer, Fit
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork: no process to kill")
 
@@ -51,7 +53,7 @@ FORGIVEN = ["seconds", "images_per_second"]
 # --- the processes: this file as a program --------------------------------------------------------------------------
 
 
-def start(kind: str, path: Path) -> _Trainer:
+def start(kind: str, path: Path) -> Trainer:
     """Everything built anew from its seed, or gone on with from `path`."""
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(os.getpid())  # what went before in a process has no say
@@ -74,21 +76,21 @@ def arm(kind: str, what: str, *where) -> None:
 
     if what == "update":
         epoch, number = where
-        update = _Trainer.update
+        update = Trainer.update
 
         def killed_update(self, *args):
             die_at(epoch * UPDATES[kind] + number)
             update(self, *args)
 
-        _Trainer.update = killed_update
+        Trainer.update = killed_update
     elif what == "tables":
-        write_tables = _Trainer.write_tables
+        write_tables = Trainer.write_tables
 
         def killed_tables(self):
             die_at(*where)
             write_tables(self)
 
-        _Trainer.write_tables = killed_tables
+        Trainer.write_tables = killed_tables
     else:
         name, count = where
         replacing = files.replacing

@@ -15,8 +15,9 @@ import torch
 import bionas
 from bionas import runs
 from bionas.errors import BionasError, CheckpointError
+from bionas.recipe import FitConfig
 from bionas.runs import Run, code_fingerprint, provenance
-from bionas.trainer import Fit, FitConfig
+from bionas.trainer import Fit
 
 QUICK = FitConfig(epochs=2, batch_size=12, device="cpu")
 
@@ -183,7 +184,8 @@ sys.path.insert(0, {tests!r})
 import small
 from bionas.errors import BionasError
 from bionas.runs import Run
-from bionas.trainer import Fit, FitConfig
+from bionas.recipe import FitConfig
+from bionas.trainer import Fit
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 data = small.sides(24, 12)

@@ -14,7 +14,11 @@ from bionas.specimens.metadata import METADATA_PRESETS
 from bionas.specimens.schema import COLUMNS
 from bionas.specimens.sources import SOURCES
 from bionas.specimens.sources.synthetic import (
-    MIN_RECORDS, sketch_collection, sketch_specimen, synthetic, write_records,
+    MIN_RECORDS,
+    sketch_collection,
+    sketch_specimen,
+    synthetic,
+    write_records,
 )  # fmt: skip
 
 

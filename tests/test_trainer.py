@@ -13,12 +13,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from bionas import trainer as training
+from bionas import loop
 from bionas.baselines import BASELINES
 from bionas.errors import CheckpointError, TrainingError, UnknownName
 from bionas.genotype import EDGES
+from bionas.loop import predict
+from bionas.recipe import FitConfig, SearchConfig
 from bionas.runs import Run
-from bionas.trainer import BilevelTrainer, Fit, FitConfig, SearchConfig, predict
+from bionas.trainer import BilevelTrainer, Fit
 
 QUICK = {"epochs": 2, "batch_size": 12, "device": "cpu"}
 
@@ -221,7 +223,7 @@ class Scaled:
             made.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=1000)
             return made
 
-        self.patch = lambda: monkeypatch.setattr(training, "_accelerator", accelerator)
+        self.patch = lambda: monkeypatch.setattr(loop, "_accelerator", accelerator)
 
     def on(self, trainer):
         trainer.accelerator.native_amp = True
@@ -295,13 +297,13 @@ def test_a_loss_that_is_not_finite_in_the_first_epoch_leaves_no_checkpoint(data,
 
 def test_losses_looked_at_together_name_the_step_at_fault(data, tmp_path):  # as on a GPU
     trainer = fitting(data, tmp_path)
-    tally = training._Tally(trainer)
+    tally = loop.Tally(trainer)
     tally.every = 16
     for step, loss in enumerate([1.0, 2.0, float("nan"), 4.0]):
         tally.add(step, torch.tensor(loss), torch.tensor(1), 10)
     with pytest.raises(TrainingError, match="step 2"):
         tally.row()
-    whole = training._Tally(trainer)
+    whole = loop.Tally(trainer)
     for step, (loss, images) in enumerate([(1.0, 10), (4.0, 5)]):
         whole.add(step, torch.tensor(loss), torch.tensor(3), images)
     assert whole.row() == {"train_loss": 2.0, "train_accuracy": 0.4, "images": 15}

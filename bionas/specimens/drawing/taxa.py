@@ -10,8 +10,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bionas.specimens.drawing.bodyplans import (
-    BEETLE, BUG, CADDIS, COCKROACH, EARWIG, FLY, GNAT, HOPPER, LACEWING, LOUSE, MAYFLY, MITE, MOTH, SPIDER, SPRINGTAIL,
-    THRIPS, WASP, grow,
+    BEETLE,
+    BUG,
+    CADDIS,
+    COCKROACH,
+    EARWIG,
+    FLY,
+    GNAT,
+    HOPPER,
+    LACEWING,
+    LOUSE,
+    MAYFLY,
+    MITE,
+    MOTH,
+    SPIDER,
+    SPRINGTAIL,
+    THRIPS,
+    WASP,
+    grow,
 )  # fmt: skip
 from bionas.specimens.drawing.look import Look, WingPair
 
