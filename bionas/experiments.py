@@ -68,6 +68,7 @@ class Plan:
     fusion: str
     theta_data: str
     shared_theta: bool
+    derived_channels: int | None
     search_epochs: int
     epochs: int
     batch_size: int | str
@@ -102,7 +103,13 @@ class Plan:
     # --- parts --------------------------------------------------------------------------------------------------
 
     def network(self) -> NetworkConfig:
+        """The sizes of the supernet."""
         return dataclasses.replace(preset(self.preset), image_size=self.image_size, shared_theta=self.shared_theta)
+
+    def derived_network(self) -> NetworkConfig:
+        """The sizes of derived networks: the supernet's, or wider."""
+        sizes = self.network()
+        return dataclasses.replace(sizes, channels=self.derived_channels or sizes.channels)
 
     def inputs(self) -> dict[str, Any]:
         """n_classes, vocabulary_sizes and n_numeric, as the networks want them."""
@@ -126,7 +133,7 @@ class Plan:
         """
         genotype.require(self.network().reductions, self.primitive_set)
         torch.manual_seed(self.seed)
-        return DerivedNetwork(genotype, self.network(), fusion=self.fusion, **self.inputs())
+        return DerivedNetwork(genotype, self.derived_network(), fusion=self.fusion, **self.inputs())
 
     def search_config(self) -> SearchConfig:
         return SearchConfig(epochs=self.search_epochs, theta_data=self.theta_data, **self._training())
@@ -180,6 +187,7 @@ def plan(
     fusion: str = "concatenation",
     theta_data: str = "val",
     shared_theta: bool = False,
+    derived_channels: int | None = None,
     search_epochs: int | None = None,
     epochs: int | None = None,
     batch_size: int | str | None = None,
@@ -200,6 +208,8 @@ def plan(
         split: a scheme of `SPLITS`; by default "official" where the records have a split of their own to follow
             (source folder with a `split` column), else "paper".
         learning_rate: peak of the retraining's schedule; the search keeps the paper's 1e-3.
+        derived_channels: width of derived networks where it is not that of the search: cells are often searched narrow and
+            trained wide (as in DARTS).
         augment: of the retraining. The search is never augmented, as in the paper.
         run_dir: the folder of run folders; `runs/` of the checkout by default.
 
@@ -225,6 +235,7 @@ def plan(
         fusion=fusion,
         theta_data=theta_data,
         shared_theta=shared_theta,
+        derived_channels=derived_channels,
         learning_rate=learning_rate,
         augment=augment,
         precision=precision,
@@ -272,7 +283,10 @@ def retrain(plan: Plan, genotype: Genotype, name: str = "derived", inherit: Run 
             network.inherit(_searched(plan, inherit))
         return network
 
-    return _fit(plan, build, name, genotype=json.loads(genotype.to_json()), inherit=inherit and inherit.path.name)
+    return _fit(
+        plan, build, name, genotype=json.loads(genotype.to_json()), inherit=inherit and inherit.path.name,
+        network=dataclasses.asdict(plan.derived_network()),
+    )  # fmt: skip
 
 
 def _searched(plan: Plan, run: Run) -> SearchNetwork:

@@ -17,24 +17,29 @@ def plan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(plan):
-    return comparison.measured(plan, seeds=[0, 1], augments=["none"], baselines=[])
+    return comparison.measured(plan, seeds=[0, 1], augments=["none"], baselines=[], wide=16)
 
 
 def test_every_seed_brings_a_derived_network_and_another_random_one(rows):
-    assert rows.groupby("model").size().to_dict() == {"derived": 2, "random genotypes": 2}
-    assert rows["run"].nunique() == 4
+    assert rows.groupby("model").size().to_dict() == {"derived": 2, "derived, 16 channels": 2, "random genotypes": 2}
+    assert rows["run"].nunique() == 6
+
+
+def test_the_wider_network_is_the_same_genotype_at_more_channels(rows):
+    by_seed = rows.pivot(index="seed", columns="model", values="mmacs")
+    assert (by_seed["derived, 16 channels"] > 2 * by_seed["derived"]).all()
 
 
 def test_all_rows_had_the_same_budget(rows):
     assert rows["images_seen"].nunique() == rows["epochs"].nunique() == 1
-    assert (rows["search_minutes"] > 0).tolist() == (rows["model"] == "derived").tolist()
+    assert (rows["search_minutes"] > 0).tolist() == rows["model"].str.startswith("derived").tolist()
 
 
 def test_the_summary_is_mean_and_sample_spread_below_the_majority_class(rows, plan):
     table = comparison.summary(rows, plan, "bionas compare")
     train, _, test = plan.splits()
     commonest = np.bincount(train.labels).argmax()
-    assert table["model"].tolist() == ["majority class", "derived", "random genotypes"]
+    assert table["model"].tolist() == ["majority class", "derived", "derived, 16 channels", "random genotypes"]
     assert table["accuracy_mean"][0] == pytest.approx(100 * (test.labels == commonest).mean(), abs=0.01)
     own = rows[rows["model"] == "derived"]["accuracy"].tolist()
     assert table["accuracy_mean"][1] == pytest.approx(100 * sum(own) / 2, abs=0.01)
@@ -42,7 +47,7 @@ def test_the_summary_is_mean_and_sample_spread_below_the_majority_class(rows, pl
 
 
 def test_an_interrupted_comparison_only_reads_what_is_finished(rows, plan):
-    again = comparison.measured(plan, seeds=[0, 1], augments=["none"], baselines=[])
+    again = comparison.measured(plan, seeds=[0, 1], augments=["none"], baselines=[], wide=16)
     pd.testing.assert_frame_equal(again, rows)
 
 
