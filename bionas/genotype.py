@@ -133,7 +133,7 @@ class Genotype:
 
     def describe(self) -> str:
         """One line a cell, in words."""
-        lines = [f"{len(self)} cells from the primitive set {self.primitive_set!r}"]
+        lines = [f"{len(self)} cell{'s' * (len(self) != 1)} from the primitive set {self.primitive_set!r}"]
         for index, cell in enumerate(self.cells):
             z1, z2 = _equations(cell.operations)
             lines.append(f"cell {index} ({'reduction' if cell.reduction else 'normal'}): z1 = {z1}; z2 = {z2}")

@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from bionas import files
 from bionas.batch_size import largest_batch_size
 from bionas.errors import CheckpointError, TrainingError, UnknownName
+from bionas.progress import progress
 from bionas.recipe import FitConfig
 from bionas.runs import Run, provenance
 from bionas.specimens.collection import SpecimenSet
@@ -90,7 +91,7 @@ class Trainer:
             BionasError: no space left for a checkpoint; the previous one is kept.
         """
         total = self.config.epochs
-        with tqdm(total=total, initial=self.epoch, desc=self.phase, unit="epoch") as bar:
+        with progress(total=total, initial=self.epoch, desc=self.phase, unit="epoch") as bar:
             for epoch in range(self.epoch, total):
                 start = time.perf_counter()
                 self.model.train()

@@ -205,8 +205,8 @@ if os.environ.get("BIONAS_PUBLISH"):  # only while the committed notebooks are m
 heatmap
 
 # %% [markdown]
-# The colours differ little, and that is a finding. With ten candidates each weight starts at 0.1, and the paper's
-# learning rate moves it slowly. How far apart are first and second place?
+# Look at the scale before the colours: all of it spans a few hundredths around 1/10, where every weight began. That is a
+# finding. The paper's learning rate moves θ slowly. How far apart are first and second place?
 
 # %%
 last = alphas[alphas["epoch"] == alphas["epoch"].max()]

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from bionas.figures.sheet import BLUES, HEAD, MUTED, hex_to_rgb, picture, plain, rows, sheet, table
+from bionas.figures.sheet import DIVERGING, HEAD, MUTED, hex_to_rgb, picture, plain, rows, sheet, table
 from bionas.palette import ACCENT, GRID, INK, PAPER, PRIMITIVE_COLORS, class_color
 
 LINES = {
@@ -113,6 +113,8 @@ def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> go
 def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str = "") -> go.Figure:
     """The weights of every edge at one epoch: a heat map a cell, edge x primitive, leaders framed.
 
+    Colours run from less to more than 1/K, where all weights begin, and are stretched to the largest distance from it.
+
     Args:
         alphas: a run's alphas.csv.
         epoch: the last one if not given.
@@ -135,7 +137,7 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
                 x=primitives,
                 y=_arrows(edges),
                 coloraxis="coloraxis",
-                text=[[f"{v:.2f}".lstrip("0") for v in line] for line in alpha.to_numpy()],
+                text=[[f"{v:.3f}".lstrip("0") for v in line] for line in alpha.to_numpy()],
                 texttemplate="%{text}",
                 textfont={"size": 12},
                 xgap=2,
@@ -150,14 +152,16 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
                 type="rect", x0=int(k) - 0.48, x1=int(k) + 0.48, y0=y - 0.46, y1=y + 0.46,
                 line={"color": ACCENT, "width": 2.5}, row=row, col=1,
             )  # fmt: skip
+    even = 1 / len(primitives)
+    reach = max(float((now["alpha"] - even).abs().max()), 1e-3)
     leaders = now.loc[now.groupby(["cell", "edge"])["alpha"].idxmax(), "alpha"]
-    title = f"Edge weights after epoch {epoch}: leaders hold {leaders.min():.2f} to {leaders.max():.2f}"
+    title = f"Edge weights after epoch {epoch}: leaders hold {leaders.min():.3f} to {leaders.max():.3f}"
     sheet(
         figure, title, caption, height=HEAD + 26 + inner + 100, head=HEAD + 26, left=84, bottom=100, right=96,
         coloraxis={
-            "colorscale": BLUES,
-            "cmin": 0,
-            "cmax": round(max(float(leaders.max()), 0.2), 3),
+            "colorscale": DIVERGING,
+            "cmin": round(even - reach, 4),
+            "cmax": round(even + reach, 4),
             "colorbar": {
                 "title": {"text": "alpha", "font": {"size": 13}},
                 "thickness": 12,

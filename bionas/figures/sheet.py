@@ -29,6 +29,7 @@ FONT = "Open Sans, Helvetica Neue, Helvetica, Arial, sans-serif"
 MUTED = "#6b6f76"
 """Subtitles, notes, reference lines."""
 
+DIVERGING = [[0.0, "#a8641f"], [0.25, "#dcb384"], [0.5, "#f4f2ec"], [0.75, "#8fb3d4"], [1.0, "#2f659f"]]
 BLUES = [[0.0, "#f4f2ec"], [0.25, "#c3d4e4"], [0.5, "#7fa6cc"], [0.75, "#3d6fa8"], [1.0, "#173f73"]]
 """From nothing to all, on `PAPER`."""
 

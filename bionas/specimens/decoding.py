@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from tqdm.auto import tqdm
 
 from bionas.errors import BionasError
+from bionas.progress import progress
 from bionas.files import read_json, replacing, write_json
 from bionas.registry import Registry
 from bionas.specimens.images import ImageStore
@@ -115,7 +115,7 @@ def decoded(
     with (
         replacing(pixels_file) as file,
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(files), desc=f"decoding {folder.name}", unit="image", leave=False, delay=2) as bar,
+        progress(total=len(files), desc=f"decoding {folder.name}", unit="image", leave=False, delay=2) as bar,
     ):
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(files), BLOCK):

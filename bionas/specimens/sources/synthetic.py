@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from bionas.errors import SpecimenError
+from bionas.progress import progress
 from bionas.files import replacing, write_csv
 from bionas.specimens.drawing import ORDERS, Family, Order, SpecimenPlan, draw, plan_specimen
 from bionas.specimens.images import ImageStore
@@ -282,7 +282,7 @@ def _read_records(path: Path, count: int) -> pd.DataFrame | None:
 
 def _draw_all(plans: Sequence[SpecimenPlan], image_size: int, path: Path) -> None:
     pixels = np.empty((len(plans), image_size, image_size, 3), dtype=np.uint8)
-    for index, plan in enumerate(tqdm(plans, desc="drawing specimens", unit="specimen", mininterval=1.0)):
+    for index, plan in enumerate(progress(plans, desc="drawing specimens", unit="specimen", mininterval=1.0)):
         pixels[index] = draw(plan, image_size)
     with replacing(path) as file:
         np.save(file, pixels)
