@@ -33,6 +33,10 @@ from bionas.specimens.loader import Batch, BatchLoader
 from bionas.specimens.metadata import MetadataEncoding
 
 
+HEADLESS_LINES = 5
+"""Where no bar is shown, a run prints about so many lines; history.csv has every epoch."""
+
+
 class Trainer:
     """The loop both kinds share: epochs, checkpoints, history, resuming. Subclasses say what a batch does."""
 
@@ -106,7 +110,7 @@ class Trainer:
                 self.save()
                 bar.update()
                 bar.set_postfix(loss=f"{row['train_loss']:.3f}", val=f"{row['val_accuracy']:.3f}")
-                if bar.disable:  # headless: one plain line an epoch
+                if bar.disable and (self.epoch == total or self.epoch % -(-total // HEADLESS_LINES) == 0):
                     print(_line(row, total), flush=True)
         return self.run
 

@@ -136,11 +136,25 @@ def tidy(notebook: Any) -> None:
     """
     notebook.metadata = _metadata()
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
         cell.metadata = type(cell.metadata)({"tags": cell.metadata.tags} if cell.metadata.get("tags") else {})
         for output in cell.get("outputs", ()):
             output.get("metadata", {}).clear()
             if WIDGET in output.get("data", {}):
                 output["data"] = type(cell.metadata)({"text/plain": "(an explorer: run this cell to use it)"})
+
+
+def _joined(outputs: list) -> list:
+    """What was printed line by line, as one output."""
+    joined: list = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if output.output_type == "stream" == last.get("output_type") and output.name == last.name:
+            last.text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def faults(notebook: Any, script: Path) -> list[str]:
