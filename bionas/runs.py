@@ -27,11 +27,10 @@ import pandas as pd
 import torch
 
 import bionas
-from bionas import files
+from bionas import files, places
 from bionas.errors import BionasError, CheckpointError
 from bionas.genotype import Genotype
 
-ROOT = Path(bionas.__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "pillow", "accelerate")
 
 
@@ -182,7 +181,7 @@ def provenance(seed: int, device: str, fingerprint: str) -> dict[str, Any]:
 def commit() -> str:
     """The checkout's commit, with `+` where the package differs from it; "unknown" outside a checkout."""
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(["git", *words], cwd=places.CHECKOUT, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain", "--", "bionas") else "")
