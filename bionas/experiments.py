@@ -98,7 +98,7 @@ class Plan:
 
     def encoding(self) -> MetadataEncoding:
         """The metadata encoding, its vocabularies from the training split alone."""
-        return MetadataEncoding.fit(self.splits().train, self.metadata)
+        return _encoding(self)
 
     # --- parts --------------------------------------------------------------------------------------------------
 
@@ -345,7 +345,7 @@ def _fit(plan: Plan, build: Callable[[], nn.Module], role: str, **identity: Any)
     trainer = Fit(network, train, val, encoding, config, run, description)
     trainer.train()
     if identity.get("genotype"):
-        Genotype.from_json(json.dumps(identity["genotype"])).save(run.path / "genotype.json")
+        files.write_json(run.path / "genotype.json", identity["genotype"])
     files.write_text(run.path / "metadata_encoding.json", encoding.to_json())
     probabilities = predict(network, test, encoding, device=plan.device)
     result = evaluation.evaluate(test.labels, probabilities, test.class_names, train_labels=train.labels)
@@ -374,6 +374,11 @@ def _specimens(
         source, data_dir, target=target, min_records=min_records, image_size=image_size, limit=limit, seed=seed,
         cache_dir=places.cache(),
     )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4)
+def _encoding(plan: Plan) -> MetadataEncoding:
+    return MetadataEncoding.fit(plan.splits().train, plan.metadata)
 
 
 @functools.lru_cache(maxsize=4)
