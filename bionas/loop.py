@@ -313,7 +313,7 @@ def _set_random_state(state: dict[str, Any]) -> None:
 
 
 def _line(row: dict[str, Any], epochs: int) -> str:
-    theta = f", theta loss {row['theta_loss']:.3f}" if "theta_loss" in row else ""
+    theta = f", theta loss {row['theta_loss']:.3f}" if np.isfinite(row.get("theta_loss", np.nan)) else ""
     return (
         f"{row['phase']} epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.3f}{theta}, "
         f"validation loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.3f}"

@@ -54,6 +54,8 @@ class SearchConfig(FitConfig):
     Attributes:
         theta_data: "val" scores theta on validation data (Eq. 12); "train" takes every odd training batch for it
             (Algorithm 1 to the letter).
+        warmup_epochs: epochs in which w alone is updated, before theta moves at all. The paper has none; an operation
+            without weights (a pool, a skip) is otherwise compared with convolutions that have learnt nothing yet.
     """
 
     learning_rate: float = 1e-3
@@ -61,6 +63,7 @@ class SearchConfig(FitConfig):
     theta_learning_rate: float = 3e-4
     theta_weight_decay: float = 1e-3
     theta_data: str = "val"
+    warmup_epochs: int = 0
 
     def __post_init__(self):
         super().__post_init__()

@@ -63,7 +63,8 @@ class BilevelTrainer(Trainer):
     """Algorithm 1: search by alternating optimisation over w and theta (Eqs. 12-14).
 
     With theta_data="val" an epoch is one pass over the training split for w, and after each of its batches a
-    validation batch for theta; with "train" the training batches alternate, even for w, odd for theta.
+    validation batch for theta; with "train" the training batches alternate, even for w, odd for theta. In the warm-up
+    theta's batches are left out.
 
     Args:
         model: the supernet. The other arguments are those of `Fit`.
@@ -86,6 +87,11 @@ class BilevelTrainer(Trainer):
                 f"theta_data='train' alternates over the training batches, and there is only one of {self.batch_size}. "
                 "Use a smaller batch_size."
             )
+        if not 0 <= self.config.warmup_epochs < self.config.epochs:
+            raise TrainingError(
+                f"warmup_epochs={self.config.warmup_epochs} of {self.config.epochs} epochs leaves none to search in. "
+                "Give more epochs, or a shorter warm-up."
+            )
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
@@ -101,13 +107,16 @@ class BilevelTrainer(Trainer):
     def batches(self, epoch: int) -> Iterator[tuple[str, Batch]]:
         """The mini-batches of an epoch in order, each with whose turn it is: "w" on even numbers, "theta" on odd."""
         train = self.train_loader.epoch(epoch)
+        warming_up = epoch < self.config.warmup_epochs
         if self.config.theta_data == "train":
-            yield from ((("w", "theta")[i % 2], batch) for i, batch in enumerate(train))
+            turns = ((("w", "theta")[i % 2], batch) for i, batch in enumerate(train))
+            yield from (turn for turn in turns if turn[0] == "w" or not warming_up)
             return
         val = self._theta_batches(epoch)
         for batch in train:
             yield "w", batch
-            yield "theta", next(val)
+            if not warming_up:
+                yield "theta", next(val)
 
     def _theta_batches(self, epoch: int) -> Iterator[Batch]:
         # Validation is the smaller split: it is gone through as often as an epoch needs, each time in a new order.
@@ -134,7 +143,8 @@ class BilevelTrainer(Trainer):
         _unfreeze(weights), _unfreeze(architecture)
         self.thetas.append(self.supernet.theta.detach().cpu().clone())
         row, scored = w.row(), theta.row()
-        return row | {"theta_loss": scored["train_loss"], "images": row["images"] + scored["images"]}
+        theta_loss = scored["train_loss"] if scored["images"] else float("nan")  # in the warm-up theta rests
+        return row | {"theta_loss": theta_loss, "images": row["images"] + scored["images"]}
 
     def trial_step(self, batch: Batch) -> None:
         _freeze(self.supernet.architecture())  # the w step needs the more memory of the two

@@ -98,10 +98,13 @@ def test_fusion_and_head_by_hand():  # Eq. 11: y = H(Concat[X_img, X_meta]), bot
     np.testing.assert_allclose(network(image, metadata).detach().numpy(), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_image_features_are_pooled_and_projected():  # section III-A.2: X_img is 256-d
+def test_image_features_are_widened_then_averaged():  # section III-A.2: X_img is 256-d
     network, (image, _) = search_network(), specimens()
-    pooled = network.feature_map(image).detach().numpy().mean(axis=(2, 3))
-    expected = np.maximum(dense(pooled, network.to_features), 0)
+    maps = network.feature_map(image).detach().numpy()
+    convolution, bn, _ = network.to_features
+    wide = np.einsum("bchw,oc->bohw", maps, convolution.weight.detach().numpy()[:, :, 0, 0])
+    assert not bn.running_mean.any() and (bn.running_var == 1).all()  # as it is before any training
+    expected = np.maximum(wide / np.sqrt(1 + bn.eps), 0).mean(axis=(2, 3))
     np.testing.assert_allclose(network.image_features(image).detach().numpy(), expected, rtol=1e-12, atol=1e-12)
 
 

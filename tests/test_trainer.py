@@ -98,6 +98,26 @@ def test_theta_can_be_scored_on_training_data(data, tmp_path):  # Algorithm 1 to
     assert trainer.steps_per_epoch == 2
 
 
+@pytest.mark.parametrize("theta_data", ["val", "train"])
+def test_theta_rests_in_the_warm_up(data, tmp_path, theta_data):
+    trainer = searching(data, tmp_path, epochs=3, warmup_epochs=2, theta_data=theta_data)
+    steps = trainer.steps_per_epoch
+    assert [turn for turn, _ in trainer.batches(1)] == ["w"] * steps
+    assert [turn for turn, _ in trainer.batches(2)] == ["w", "theta"] * steps
+    trainer.train()
+    start, first, second, third = trainer.thetas
+    assert torch.equal(start, first) and torch.equal(first, second) and not torch.equal(second, third)
+    history = pd.DataFrame(trainer.history)
+    assert history["theta_loss"].isna().tolist() == [True, True, False]
+    assert history["images"].iloc[2] > history["images"].iloc[0]
+
+
+@pytest.mark.parametrize("warmup_epochs", [-1, 2, 3])
+def test_a_warm_up_leaves_epochs_to_search_in(data, tmp_path, warmup_epochs):
+    with pytest.raises(TrainingError, match=f"warmup_epochs={warmup_epochs} of 2"):
+        searching(data, tmp_path, epochs=2, warmup_epochs=warmup_epochs)
+
+
 def test_one_training_batch_cannot_alternate(data, tmp_path):
     with pytest.raises(TrainingError, match="only one of 48"):
         searching(data, tmp_path, theta_data="train", batch_size=48)
