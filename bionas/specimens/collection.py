@@ -1,8 +1,7 @@
 """A collection of specimens: records, labels and images that stay aligned, whatever is selected from them.
 
-`SpecimenSet` is what every source becomes and what every notebook, split and loader takes. `fold_rare` is the paper's
-rule for the long tail (section IV: orders with fewer than 500 records become Other); `limited` is a small stratified
-share of a collection, for a run of seconds.
+`SpecimenSet` is what every source becomes and what every notebook, split and loader takes. `compare_splits` holds the
+ways to divide one side by side; `limited` is a small stratified share of a collection, for a run of seconds.
 """
 
 from __future__ import annotations
@@ -16,13 +15,16 @@ import numpy as np
 import pandas as pd
 
 from bionas.errors import SpecimenError
+from bionas.specimens.grouping import SHARES
 from bionas.specimens.images import ImageStore
-from bionas.specimens.schema import missing
-from bionas.specimens.splits import SHARES, SPLITS
+from bionas.specimens.schema import coded, members
+from bionas.specimens.splits import SPLITS, Sides, divide
 
 OTHER = "Other"
 MIN_SPECIMENS = 3
 """Specimens a class needs to be in training, validation and test at once."""
+SLICE = 1 << 16
+"""Values of a column that are written out together where they are hashed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,19 +99,20 @@ class SpecimenSet:
     def split(self, scheme: str = "paper", seed: int = 0) -> Splits:
         """Training, validation and test specimens by a scheme of `splits.SPLITS`; records keep their order.
 
+        `official` can be told which of the records' names make a side: "official:pretrain+train/val/test+test_unseen".
+
         Raises:
-            UnknownName: no such scheme.
+            UnknownName: no such scheme, no such name in the records.
             SpecimenError: the scheme does not fit these records; the message names what was found.
         """
-        return Splits(*(self.subset(side) for side in SPLITS[scheme](self.records, self.labels, seed)))
+        return Splits(*(self.subset(side) for side in divide(scheme, self.records, self.labels, seed)))
 
     def examples(self, per_class: int = 1, seed: int = 0) -> np.ndarray:
         """Positions of a few specimens of every class, drawn at random, the largest class first."""
         generator = np.random.default_rng(seed)
-        members = {
-            name: generator.permutation(np.flatnonzero(self.label_names == name)) for name in sorted(self.class_names)
-        }
-        return np.concatenate([members[name][:per_class] for name in self.counts().index])
+        of_class = dict(zip(self.class_names, members(self.labels, len(self.class_names)), strict=True))
+        drawn = {name: generator.permutation(of_class[name]) for name in sorted(self.class_names)}
+        return np.concatenate([drawn[name][:per_class] for name in self.counts().index])
 
     def require_trainable(self) -> None:
         """Raises SpecimenError where no network can be trained, naming the classes at fault and what to do."""
@@ -142,7 +145,9 @@ class SpecimenSet:
         digest = hashlib.sha256()
         for name in self.records.columns:
             codes, values = pd.factorize(self.records[name])
-            digest.update("\0".join([str(name), *map(str, values)]).encode())
+            digest.update(str(name).encode())
+            for start in range(0, len(values), SLICE):
+                digest.update("".join(f"\0{value}" for value in values[start : start + SLICE].tolist()).encode())
             digest.update(np.ascontiguousarray(codes, dtype="<i8"))
         digest.update("\0".join(self.class_names).encode())
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8"))
@@ -171,37 +176,44 @@ def compare_splits(specimens: SpecimenSet, seed: int = 0) -> pd.DataFrame:
 
     Returns one row a scheme: scheme; train, val, test: specimens; drift: the largest distance of a class's share of a
     side from 70 / 20 / 10, in points; bins_seen: share of the test specimens with a BIN whose BIN is also in training
-    (NaN where there are no BINs); refused: why the scheme does not fit these records, else "".
+    (NaN where there are no BINs); bins_crossing, countries_crossing: how many BINs and countries are on more than one
+    side (missing where there are none); refused: why the scheme does not fit these records, else "".
     """
+    known = {name: coded(specimens.records[name]) for name in ("dna_bin", "country") if name in specimens.records}
     rows = []
     for scheme in SPLITS:
         try:
-            splits = specimens.split(scheme, seed)
+            sides = divide(scheme, specimens.records, specimens.labels, seed)
         except SpecimenError as error:
             rows.append({"scheme": scheme, "refused": str(error).split(". ")[0]})
             continue
-        table = splits.table()[list(Splits._fields)]
-        shares = table.div(table.sum(axis=1), axis=0).sub(SHARES).abs()
-        sizes = dict(zip(Splits._fields, map(len, splits), strict=True))
-        seen = _bins_seen(splits.train, splits.test)
-        rows.append({"scheme": scheme, **sizes, "drift": 100 * shares.max().max(), "bins_seen": seen, "refused": ""})
-    columns = ["scheme", *Splits._fields, "drift", "bins_seen", "refused"]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(Splits._fields, "Int64"))
+        where = {name: _sides_of_values(*column, sides) for name, column in known.items() if column.texts}
+        row = {"scheme": scheme, **dict(zip(Splits._fields, map(len, sides), strict=True))}
+        row["drift"] = _drift(specimens.labels, sides)
+        if "dna_bin" in where:
+            in_test = known["dna_bin"].codes[sides[2]]
+            seen = where["dna_bin"][in_test[in_test >= 0], 0]
+            row |= {"bins_seen": seen.mean() if len(seen) else np.nan}
+        row |= {f"{name}_crossing": (on.sum(axis=1) > 1).sum() for name, on in where.items()}
+        rows.append(row | {"refused": ""})
+    crossing = {"dna_bin_crossing": "bins_crossing", "country_crossing": "countries_crossing"}
+    columns = ["scheme", *Splits._fields, "drift", "bins_seen", *crossing.values(), "refused"]
+    frame = pd.DataFrame(rows).rename(columns=crossing).reindex(columns=columns)
+    return frame.astype(dict.fromkeys((*Splits._fields, *crossing.values()), "Int64") | {"bins_seen": float})
 
 
-def _bins_seen(train: SpecimenSet, test: SpecimenSet) -> float:
-    if "dna_bin" not in test.records:
-        return float("nan")
-    bins = test.records["dna_bin"][~missing(test.records["dna_bin"])]
-    return float(bins.isin(train.records["dna_bin"]).mean()) if len(bins) else float("nan")
+def _sides_of_values(codes: np.ndarray, texts: list[str], sides: Sides) -> np.ndarray:
+    """bool (values, 3): on which sides each value of a column is."""
+    on = np.zeros((len(texts) + 1, 3), dtype=bool)
+    for side, positions in enumerate(sides):
+        on[codes[positions], side] = True
+    return on[:-1]  # the last row was for specimens without a value
 
 
-def fold_rare(labels: np.ndarray | pd.Series, min_records: int) -> np.ndarray:
-    """Labels (N,) with every class of fewer than `min_records` specimens renamed "Other" (section IV, 500 there)."""
-    labels = np.asarray(labels, dtype=object)
-    counts = pd.Series(labels).value_counts()
-    rare = set(counts.index[counts < min_records])
-    return np.array([OTHER if name in rare else name for name in labels], dtype=object)
+def _drift(labels: np.ndarray, sides: Sides) -> float:
+    counts = np.stack([np.bincount(labels[positions], minlength=labels.max() + 1) for positions in sides])
+    counts = counts[:, counts.any(axis=0)]
+    return 100 * float(np.abs(counts / counts.sum(axis=0) - SHARES[:, None]).max())
 
 
 def limited(specimens: SpecimenSet, limit: int, seed: int) -> SpecimenSet:
@@ -217,7 +229,7 @@ def limited(specimens: SpecimenSet, limit: int, seed: int) -> SpecimenSet:
         return specimens
     strata, at_least = specimens.labels, MIN_SPECIMENS
     if "split" in specimens.records:
-        sides, names = pd.factorize(specimens.records["split"], sort=True)
+        sides, names = pd.factorize(_sorted_categories(specimens.records["split"]), sort=True)
         if 1 < len(names) <= MIN_SPECIMENS:
             strata, at_least = strata * (len(names) + 1) + sides + 1, 1
     _, strata, counts = np.unique(strata, return_inverse=True, return_counts=True)
@@ -235,6 +247,11 @@ def limited(specimens: SpecimenSet, limit: int, seed: int) -> SpecimenSet:
         else:
             share[np.argmin(np.where(share > floors, gap, np.inf))] -= 1
     generator = np.random.default_rng([seed, limit])
-    chosen = [generator.permutation(np.flatnonzero(strata == i))[:n] for i, n in enumerate(share)]
+    chosen = [generator.permutation(own)[:n] for own, n in zip(members(strata, len(share)), share, strict=True)]
     part = specimens.subset(np.sort(np.concatenate(chosen)))
     return replace(part, notes=(*part.notes, f"{limit:,} of {len(specimens):,} specimens were drawn (limit={limit})."))
+
+
+def _sorted_categories(column: pd.Series) -> pd.Series:
+    """A Categorical whose categories sort as its texts would; any other column as it is."""
+    return column.cat.set_categories(sorted(column.cat.categories)) if hasattr(column, "cat") else column

@@ -6,8 +6,12 @@ missing, in any of the spellings of `MISSING_WORDS`.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 RANKS = ("phylum", "class", "order", "family", "subfamily", "genus", "species")
 """Taxonomic ranks, widest first. Each can be the target."""
@@ -28,8 +32,14 @@ COLUMNS = (
 ALIASES = {"lat": "coord-lat", "lon": "coord-lon", "latitude": "coord-lat", "longitude": "coord-lon"}
 """Other spellings in use (BIOSCAN-5M's browser export has `lat`, `lon`)."""
 
+SPLIT_NAMES = ("pretrain", "train", "val", "test", "key_unseen", "val_unseen", "test_unseen", "other_heldout")
+"""What BIOSCAN-5M's column `split` holds: `train`, `val`, `test` share their species, the `unseen` ones have others."""
+
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "none", "null", "no taxon"})
 """Texts that mean "not known", compared without case and surrounding blanks ("No Taxon" is Insect-1M's)."""
+
+SLICE = 1 << 18
+"""Rows of a text column that are looked at together: a column of five million texts is never in memory twice."""
 
 
 def is_missing(value: object) -> bool:
@@ -41,6 +51,48 @@ def is_missing(value: object) -> bool:
 
 def missing(column: pd.Series) -> np.ndarray:
     """bool (N,): which values of the column are not known. Each distinct value is looked at once."""
-    codes, values = pd.factorize(column)
-    unknown = np.array([is_missing(value) for value in values] + [True])  # factorize codes NaN and None as -1: the last
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column.isna().to_numpy(dtype=bool)
+    if is_arrow_text(column.dtype):
+        parts = [_no_word(column.iloc[start : start + SLICE]) for start in range(0, len(column), SLICE)]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        codes, values = column.cat.codes.to_numpy(), column.cat.categories
+    else:
+        codes, values = pd.factorize(column)
+    unknown = np.array([is_missing(value) for value in values] + [True])  # None and NaN have code -1: the last
     return unknown[codes]
+
+
+class Coded(NamedTuple):
+    """A column as numbers: `texts[codes[i]]` is the value of row i, without blanks around it; -1 where not known."""
+
+    codes: np.ndarray  # (N,) int32
+    texts: list[str]  # distinct, in the order in which they first appear
+
+
+def coded(column: pd.Series) -> Coded:
+    """The codes of a column of few distinct values, the same however the column is stored (text or categories)."""
+    codes, values = pd.factorize(column)
+    place: dict[str, int] = {}
+    own = [-1 if is_missing(value) else place.setdefault(str(value).strip(), len(place)) for value in values]
+    return Coded(np.array([*own, -1], dtype=np.int32)[codes], list(place))
+
+
+def members(codes: np.ndarray, n: int) -> list[np.ndarray]:
+    """Of each code 0..n-1 the positions that have it, ascending. Sorted once, for however many codes there are."""
+    order = np.argsort(codes.astype(np.min_scalar_type(max(n - 1, 0))), kind="stable")
+    return np.split(order, np.cumsum(np.bincount(codes, minlength=n))[:-1])
+
+
+def is_arrow_text(dtype: object) -> bool:
+    """Whether a column of this dtype keeps its text in Arrow's memory, where it need not become Python's."""
+    if isinstance(dtype, pd.ArrowDtype):
+        return pa.types.is_string(dtype.pyarrow_dtype) or pa.types.is_large_string(dtype.pyarrow_dtype)
+    return isinstance(dtype, pd.StringDtype) and dtype.storage.startswith("pyarrow")
+
+
+def _no_word(column: pd.Series) -> np.ndarray:
+    text = pc.utf8_lower(pc.utf8_trim_whitespace(pa.array(column, from_pandas=True)))
+    unknown = pc.or_(pc.is_null(text), pc.is_in(text, pa.array(sorted(MISSING_WORDS), text.type)))
+    return unknown.to_numpy(zero_copy_only=False)

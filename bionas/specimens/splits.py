@@ -1,22 +1,45 @@
 """How a collection is divided into training, validation and test specimens (section IV, and what it leaves out).
 
 A scheme is a function `(records, labels, seed) -> (train, val, test)` of sorted positions, registered in `SPLITS`. What
-it returns depends on its arguments alone.
+it returns depends on its arguments alone. `divide` is the way in: it also understands what a scheme is told after a
+colon, as in `official:pretrain+train/val/test`.
 """
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pandas as pd
 
-from bionas.errors import SpecimenError
+from bionas.errors import SpecimenError, UnknownName
 from bionas.registry import Registry
-from bionas.specimens.schema import missing
+from bionas.specimens.barcodes import barcode_keys
+from bionas.specimens.grouping import balanced_sides, disjoint, linked
+from bionas.specimens.schema import SPLIT_NAMES, Coded, coded, members, missing
 
 SPLITS: Registry = Registry("split scheme")
 SIDES = ("train", "val", "test")
-SHARES = np.array([0.7, 0.2, 0.1])
 Sides = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+METASPLITS = {"seen": ("train", "val", "test"), "unseen": ("key_unseen", "val_unseen", "test_unseen")}
+"""Names that `bioscan_dataset` has for several of BIOSCAN-5M's splits together."""
+
+
+def divide(scheme: str, records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
+    """The sides of a scheme, which may be told more after a colon (only `official` takes it).
+
+    Raises:
+        UnknownName: no such scheme.
+        SpecimenError: the scheme does not fit these records; the message names what was found.
+    """
+    name, colon, told = scheme.partition(":")
+    sides = SPLITS[name]
+    if not colon:
+        return sides(records, labels, seed)
+    if "told" not in inspect.signature(sides).parameters:
+        raise SpecimenError(f"split={scheme!r}: {name!r} takes nothing after a colon. Use split={name!r}.")
+    return sides(records, labels, seed, told=told)
 
 
 @SPLITS.register("paper")
@@ -26,13 +49,13 @@ def paper(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
     The counts of a class are those of `paper_counts`. A BIN, and so a species, may lie on all three sides.
     """
     generator = np.random.default_rng(seed)
-    sides: list[list[np.ndarray]] = [[], [], []]
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        train, val, _ = paper_counts(len(members))
-        for side, part in zip(sides, np.split(members, [train, train + val]), strict=True):
-            side.append(part)
-    return tuple(np.sort(np.concatenate(side)) if side else np.zeros(0, np.int64) for side in sides)
+    side_of = np.zeros(len(labels), dtype=np.int8)
+    for own in members(labels, labels.max(initial=-1) + 1):
+        drawn = generator.permutation(own) if len(own) else own
+        train, val, _ = paper_counts(len(own))
+        side_of[drawn[train : train + val]] = 1
+        side_of[drawn[train + val :]] = 2
+    return _positions(side_of)
 
 
 def paper_counts(n: int) -> tuple[int, int, int]:
@@ -53,82 +76,113 @@ def paper_counts(n: int) -> tuple[int, int, int]:
 
 
 @SPLITS.register("official")
-def official(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
+def official(records: pd.DataFrame, labels: np.ndarray, seed: int, *, told: str = "train/val/test") -> Sides:
     """The sides the records themselves name in their `split` column: train, val (or validation), test.
 
-    Rows that name another side (BIOSCAN-5M has `pretrain` and others) are on none of the three.
+    Rows that name another side (BIOSCAN-5M has `pretrain` and others) are on none of the three, unless `told` says so:
+    the names of the three sides, in this order, with / between the sides and + between names. BIOSCAN-5M's training
+    records with the unlabelled ones, and both of its tests: `official:pretrain+train/val/test+test_unseen`. `seen` and
+    `unseen` stand for the splits that `bioscan_dataset` means by them.
 
     Raises:
-        SpecimenError: there is no such column, or a side is empty; the message lists what the column holds.
+        SpecimenError: there is no such column, a name is on two sides, or no record has it; the message lists what the
+            column holds.
+        UnknownName: a name that is neither BIOSCAN-5M's nor in the column.
     """
+    scheme = "official" if told == "/".join(SIDES) else f"official:{told}"
     if "split" not in records:
         raise SpecimenError(
-            "split='official' needs a column `split` in the records; there is none. "
+            f"split={scheme!r} needs a column `split` in the records; there is none. "
             f"Columns: {', '.join(map(str, records.columns))}. split='paper' divides any collection."
         )
-    names = records["split"].astype(object).map(lambda value: str(value).strip().lower()).replace("validation", "val")
-    sides = tuple(np.flatnonzero(names == side) for side in SIDES)
-    empty = [side for side, members in zip(SIDES, sides, strict=True) if len(members) == 0]
-    if empty:
-        found = ", ".join(f"{name} ({n:,})" for name, n in names.value_counts().sort_index().items()) or "nothing"
+    held = _split_names(records["split"])
+    wanted = _told_names(told, scheme, held.texts)
+    found = np.bincount(held.codes + 1, minlength=len(held.texts) + 1)
+    count = dict(zip(held.texts, found[1:], strict=True)) | ({"no value": found[0]} if found[0] else {})
+    absent = [name for side in wanted for name in side if not count.get(name)]
+    if absent:
+        listed = ", ".join(f"{name} ({n:,})" for name, n in sorted(count.items())) or "nothing"
         raise SpecimenError(
-            f"split='official': no record is marked {' or '.join(map(repr, empty))}. The column `split` holds: "
-            f"{found}. split='paper' divides any collection."
+            f"split={scheme!r}: no record is marked {' or '.join(map(repr, absent))}. The column `split` holds: "
+            f"{listed}. split='paper' divides any collection."
+        )
+    side_named = {name: number for number, side in enumerate(wanted) for name in side}
+    return _positions(np.array([*(side_named.get(name, -1) for name in held.texts), -1], dtype=np.int8)[held.codes])
+
+
+def _split_names(column: pd.Series) -> Coded:
+    """The column in lower case, `validation` being `val`."""
+    codes, texts = coded(column)
+    place: dict[str, int] = {}
+    lower = [{"validation": "val"}.get(text.lower(), text.lower()) for text in texts]
+    own = [place.setdefault(name, len(place)) for name in lower]
+    return Coded(np.array([*own, -1], dtype=np.int32)[codes], list(place))
+
+
+def _told_names(told: str, scheme: str, held: list[str]) -> list[list[str]]:
+    """The names of each side, as in "pretrain+train/val/test"."""
+    known = dict.fromkeys((*SPLIT_NAMES, *held))
+    sides: list[list[str]] = []
+    for part in told.lower().split("/"):
+        names = ["val" if name.strip() == "validation" else name.strip() for name in part.split("+")]
+        for name in names:
+            if name and name not in known and name not in METASPLITS:
+                raise UnknownName(f"name in split={scheme!r}:", name, (*known, *METASPLITS))
+        sides.append([one for name in names for one in METASPLITS.get(name, (name,))])
+    if len(sides) != 3 or not all(name for side in sides for name in side):
+        raise SpecimenError(
+            f"split={scheme!r}: name training, validation and test, in this order, with / between them and + between "
+            "names of one side, as in official:pretrain+train/val/test."
+        )
+    every = [name for side in sides for name in side]
+    doubled = sorted({name for name in every if every.count(name) > 1})
+    if doubled:
+        raise SpecimenError(
+            f"split={scheme!r}: {' and '.join(map(repr, doubled))} would be named twice. Name each once."
         )
     return sides
 
 
 @SPLITS.register("bin_disjoint")
 def bin_disjoint(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
-    """About 70 / 20 / 10 of every class, no BIN on two sides; a specimen without a BIN stands for itself.
+    """About 70 / 20 / 10 of every class, no BIN and no barcode on two sides.
+
+    Where the records have `dna_barcode`, specimens with one barcode stay together even if their BINs differ or one has
+    none, and so does everything linked through them. A specimen with neither stands for itself.
 
     Raises:
         SpecimenError: no record has a BIN.
     """
     if "dna_bin" not in records or missing(records["dna_bin"]).all():
         raise SpecimenError("split='bin_disjoint' needs the column `dna_bin`; no record has one. Use split='paper'.")
-    return disjoint(records["dna_bin"], labels, seed)
+    barcodes = None
+    if "dna_barcode" in records:
+        keys = barcode_keys(records["dna_barcode"])
+        barcodes = np.where(keys == 0, -1, pd.factorize(keys)[0])
+    return _positions(disjoint(linked(coded(records["dna_bin"]).codes, barcodes), labels, seed))
 
 
-def disjoint(groups: pd.Series, labels: np.ndarray, seed: int) -> Sides:
-    """Sides that share no value of `groups`, near 70 / 20 / 10 within every class.
+@SPLITS.register("geography_disjoint")
+def geography_disjoint(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
+    """No country on two sides, sizes and shares of the classes as near 70 / 20 / 10 as whole countries allow.
 
-    Greedy, a class at a time. Groups larger than the class's share of the test side come first, the largest first;
-    the others in an order drawn from `seed`. Each goes to the side where it leaves the smallest squared distance from
-    the wanted counts, relative to them. A class of at least three groups is on all sides. A group of several classes
-    is placed with its most frequent one.
+    Records without a country are in training: nobody can say that they come from elsewhere. `seed` decides in which
+    order countries are first tried; how near a split comes, `collection.compare_splits` says.
+
+    Raises:
+        SpecimenError: fewer than three countries.
     """
-    unknown = missing(groups)
-    codes = pd.factorize(groups.astype(object).map(lambda value: str(value).strip()).mask(unknown))[0]
-    codes[unknown] = codes.max(initial=-1) + 1 + np.arange(unknown.sum())
-    n_groups = codes.max(initial=-1) + 1
-
-    pairs = pd.DataFrame({"group": codes, "label": labels}).value_counts().reset_index(name="n")
-    pairs = pairs.sort_values(["group", "n", "label"], ascending=[True, False, True])
-    home = pairs.drop_duplicates("group").set_index("group")["label"].reindex(range(n_groups)).to_numpy()
-    sizes = np.bincount(codes, minlength=n_groups)
-
-    drawn = np.random.default_rng(seed).permutation(n_groups)
-    side_of = np.zeros(n_groups, dtype=np.int64)
-    for label in np.unique(home):
-        members = drawn[home[drawn] == label]
-        large = sizes[members] > sizes[members].sum() * SHARES[-1]
-        first = members[large]
-        members = np.concatenate([first[np.argsort(-sizes[first], kind="stable")], members[~large]])
-        side_of[members] = _place(sizes[members].tolist())
-    return tuple(np.flatnonzero(side_of[codes] == side) for side in range(3))
+    countries = coded(records["country"]) if "country" in records else Coded(np.full(len(records), -1), [])
+    if len(countries.texts) < 3:
+        found = ", ".join(sorted(countries.texts)) or "none"
+        raise SpecimenError(
+            "split='geography_disjoint' needs specimens of at least three countries in the column `country`, one a side; "
+            f"found: {found}. Use split='paper'."
+        )
+    side_of_country = balanced_sides(countries.codes, labels, len(countries.texts), seed)
+    return _positions(np.append(side_of_country, 0)[countries.codes])
 
 
-def _place(sizes: list[int]) -> list[int]:
-    """The side (0, 1, 2) of each group of one class, in the order given."""
-    wanted = [float(share) * sum(sizes) for share in SHARES]
-    filled, placed = [0, 0, 0], []
-    for rank, size in enumerate(sizes):
-        # What placing it on a side adds to sum((filled - wanted)^2 / wanted), up to the factor `size`.
-        growth = [(2 * (filled[side] - wanted[side]) + size) / wanted[side] for side in range(3)]
-        empty = [side for side in range(3) if not filled[side]]
-        open_sides = empty if len(sizes) - rank <= len(empty) and empty else range(3)
-        side = min(open_sides, key=lambda s: (growth[s], s))
-        filled[side] += size
-        placed.append(side)
-    return placed
+def _positions(side_of: np.ndarray) -> Sides:
+    """The specimens on side 0, 1 and 2, ascending; others are on none."""
+    return tuple(np.flatnonzero(side_of == side) for side in range(3))

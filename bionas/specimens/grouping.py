@@ -1,0 +1,147 @@
+"""Groups that must not be torn apart (BINs, barcodes, countries), and sides made of whole ones.
+
+`linked` finds which specimens hang together. `disjoint` deals with very many groups that mostly lie within one class;
+`balanced_sides` with few groups that each hold all classes. Both aim at `SHARES` of every class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from bionas.specimens.schema import members
+
+SHARES = np.array([0.7, 0.2, 0.1])
+"""Training, validation, test."""
+
+
+def linked(bins: np.ndarray, barcodes: np.ndarray | None = None) -> np.ndarray:
+    """The group of each specimen, int64 (N,): the connected components over BINs and barcodes.
+
+    Args:
+        bins, barcodes: (N,) codes, -1 where there is none. A specimen with neither is a group of its own.
+
+    Groups that hold a BIN are numbered first, in the order in which they appear, then the others.
+    """
+    n_bins, barcodes = bins.max(initial=-1) + 1, np.full_like(bins, -1) if barcodes is None else barcodes
+    n_barcodes = int(barcodes.max(initial=-1)) + 1
+    both = (bins >= 0) & (barcodes >= 0)
+    edges = np.unique(bins[both].astype(np.int64) * max(n_barcodes, 1) + barcodes[both])
+    ends = np.stack(np.divmod(edges, max(n_barcodes, 1))) + np.array([[0], [n_bins]])
+    n_nodes = n_bins + n_barcodes
+    graph = coo_array((np.ones(len(edges), dtype=bool), tuple(ends)), shape=(n_nodes, n_nodes))
+    n_components, component = connected_components(graph, directed=False)
+
+    alone = (bins < 0) & (barcodes < 0)
+    group = np.append(component, -1)[np.where(bins >= 0, bins, np.where(barcodes >= 0, n_bins + barcodes, n_nodes))]
+    group[alone] = n_components + np.arange(alone.sum())
+    in_turn = np.concatenate([np.flatnonzero(bins >= 0), np.flatnonzero(bins < 0)])
+    numbered = np.empty(len(bins), dtype=np.int64)
+    numbered[in_turn] = pd.factorize(group[in_turn])[0]
+    return numbered
+
+
+def disjoint(groups: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
+    """The side of each specimen, int8 (N,), every group on one, near 70 / 20 / 10 within every class.
+
+    Greedy, a class at a time. Groups larger than the class's share of the test side come first, the largest first;
+    the others in an order drawn from `seed`. Each goes to the side where it leaves the smallest squared distance from
+    the wanted counts, relative to them. A class of at least three groups is on all sides. A group of several classes
+    is placed with its most frequent one.
+
+    Args:
+        groups: (N,) numbered from 0 without gaps.
+    """
+    n_groups, n_labels = groups.max(initial=-1) + 1, labels.max(initial=-1) + 1
+    pairs, counts = np.unique(groups * n_labels + labels, return_counts=True)
+    group, label = np.divmod(pairs, max(n_labels, 1))
+    ranked = np.lexsort((label, -counts, group))  # of a group the most frequent label first, then the smaller one
+    home = label[ranked][np.unique(group[ranked], return_index=True)[1]]
+    sizes = np.bincount(groups, minlength=n_groups)
+
+    drawn = np.random.default_rng(seed).permutation(n_groups)
+    side_of = np.zeros(n_groups, dtype=np.int8)
+    for places in members(home[drawn], n_labels):
+        own = drawn[places]
+        large = sizes[own] > sizes[own].sum() * SHARES[-1]
+        first = own[large]
+        own = np.concatenate([first[np.argsort(-sizes[first], kind="stable")], own[~large]])
+        side_of[own] = _place(sizes[own].tolist())
+    return side_of[groups]
+
+
+def _place(sizes: list[int]) -> list[int]:
+    """The side (0, 1, 2) of each group of one class, in the order given."""
+    wanted = [float(share) * sum(sizes) for share in SHARES]
+    filled, placed = [0, 0, 0], []
+    for rank, size in enumerate(sizes):
+        # What placing it on a side adds to sum((filled - wanted)^2 / wanted), up to the factor `size`.
+        growth = [(2 * (filled[side] - wanted[side]) + size) / wanted[side] for side in range(3)]
+        empty = [side for side in range(3) if not filled[side]]
+        open_sides = empty if len(sizes) - rank <= len(empty) and empty else range(3)
+        side = min(open_sides, key=lambda s: (growth[s], s))
+        filled[side] += size
+        placed.append(side)
+    return placed
+
+
+def balanced_sides(groups: np.ndarray, labels: np.ndarray, n_groups: int, seed: int) -> np.ndarray:
+    """The side of each group, int64 (n_groups,), for few groups that hold many classes each.
+
+    What is made small is the squared distance of the shares of the three sides from `SHARES`, relative to them: of all
+    specimens, and of the classes on average, both alike. The groups are first placed one by one, in an order drawn from
+    `seed`; then single groups are moved and pairs exchanged as long as that helps. No side stays without a group.
+
+    Args:
+        groups: (N,) codes, -1 for specimens that belong to none and stay in training.
+        n_groups: at least 3.
+    """
+    n_labels = labels.max() + 1
+    table = np.bincount((groups.astype(np.int64) + 1) * n_labels + labels, minlength=(n_groups + 1) * n_labels)
+    table = table.reshape(n_groups + 1, n_labels).astype(np.float64)
+    table = table[:, table.any(axis=0)]
+    table = np.column_stack([table.sum(axis=1), table])  # column 0: all specimens
+    shares = table / table.sum(axis=0)
+    weights = np.array([1.0] + [1 / (table.shape[1] - 1)] * (table.shape[1] - 1))
+    filled = np.zeros((3, table.shape[1]))
+    filled[0], shares = shares[0], shares[1:]
+
+    def distance(filled: np.ndarray) -> np.ndarray:
+        """filled (..., 3, classes) -> (...)."""
+        return ((filled - SHARES[:, None]) ** 2 / SHARES[:, None]).sum(axis=-2) @ weights
+
+    side_of = np.full(n_groups, -1)
+    drawn = np.random.default_rng(seed).permutation(n_groups)
+    for rank, group in enumerate(drawn):
+        empty = [side for side in range(3) if not (side_of == side).any()]
+        open_sides = empty if n_groups - rank <= len(empty) and empty else range(3)
+        placed = {side: distance(filled + np.eye(3)[side][:, None] * shares[group]) for side in open_sides}
+        side_of[group] = min(placed, key=lambda side: (placed[side], side))
+        filled[side_of[group]] += shares[group]
+
+    best = distance(filled)
+    improved = True
+    while improved:
+        improved = False
+        for group in drawn:
+            for change in _changes(group, side_of):
+                tried = filled.copy()
+                for moved, side in change:
+                    tried[side_of[moved]] -= shares[moved]
+                    tried[side] += shares[moved]
+                reached = distance(tried)
+                if reached < best - 1e-12:
+                    filled, best, improved = tried, reached, True
+                    for moved, side in change:
+                        side_of[moved] = side
+                    break
+    return side_of
+
+
+def _changes(group: int, side_of: np.ndarray) -> list[list[tuple[int, int]]]:
+    """What can be done with a group: moved to another side, unless its own would be empty; or exchanged for another."""
+    own = side_of[group]
+    moves = [[(group, side)] for side in range(3) if side != own] if (side_of == own).sum() > 1 else []
+    return moves + [[(group, side_of[other]), (other, own)] for other in np.flatnonzero(side_of != own)]
