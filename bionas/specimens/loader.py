@@ -41,7 +41,8 @@ class BatchLoader:
     """Epochs of batches over a set of specimens.
 
     Args:
-        specimens: N of them; their images are drawn from the store, their metadata are encoded once, here.
+        specimens: N of them; their images are drawn from the store, their metadata are encoded once, here. Without
+            images (records alone) `Batch.image` is None.
         encoding: the metadata encoding, fitted on training specimens.
         batch_size: B; the last batch of an epoch is smaller, or left out with `drop_last`.
         shuffle: a new order each epoch; otherwise records come as they stand.
@@ -62,7 +63,7 @@ class BatchLoader:
         self.specimens, self.batch_size, self.seed = specimens, batch_size, seed
         self.shuffle, self.drop_last = shuffle, drop_last
         self._augment = AUGMENTATIONS[augment]
-        self._metadata = encoding.transform(specimens)
+        self._metadata = encoding.table(specimens)
         self._labels = torch.from_numpy(specimens.labels.copy())
 
     def __len__(self) -> int:

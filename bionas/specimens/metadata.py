@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens.collection import SpecimenSet
-from bionas.specimens.schema import CATEGORICAL, NUMERIC, is_missing, missing
+from bionas.specimens.schema import CATEGORICAL, NUMERIC, coded, missing
 
 METADATA_PRESETS: dict[str, tuple[str, ...]] = {
     "as_published": ("class", "order", "family", "subfamily", "genus", "species", "dna_bin"),
@@ -50,7 +50,10 @@ FORMAT, VERSION = "bionas-metadata-encoding", 1
 
 
 class Metadata(NamedTuple):
-    """Of B specimens: categorical int64 (B, F), 0 = unknown or missing; numeric float32 (B, G), NaN = missing."""
+    """Of B specimens: categorical int64 (B, F), 0 = unknown or missing; numeric float32 (B, G), NaN = missing.
+
+    A table that batches are taken from (`MetadataEncoding.table`) holds its categories in int32.
+    """
 
     categorical: Tensor
     numeric: Tensor
@@ -59,8 +62,8 @@ class Metadata(NamedTuple):
         return Metadata(*(part.to(device, non_blocking=non_blocking) for part in self))
 
     def take(self, positions: Tensor) -> Metadata:
-        """The rows at `positions` (n,)."""
-        return Metadata(self.categorical[positions], self.numeric[positions])
+        """The rows at `positions` (n,), categories in int64."""
+        return Metadata(self.categorical[positions].long(), self.numeric[positions])
 
 
 def preset_table() -> pd.DataFrame:
@@ -107,10 +110,18 @@ class MetadataEncoding:
     def fit(cls, train: SpecimenSet, preset: str = "leak_free", bin_buckets: int = 4096) -> MetadataEncoding:
         """Vocabularies and scales from the training specimens. Fields they have no value for are left out.
 
+        Args:
+            train: the training specimens, and no others.
+            preset: a name of `METADATA_PRESETS`.
+            bin_buckets: size of the hash table of BINs, for presets that hold `dna_bin`. With BIOSCAN-5M's 324,411 BINs
+                some 79 share each of 4,096 buckets; every bucket is a row of the embedding.
+
         Raises:
             UnknownName: no such preset.
-            SpecimenError: the records have none of the preset's fields.
+            SpecimenError: the records have none of the preset's fields, or there is no bucket.
         """
+        if bin_buckets < 1:
+            raise SpecimenError(f"bin_buckets={bin_buckets}: the table of BINs needs at least one bucket.")
         fields = preset_fields(preset, train.records, train.target)
         if METADATA_PRESETS[preset] and not fields:
             works = [name for name in usable_presets(train) if name != "none"]
@@ -143,28 +154,29 @@ class MetadataEncoding:
 
     def transform(self, specimens: SpecimenSet) -> Metadata:
         """Metadata of the specimens; a column they lack is missing throughout."""
-        n = len(specimens)
-        categorical = np.zeros((n, len(self.vocabularies)), dtype=np.int64)
+        return self.table(specimens).take(slice(None))
+
+    def table(self, specimens: SpecimenSet) -> Metadata:
+        """What `transform` gives, to keep and to `take` batches from: half the size, since categories are int32."""
+        n, records = len(specimens), specimens.records
+        categorical = np.zeros((n, len(self.vocabularies)), dtype=np.int32)
         numeric = np.full((n, len(self.scales)), np.nan, dtype=np.float32)
         for column, name in enumerate(self.vocabularies):
-            if name in specimens.records:
-                categorical[:, column] = self._indices(name, specimens.records[name])
+            if name in records:
+                categorical[:, column] = self._indices(name, records[name])
         for column, (name, (mean, sd)) in enumerate(self.scales.items()):
-            if name in specimens.records:
-                numeric[:, column] = (_numbers(specimens.records[name]) - mean) / sd
+            if name in records:
+                numeric[:, column] = (_numbers(records[name]) - mean) / sd
         return Metadata(torch.from_numpy(categorical), torch.from_numpy(numeric))
 
     def _indices(self, name: str, column: pd.Series) -> np.ndarray:
-        known = {value: index for index, value in enumerate(self.vocabularies[name], start=1)}
-        codes, values = pd.factorize(column)
-
-        def index(value: object) -> int:
-            if is_missing(value):
-                return 0
-            text = str(value).strip()
-            return zlib.crc32(text.encode()) % self.bin_buckets + 1 if name == HASHED else known.get(text, 0)
-
-        return np.array([*map(index, values), 0], dtype=np.int64)[codes]
+        codes, texts = coded(column)
+        if name == HASHED:
+            index = [zlib.crc32(text.encode()) % self.bin_buckets + 1 for text in texts]
+        else:
+            known = {value: place for place, value in enumerate(self.vocabularies[name], start=1)}
+            index = [known.get(text, 0) for text in texts]
+        return np.array([*index, 0], dtype=np.int32)[codes]
 
     def to_json(self) -> str:
         content = {
@@ -230,31 +242,31 @@ def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: tuple[str, ...
         balanced: balanced accuracy of the look-up when a training specimen's vote counts as the inverse of its class's
         size, so that the commonest class does not drown what a column knows (knowing nothing gives 1 / classes).
     """
-    sizes = np.bincount(train.labels, minlength=len(train.class_names))
+    n_labels = len(train.class_names)
+    sizes = np.bincount(train.labels, minlength=n_labels)
     largest = int(sizes.argmax())
     majority = float(np.mean(test.labels == largest)) if len(test) else math.nan
+    of_class = np.bincount(test.labels, minlength=n_labels)
     rows = []
     for name in fields:
         if name not in train.records or name not in test.records:
             continue
-        known, values = _look_up_keys(name, train.records[name], test.records[name])
-        given = pd.DataFrame({"value": known, "label": train.labels}).dropna()
-        votes = given.value_counts().reset_index(name="n")
-        votes["size"] = sizes[votes["label"].to_numpy(dtype=np.int64)]
-        votes["share"] = votes["n"] / votes["size"]
-        by_count, by_share = (_answers(votes, weight) for weight in ("n", "share"))
-        has_value = values.notna().to_numpy()
-        seen = values.isin(list(by_count)).to_numpy() & has_value
+        known, asked, n_values = _look_up_codes(name, train.records[name], test.records[name])
+        given = known >= 0
+        pairs, votes = np.unique(known[given].astype(np.int64) * n_labels + train.labels[given], return_counts=True)
+        value, label = np.divmod(pairs, n_labels)
+        has_value, seen = asked >= 0, np.isin(asked, value)
         right, right_by_share = (
-            np.array([answers.get(value, largest) for value in values], dtype=np.int64) == test.labels
-            for answers in (by_count, by_share)
+            _answers(value, label, weight, sizes, n_values)[asked] == test.labels
+            for weight in (votes, votes / sizes[label])
         )
+        by_class = np.bincount(test.labels, weights=right_by_share, minlength=n_labels)
         rows.append({
             "field": name,
             "coverage": has_value.mean(),
             "unseen": 1 - seen.sum() / has_value.sum() if has_value.any() else math.nan,
             "accuracy": float(right.mean()),
-            "balanced": float(pd.Series(right_by_share).groupby(test.labels).mean().mean()),
+            "balanced": float((by_class[of_class > 0] / of_class[of_class > 0]).mean()),
             "majority": majority,
         })  # fmt: skip
     return pd.DataFrame(rows, columns=["field", "coverage", "unseen", "accuracy", "balanced", "majority"])
@@ -279,34 +291,37 @@ def preset_leakage(train: SpecimenSet, test: SpecimenSet) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["preset", "fields", "most_telling", "accuracy", "balanced"])
 
 
-def _answers(votes: pd.DataFrame, weight: str) -> dict[object, int]:
-    """value -> the label of the heaviest vote; of equal ones that of the larger class, then the smaller label."""
-    ranked = votes.sort_values([weight, "size", "label"], ascending=[False, False, True], kind="stable")
-    return ranked.drop_duplicates("value").set_index("value")["label"].to_dict()
+def _answers(value: np.ndarray, label: np.ndarray, weight: np.ndarray, sizes: np.ndarray, n_values: int) -> np.ndarray:
+    """The label (n_values + 1,) to answer for each value: that of the heaviest vote; of equal ones that of the larger
+    class, then the smaller label. Without a vote, and in the last place (no value): the largest class."""
+    answers = np.full(n_values + 1, sizes.argmax())
+    ranked = np.lexsort((label, -sizes[label], -weight, value))
+    of_value, first = np.unique(value[ranked], return_index=True)
+    answers[of_value] = label[ranked][first]
+    return answers
 
 
-def _look_up_keys(name: str, train: pd.Series, test: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """What a value is looked up by: its text, or the interval of a number; None where missing."""
+def _look_up_codes(name: str, train: pd.Series, test: pd.Series) -> tuple[np.ndarray, np.ndarray, int]:
+    """What both columns are looked up by, as codes (-1: missing), and how many codes there are.
+
+    A code stands for a text, or for the interval of a number.
+    """
     if name not in NUMERIC:
-        return _text(train), _text(test)
+        (known, texts), (asked, others) = coded(train), coded(test)
+        place = {text: code for code, text in enumerate(texts)}
+        own = np.array([*(place.setdefault(text, len(place)) for text in others), -1])
+        return known, own[asked], len(place)
     known, asked = _numbers(train), _numbers(test)
     inner = np.linspace(0, 1, INTERVALS + 1)[1:-1]
     edges = np.unique(np.quantile(known[~np.isnan(known)], inner)) if not np.isnan(known).all() else np.zeros(0)
-    return tuple(
-        pd.Series(np.searchsorted(edges, numbers, side="right"), dtype=object).mask(np.isnan(numbers), None)
-        for numbers in (known, asked)
+    intervals = (
+        np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right")) for numbers in (known, asked)
     )
-
-
-def _text(column: pd.Series) -> pd.Series:
-    """Values as stripped text, None where missing (object dtype)."""
-    codes, values = pd.factorize(column)
-    texts = np.array([None if is_missing(value) else str(value).strip() for value in values] + [None], dtype=object)
-    return pd.Series(texts[codes], dtype=object)
+    return *intervals, len(edges) + 1
 
 
 def _values(column: pd.Series) -> tuple[str, ...]:
-    return tuple(sorted({text for text in _text(column).unique() if text is not None}))
+    return tuple(sorted(coded(column).texts))
 
 
 def _numbers(column: pd.Series) -> np.ndarray:
