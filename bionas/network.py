@@ -135,6 +135,38 @@ class MetadataEncoder(nn.Module):
         return self.project(torch.cat([*embedded, numeric, absent.to(numeric.dtype)], dim=1))
 
 
+def head(inputs: int, n_classes: int, dropout: float) -> nn.Sequential:
+    """H of Eq. 11: two layers with dropout, (B, inputs) -> logits (B, n_classes)."""
+    return nn.Sequential(
+        nn.Dropout(dropout), nn.Linear(inputs, FEATURES), nn.ReLU(), nn.Dropout(dropout), nn.Linear(FEATURES, n_classes)
+    )
+
+
+class MetadataNetwork(nn.Module):
+    """The metadata encoder (Eq. 10) under the head (Eq. 11), with no image: what do the records alone tell?
+
+    Args:
+        config: for its embedding and dropout.
+        n_classes, vocabulary_sizes, n_numeric: as in `SearchNetwork`; at least one field.
+
+    Raises:
+        ValueError: no field.
+    """
+
+    def __init__(
+        self, config: NetworkConfig, n_classes: int, vocabulary_sizes: Sequence[int] = (), n_numeric: int = 0
+    ):
+        super().__init__()
+        if not (len(vocabulary_sizes) or n_numeric):
+            raise ValueError("a network of metadata alone needs at least one field")
+        self.metadata_encoder = MetadataEncoder(vocabulary_sizes, n_numeric, config.embedding, config.dropout)
+        self.head = head(FEATURES, n_classes, config.dropout)
+
+    def forward(self, image: Tensor | None, metadata: Metadata) -> Tensor:
+        """metadata of B specimens -> logits (B, n_classes); `image` is not looked at."""
+        return self.head(self.metadata_encoder(metadata))
+
+
 class _Network(nn.Module):
     """What supernet and derived network share: stem, step to 256-d, metadata encoder, fusion, head."""
 
@@ -158,13 +190,7 @@ class _Network(nn.Module):
             self.metadata_encoder = MetadataEncoder(vocabulary_sizes, n_numeric, config.embedding, config.dropout)
             self.fusion = FUSIONS[fusion](FEATURES)
             inputs = self.fusion.out_features
-        self.head = nn.Sequential(
-            nn.Dropout(config.dropout),
-            nn.Linear(inputs, FEATURES),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(FEATURES, n_classes),
-        )
+        self.head = head(inputs, n_classes, config.dropout)
         self.to(memory_format=torch.channels_last)
 
     def feature_map(self, image: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bionas import experiments, places
+from bionas import experiments, places, plans
 from bionas.baselines import BASELINES, ImageOnly
 from bionas.errors import CheckpointError, GenotypeError, SpecimenError, UnknownName
-from bionas.experiments import baseline, plan, random_controls, random_genotype, retrain, search
+from bionas.experiments import baseline, metadata_alone, plan, random_controls, random_genotype, retrain, search
 from bionas.genotype import Genotype
 from bionas.network import preset
 from bionas.runs import Run
@@ -58,8 +58,8 @@ def cache_of_their_own(tmp_path_factory):
         cache = tmp_path_factory.mktemp("cache")
         patch.setattr(places, "cache", lambda: cache)
         yield
-    experiments._specimens.cache_clear()
-    experiments._splits.cache_clear()
+    plans._specimens.cache_clear()
+    plans._splits.cache_clear()
 
 
 def planned(folder, run_dir, **choices):
@@ -251,9 +251,9 @@ COMMON = [
 
 
 def test_two_plans_never_share_a_folder(folder, tmp_path, claims):
-    splits = experiments.SpecimenSet.split
+    splits = plans.SpecimenSet.split
     with pytest.MonkeyPatch.context() as patch:  # these photographs have no BINs
-        patch.setattr(experiments.SpecimenSet, "split", lambda self, scheme, seed: splits(self, "paper", seed))
+        patch.setattr(plans.SpecimenSet, "split", lambda self, scheme, seed: splits(self, "paper", seed))
         searched = [*COMMON, {"primitive_set": "reduced"}, {"theta_data": "train"}, {"search_epochs": 3}]
         folders = [claims(search, planned(folder, tmp_path, **choices)) for choices in searched]
         assert len(set(folders)) == len(folders)
@@ -274,7 +274,7 @@ def test_other_photographs_are_another_run(folder, tmp_path, claims):
 
 def test_other_code_is_another_run(folder, tmp_path, claims, monkeypatch):  # a number and the code that made it
     before = claims(search, planned(folder, tmp_path))
-    monkeypatch.setattr(experiments, "code_fingerprint", lambda: "0123456789ab")
+    monkeypatch.setattr(plans, "code_fingerprint", lambda: "0123456789ab")
     assert claims(search, planned(folder, tmp_path)) != before
 
 
@@ -327,6 +327,17 @@ def test_a_split_of_their_own_is_followed(tmp_path):
     assert [len(side) for side in ours.splits()] == [36, 18, 18]
     assert set(ours.splits().test.records["split"]) == {"test"}
     assert [len(side) for side in dataclasses.replace(ours, split="paper").splits()] != [36, 18, 18]
+
+
+def test_metadata_alone_is_trained_without_an_image(folder, tmp_path):  # Eq. 10 under the head of Eq. 11
+    planned_run = planned(folder, tmp_path, metadata="leak_free")
+    run = metadata_alone(planned_run)
+    assert run.complete and set(run.metrics) >= {"accuracy", "balanced_accuracy"}
+    countries = 5 + 1  # and the unknown one
+    encoder, head = countries * 16 + (16 * 256 + 256) + (256 * 256 + 256), (256 * 256 + 256) + (256 * 3 + 3)
+    assert run.summary["parameters"] == encoder + head
+    with pytest.raises(SpecimenError, match="has no field to learn from.*leak_free"):
+        metadata_alone(planned(folder, tmp_path, metadata="none"))
 
 
 def test_images_alone_and_a_baseline(folder, tmp_path, monkeypatch):
