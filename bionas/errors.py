@@ -33,6 +33,18 @@ class SpecimenError(BionasError):
     """Images, records or labels that cannot be used as they are."""
 
 
+class PhotographError(SpecimenError):
+    """One photograph that cannot be read, while others can; `reason` says why, without its name."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(f"{name}: {reason}.")
+        self.name, self.reason = name, reason
+
+
+class FetchError(BionasError):
+    """A download that cannot be made, or that arrived wrong."""
+
+
 class GenotypeError(BionasError):
     """A genotype that is malformed, or that does not fit the network it was given to."""
 
@@ -43,6 +55,10 @@ class CheckpointError(BionasError):
 
 class TrainingError(BionasError):
     """Training that cannot go on (a loss that is not finite, no batch that fits in memory)."""
+
+
+class SearchError(BionasError):
+    """A search that cannot be made as asked: too small a budget, an evaluator that lacks what the strategy needs."""
 
 
 class NotebookError(BionasError):

@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 
 from bionas.errors import SpecimenError
-from bionas.specimens.decoding import SUFFIXES, decoded
+from bionas.specimens.decoding import SUFFIXES
+from bionas.specimens.image_cache import image_cache
+from bionas.specimens.photographs import FolderPhotographs
 from bionas.specimens.schema import NUMERIC, missing
 from bionas.specimens.sources import SOURCES, Collected
 from bionas.specimens.tables import FILE_NAMES, Table, numbers, read_table
@@ -51,7 +53,7 @@ def folder(
         missing_images: rows without their photograph are an "error", or left out and counted with "skip".
         labels: name of the table, relative to `data_dir`.
         max_unreadable: share of photographs that may be damaged before the folder is refused.
-        workers: threads that decode; None for the machine's processors, 8 at most.
+        workers: threads that decode; None for the machine's processors.
 
     Raises:
         SpecimenError: the folder, the table or too many photographs cannot be used; the message names rows and files.
@@ -70,7 +72,8 @@ def folder(
             f"{len(unlabelled):,} of {len(images):,} images have no label and were left out: {_some(unlabelled)}."
         )
 
-    store, unreadable = decoded(data_dir, records["file"].tolist(), image_size, fit, cache_dir, workers)
+    photographs = FolderPhotographs(data_dir, records["file"].tolist())
+    store, unreadable = image_cache(photographs, image_size, fit, cache_dir, workers)
     if unreadable:
         listed = _some([f"{records['file'][position]} ({reason})" for position, reason in sorted(unreadable.items())])
         share = len(unreadable) / len(records)
