@@ -17,7 +17,7 @@ import pandas as pd
 from bionas.errors import SpecimenError
 from bionas.specimens.grouping import SHARES
 from bionas.specimens.images import ImageStore
-from bionas.specimens.schema import coded, members
+from bionas.specimens.schema import coded, joined, members
 from bionas.specimens.splits import SPLITS, Sides, divide
 
 OTHER = "Other"
@@ -147,7 +147,7 @@ class SpecimenSet:
             codes, values = pd.factorize(self.records[name])
             digest.update(str(name).encode())
             for start in range(0, len(values), SLICE):
-                digest.update("".join(f"\0{value}" for value in values[start : start + SLICE].tolist()).encode())
+                digest.update(b"\0" + joined(values[start : start + SLICE]))
             digest.update(np.ascontiguousarray(codes, dtype="<i8"))
         digest.update("\0".join(self.class_names).encode())
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8"))

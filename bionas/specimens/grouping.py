@@ -25,18 +25,19 @@ def linked(bins: np.ndarray, barcodes: np.ndarray | None = None) -> np.ndarray:
 
     Groups that hold a BIN are numbered first, in the order in which they appear, then the others.
     """
-    n_bins, barcodes = bins.max(initial=-1) + 1, np.full_like(bins, -1) if barcodes is None else barcodes
-    n_barcodes = int(barcodes.max(initial=-1)) + 1
-    both = (bins >= 0) & (barcodes >= 0)
-    edges = np.unique(bins[both].astype(np.int64) * max(n_barcodes, 1) + barcodes[both])
-    ends = np.stack(np.divmod(edges, max(n_barcodes, 1))) + np.array([[0], [n_bins]])
-    n_nodes = n_bins + n_barcodes
-    graph = coo_array((np.ones(len(edges), dtype=bool), tuple(ends)), shape=(n_nodes, n_nodes))
+    barcodes = np.full_like(bins, -1) if barcodes is None else barcodes
+    n_bins, n_barcodes = int(bins.max(initial=-1)) + 1, int(barcodes.max(initial=-1)) + 1
+    has_both = (bins >= 0) & (barcodes >= 0)
+    bin_of_barcode = np.full(n_barcodes + 1, -1)  # one of its BINs, to which its others are tied
+    bin_of_barcode[barcodes[has_both]] = bins[has_both]
+    tied = bin_of_barcode[barcodes]
+    ties = has_both & (bins != tied)
+    graph = coo_array((np.ones(ties.sum(), dtype=bool), (bins[ties], tied[ties])), shape=(n_bins + 1, n_bins + 1))
     n_components, component = connected_components(graph, directed=False)
 
-    alone = (bins < 0) & (barcodes < 0)
-    group = np.append(component, -1)[np.where(bins >= 0, bins, np.where(barcodes >= 0, n_bins + barcodes, n_nodes))]
-    group[alone] = n_components + np.arange(alone.sum())
+    by_barcode = np.where(barcodes >= 0, barcodes, n_barcodes + np.arange(len(bins)))
+    own_bin = np.where(bins >= 0, bins, tied)
+    group = np.where(own_bin >= 0, component[own_bin], n_components + by_barcode)
     in_turn = np.concatenate([np.flatnonzero(bins >= 0), np.flatnonzero(bins < 0)])
     numbered = np.empty(len(bins), dtype=np.int64)
     numbered[in_turn] = pd.factorize(group[in_turn])[0]

@@ -85,6 +85,16 @@ def members(codes: np.ndarray, n: int) -> list[np.ndarray]:
     return np.split(order, np.cumsum(np.bincount(codes, minlength=n))[:-1])
 
 
+def joined(values: pd.Index) -> bytes:
+    """The values as text with a NUL between them, in UTF-8."""
+    if is_arrow_text(values.dtype):
+        texts = pa.array(values, from_pandas=True).cast(pa.large_string())
+        texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+        nul = pa.scalar("\0", pa.large_string())
+        return pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], texts), nul)[0].as_buffer().to_pybytes()
+    return "\0".join(map(str, values.tolist())).encode()
+
+
 def is_arrow_text(dtype: object) -> bool:
     """Whether a column of this dtype keeps its text in Arrow's memory, where it need not become Python's."""
     if isinstance(dtype, pd.ArrowDtype):
