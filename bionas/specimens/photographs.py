@@ -290,7 +290,7 @@ def locate(
         )
     if extracted is None:
         return ZippedPhotographs(zips, names, cache_dir)
-    files = FolderPhotographs(extracted, pc.binary_slice(names, len(os.fsencode(tree)) + 1))
+    files = FolderPhotographs(extracted, pc.binary_replace_slice(names, 0, len(os.fsencode(tree)) + 1, b""))
     if not zips or files.present.all():
         return files
     zipped = ZippedPhotographs(zips, names, cache_dir)
