@@ -1,7 +1,7 @@
-"""The command line: `bionas run`, `bionas list`, `bionas runs`, `bionas notebooks`; also `python -m bionas`.
+"""The command line: `bionas run`, `list`, `fetch`, `compare`, `runs`, `notebooks`; also `python -m bionas`.
 
 A command is a function that takes the parsed arguments and returns an exit code, and a `@command` line above it. 0 is
-success, 1 a notebook that failed, 2 something typed that cannot be done, 130 an interruption.
+success, 1 a notebook or some links that failed, 2 something typed that cannot be done, 130 an interruption.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         help="a parameter of the notebook (`bionas list` shows them); may be given again",
     )
     parser.add_argument("--run-dir", metavar="DIR", help="where runs and executed notebooks go (default: runs/)")
-    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="longest time for one cell")
+    parser.add_argument("--timeout", type=_positive, metavar="SECONDS", help="longest time for one cell")
 
 
-def _seconds(text: str) -> int:
-    if (seconds := int(text)) <= 0:
+def _positive(text: str) -> int:
+    if (number := int(text)) <= 0:
         raise ValueError(text)
-    return seconds
+    return number
 
 
 @command("run", _run_arguments)
@@ -115,6 +115,29 @@ def list_notebooks(options: argparse.Namespace) -> int:
     return 0
 
 
+def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("collection", help="bioscan5m, bioscan1m or insects1m; alone: what it offers")
+    parser.add_argument("--data-dir", metavar="DIR", help="where the files go")
+    parser.add_argument("--package", metavar="NAME", help="an image package: cropped_256")
+    parser.add_argument("--split", metavar="NAMES", help="its parts or splits, joined by '+': train+eval")
+    parser.add_argument("--metadata", action="store_true", help="also, or only, the table of records")
+    parser.add_argument("--extract", action="store_true", help="extract the ZIPs (images are read from them as they are)")
+    parser.add_argument("--records", metavar="FILE.json", help="insects1m: the records, with a link each")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="insects1m: the first N records only")
+    parser.add_argument(
+        "--parallel", type=_positive, metavar="N", help="insects1m: requests at one time (8), half of them at one server"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be fetched, and how large it is")
+
+
+@command("fetch", _fetch_arguments)
+def fetch(options: argparse.Namespace) -> int:
+    """Download BIOSCAN-5M or BIOSCAN-1M, or the images of Insect-1M; an interrupted download goes on."""
+    from bionas.specimens.fetch import command as fetching
+
+    return fetching.fetch(options)
+
+
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a choice of the plan: source=folder"
@@ -159,7 +182,7 @@ def _notebooks_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="default: all of them, in order")
     parser.add_argument("--sync-only", action="store_true", help="bring .ipynb in step with .py, execute nothing")
     parser.add_argument("--keep-runs", action="store_true", help="go on from the runs of the last time")
-    parser.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="longest time for one cell")
+    parser.add_argument("--timeout", type=_positive, metavar="SECONDS", help="longest time for one cell")
 
 
 @command("notebooks", _notebooks_arguments)
