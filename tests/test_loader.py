@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bionas.errors import SpecimenError, UnknownName
-from bionas.specimens import BatchLoader, ImageStore, MetadataEncoding, SpecimenSet
+from bionas.specimens import SOURCES, BatchLoader, Collected, ImageStore, MetadataEncoding, SpecimenSet, load_specimens
 
 N, SIZE = 50, 16
 
@@ -140,6 +140,24 @@ def test_records_alone_make_batches_without_images(specimens, encoding):
     batch = next(BatchLoader(alone, encoding, 5, shuffle=False, augment="flips_and_shifts").epoch(0))
     assert batch.image is None and batch.metadata.categorical.shape == (5, 1)
     assert batch.to("cpu").image is None
+
+
+def test_records_alone_go_from_the_source_to_the_batch(monkeypatch):
+    records = pd.DataFrame({
+        "order": pd.Categorical([None, *"AAB" * 20]),
+        "country": pd.Series([f"c{i % 7}" for i in range(61)], dtype="str"),
+        "dna_bin": pd.Categorical([f"b{i % 20}" for i in range(61)]),
+        "coord-lat": np.arange(61, dtype=np.float32),
+    })  # fmt: skip
+    monkeypatch.setitem(
+        SOURCES._things, "made", lambda data_dir, *, image_size, cache_dir, seed: Collected(records, None)
+    )
+    train, val, _ = load_specimens("made").split("bin_disjoint")
+    encoding = MetadataEncoding.fit(train, "leak_free")
+    for side in (train, val):
+        batches = list(BatchLoader(side, encoding, 7, shuffle=True).epoch(0))
+        assert all(batch.image is None and batch.metadata.categorical.dtype == torch.int64 for batch in batches)
+        assert sum(len(batch.label) for batch in batches) == len(side)
 
 
 def test_what_cannot_be_drawn_is_refused(specimens, encoding):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens import METADATA_PRESETS, MetadataEncoding, SpecimenSet
 from bionas.specimens.metadata import lookup_leakage, preset_leakage, preset_table, usable_presets
+from bionas.specimens.schema import ALIASES
 
 
 def records_of(orders, **columns):
@@ -62,6 +65,61 @@ def test_bins_are_hashed_alike_in_every_process():
     assert 1 <= encoding.transform(TEST).categorical[1, column] <= 64  # a BIN never seen has a bucket, too
     code = "import zlib; print(zlib.crc32(b'BOLD:1') % 64 + 1)"
     assert int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) == here[0]
+
+
+def test_the_table_of_bins_is_as_large_as_asked():
+    bins = [f"BOLD:AAA{i:04d}" for i in range(400)]
+    train = records_of(["A"] * 400, dna_bin=pd.Categorical(bins))
+    for buckets in (7, 4096):
+        encoding = MetadataEncoding.fit(train, "no_target", bin_buckets=buckets)
+        assert encoding.vocabulary_sizes == (buckets + 1,) and encoding.vocabularies == {"dna_bin": ()}
+        expected = [zlib.crc32(name.encode()) % buckets + 1 for name in bins]
+        assert encoding.transform(train).categorical[:, 0].tolist() == expected
+    with pytest.raises(SpecimenError, match="at least one bucket"):
+        MetadataEncoding.fit(train, "no_target", bin_buckets=0)
+
+
+@pytest.mark.parametrize("dtype", ["str", "category", pd.ArrowDtype(pa.string()), pd.ArrowDtype(pa.large_string())])
+@pytest.mark.parametrize("preset", METADATA_PRESETS)
+def test_the_encoding_does_not_depend_on_how_columns_are_stored(preset, dtype):
+    def stored(specimens):
+        kinds = {name: dtype for name in ("order", "genus", "country", "dna_bin")}
+        numbers = {"coord-lat": "float32", "scale_factor": "Float32"}
+        return SpecimenSet(specimens.records.astype(kinds | numbers), specimens.labels, specimens.class_names)
+
+    plain, other = MetadataEncoding.fit(TRAIN, preset), MetadataEncoding.fit(stored(TRAIN), preset)
+    assert other == plain
+    for one, two in zip(plain.transform(TEST), other.transform(stored(TEST)), strict=True):
+        assert one.dtype == two.dtype and torch.equal(one.nan_to_num(9), two.nan_to_num(9))
+    fields = ["genus", "dna_bin", "coord-lat"]
+    pd.testing.assert_frame_equal(
+        lookup_leakage(TRAIN, TEST, fields), lookup_leakage(stored(TRAIN), stored(TEST), fields)
+    )
+
+
+def test_a_table_to_draw_from_takes_half_the_room():
+    encoding = MetadataEncoding.fit(TRAIN, "no_target")
+    table, whole = encoding.table(TEST), encoding.transform(TEST)
+    assert table.categorical.dtype == torch.int32 and whole.categorical.dtype == torch.int64
+    part = table.take(torch.tensor([1, 0, 1]))
+    assert part.categorical.dtype == torch.int64 and torch.equal(part.categorical, whole.categorical[[1, 0, 1]])
+
+
+def test_the_presets_are_columns_of_the_real_table(shared_data):
+    """The 25 records of BIOSCAN-5M kept for tests: coordinates are called lat and lon in that export."""
+    rows = pd.read_csv(shared_data / "bioscan5m_25rows.tsv", sep="\t").rename(columns=ALIASES)
+    orders = sorted(rows["order"].unique())
+    specimens = SpecimenSet(rows, rows["order"].map(orders.index).to_numpy(), tuple(orders))
+    encoding = MetadataEncoding.fit(specimens, "leak_free")
+    assert encoding.fields == ("country", "province_state", "coord-lat", "coord-lon", "area_fraction", "scale_factor")
+    categorical, numeric = encoding.transform(specimens)
+    assert (categorical[:, 0] > 0).all() and numeric.mean(dim=0).abs().max() < 1e-5
+    assert torch.allclose(numeric.std(dim=0, correction=0), torch.ones(4), atol=1e-5)
+    named = MetadataEncoding.fit(specimens, "as_published")
+    assert named.fields == METADATA_PRESETS["as_published"]
+    assert (
+        named.transform(specimens).categorical[:, named.fields.index("order")] == torch.tensor(specimens.labels) + 1
+    ).all()
 
 
 def test_which_preset_holds_the_target():
