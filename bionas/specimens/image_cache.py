@@ -110,7 +110,7 @@ def _cached(files: _Files, n: int, size: int) -> tuple[ImageStore, dict[int, str
         store = ImageStore.open(files.pixels, facts["fingerprint"])
         if facts["key"] == files.key and len(store) == n and store.size == size:
             return store, {int(position): reason for position, reason in facts["unreadable"].items()}
-    except (BionasError, KeyError, TypeError, ValueError, AttributeError):
+    except (BionasError, OSError, KeyError, TypeError, ValueError, AttributeError):
         pass
     return None
 
