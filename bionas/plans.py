@@ -11,13 +11,14 @@ import functools
 import hashlib
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bionas import places
-from bionas.errors import UnknownName
+from bionas.errors import SpecimenError, UnknownName
 from bionas.genotype import Genotype
 from bionas.network import DerivedNetwork, MetadataNetwork, NetworkConfig, SearchNetwork
 from bionas.network import preset as sizes_of
@@ -46,9 +47,12 @@ class Plan:
     mode: str
     source: str
     data_dir: str | None
+    source_options: str
     target: str
+    unlabelled: str
     min_records: int | None
     metadata: str
+    bin_buckets: int
     split: str
     preset: str
     image_size: int
@@ -56,6 +60,7 @@ class Plan:
     primitive_set: str
     fusion: str
     theta_data: str
+    theta_learning_rate: float | None
     warmup_epochs: int
     shared_theta: bool
     derived_channels: int | None
@@ -75,8 +80,9 @@ class Plan:
     def specimens(self) -> SpecimenSet:
         """The whole collection, read once a process."""
         return _specimens(
-            self.source, self.data_dir, self.target, self.min_records, self.image_size, self.limit, self.data_seed
-        )
+            self.source, self.data_dir, self.source_options, self.target, self.unlabelled, self.min_records,
+            self.image_size, self.limit, self.data_seed,
+        )  # fmt: skip
 
     def splits(self) -> Splits:
         """Training, validation and test specimens.
@@ -131,10 +137,11 @@ class Plan:
         return MetadataNetwork(self.network(), **self.inputs())
 
     def search_config(self) -> SearchConfig:
-        names = ("theta_data", "warmup_epochs")
+        rate = {} if self.theta_learning_rate is None else {"theta_learning_rate": self.theta_learning_rate}
         return SearchConfig(
-            epochs=self.search_epochs, **{name: getattr(self, name) for name in names}, **self._training()
-        )
+            epochs=self.search_epochs, theta_data=self.theta_data, warmup_epochs=self.warmup_epochs, **rate,
+            **self._training(),
+        )  # fmt: skip
 
     def fit_config(self) -> FitConfig:
         rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
@@ -152,7 +159,10 @@ class Plan:
 
     def describe(self, **more: Any) -> dict[str, Any]:
         """What a run's config.json says beside the training configuration."""
-        of_data = ("source", "target", "min_records", "metadata", "split", "limit", "data_seed")
+        of_data = (
+            "source", "source_options", "target", "unlabelled", "min_records", "metadata", "bin_buckets", "split",
+            "limit", "data_seed",
+        )  # fmt: skip
         return {
             **{name: getattr(self, name) for name in of_data},
             "mode": self.mode,
@@ -174,9 +184,12 @@ def plan(
     *,
     source: str = "synthetic",
     data_dir: str | os.PathLike | None = None,
+    source_options: str = "",
     target: str = "order",
+    unlabelled: str = "drop",
     min_records: int | None = None,
     metadata: str | None = "leak_free",
+    bin_buckets: int = 4096,
     split: str | None = None,
     preset: str | None = None,
     image_size: int | None = None,
@@ -184,6 +197,7 @@ def plan(
     primitive_set: str = "full",
     fusion: str = "concatenation",
     theta_data: str = "val",
+    theta_learning_rate: float | None = None,
     warmup_epochs: int = 0,
     shared_theta: bool = False,
     derived_channels: int | None = None,
@@ -203,9 +217,15 @@ def plan(
     Args:
         mode: smoke (seconds, proves that it runs), quick (minutes, the embedded default), full (paper scale).
         source, data_dir: a name of `specimens.SOURCES`, and where its files are.
+        source_options: what else the source takes, as "package=cropped_256 splits=train+val+test".
+        unlabelled: records without a label are left out ("drop") or a class of their own ("class").
         metadata: a preset of `METADATA_PRESETS`; "none" or None for images alone.
+        bin_buckets: size of the hash table of BINs.
         split: a scheme of `SPLITS`; by default "official" where the records have a split of their own to follow
             (source folder with a `split` column), else "paper".
+        theta_learning_rate: Adam's for theta, the paper's 3e-4 by default. Adam moves theta by at most rate x steps: on a
+            small collection the paper's rate leaves every alpha within a tenth of where it began.
+        warmup_epochs: epochs of the search before theta moves.
         learning_rate: peak of the retraining's schedule; the search keeps the paper's 1e-3.
         derived_channels: width of derived networks where it is not that of the search: cells are often searched narrow and
             trained wide (as in DARTS).
@@ -223,14 +243,18 @@ def plan(
         mode=mode,
         source=source,
         data_dir=None if data_dir is None else str(data_dir),
+        source_options=source_options,
         target=target,
+        unlabelled=unlabelled,
         min_records=min_records,
         metadata=metadata or "none",
+        bin_buckets=bin_buckets,
         split=split or "auto",
         image_size=image_size or sizes_of(chosen["preset"]).image_size,
         primitive_set=primitive_set,
         fusion=fusion,
         theta_data=theta_data,
+        theta_learning_rate=theta_learning_rate,
         warmup_epochs=warmup_epochs,
         shared_theta=shared_theta,
         derived_channels=derived_channels,
@@ -250,17 +274,35 @@ def plan(
 
 @functools.lru_cache(maxsize=2)
 def _specimens(
-    source: str, data_dir: str | None, target: str, min_records: int | None, image_size: int, limit: int | None, seed: int
-) -> SpecimenSet:
+    source: str, data_dir: str | None, options: str, target: str, unlabelled: str, min_records: int | None,
+    image_size: int, limit: int | None, seed: int,
+) -> SpecimenSet:  # fmt: skip
     return load_specimens(
-        source, data_dir, target=target, min_records=min_records, image_size=image_size, limit=limit, seed=seed,
-        cache_dir=places.cache(),
+        source, data_dir, target=target, unlabelled=unlabelled, min_records=min_records, image_size=image_size,
+        limit=limit, seed=seed, cache_dir=places.cache(), **_named(options),
     )  # fmt: skip
+
+
+def _named(options: str) -> dict[str, Any]:
+    """"images=false share=0.1 package=cropped" -> {"images": False, "share": 0.1, "package": "cropped"}."""
+    named = {}
+    for part in shlex.split(options):
+        name, equals, value = part.partition("=")
+        if not (name and equals):
+            raise SpecimenError(
+                f"source_options={options!r}: {part!r} is not NAME=VALUE. Write options apart by blanks, as in "
+                '"package=cropped_256 splits=train+val+test".'
+            )
+        try:
+            named[name] = json.loads(value)  # numbers, true, false, null
+        except json.JSONDecodeError:
+            named[name] = value
+    return named
 
 
 @functools.lru_cache(maxsize=4)
 def _encoding(plan: Plan) -> MetadataEncoding:
-    return MetadataEncoding.fit(plan.splits().train, plan.metadata)
+    return MetadataEncoding.fit(plan.splits().train, plan.metadata, plan.bin_buckets)
 
 
 @functools.lru_cache(maxsize=4)

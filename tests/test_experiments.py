@@ -321,6 +321,27 @@ def test_a_misspelt_choice_is_answered_with_the_nearest(choice, near):
 # --- other ways in --------------------------------------------------------------------------------------------------
 
 
+def test_a_source_is_told_its_options_as_text(folder, tmp_path):
+    padded = planned(folder, tmp_path, source_options="fit=pad max_unreadable=0.5")
+    cropped = planned(folder, tmp_path)
+    assert padded.specimens().fingerprint != cropped.specimens().fingerprint  # 40 x 36 pixels are no square
+    assert padded.describe()["source_options"] == "fit=pad max_unreadable=0.5"
+    with pytest.raises(SpecimenError, match="'pad' is not NAME=VALUE"):
+        planned(folder, tmp_path, source_options="pad").specimens()
+    with pytest.raises(UnknownName, match="Did you mean 'fit'"):
+        planned(folder, tmp_path, source_options="fits=pad").specimens()
+
+
+def test_records_without_a_label_can_be_a_class(tmp_path):
+    folder = photographs(tmp_path / "photographs", n=24)
+    table = pd.read_csv(folder / "labels.csv")
+    table.loc[::4, "order"] = None
+    table.to_csv(folder / "labels.csv", index=False)
+    assert len(planned(folder, tmp_path / "runs").specimens()) == 18
+    kept = planned(folder, tmp_path / "runs", unlabelled="class").specimens()
+    assert kept.counts()["Unlabelled"] == 6 and len(kept) == 24
+
+
 def test_a_split_of_their_own_is_followed(tmp_path):
     own = np.tile(["train"] * 3 + ["val"] * 3 + ["test"] * 3 + ["train"] * 3, 6)
     ours = planned(photographs(tmp_path / "photographs", split=own), tmp_path)
