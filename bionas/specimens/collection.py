@@ -254,4 +254,5 @@ def limited(specimens: SpecimenSet, limit: int, seed: int) -> SpecimenSet:
 
 def _sorted_categories(column: pd.Series) -> pd.Series:
     """A Categorical whose categories sort as its texts would; any other column as it is."""
-    return column.cat.set_categories(sorted(column.cat.categories)) if hasattr(column, "cat") else column
+    stored = isinstance(column.dtype, pd.CategoricalDtype)
+    return column.cat.set_categories(sorted(column.cat.categories)) if stored else column
