@@ -147,7 +147,6 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--random", type=int, default=1, metavar="N", help="random genotypes a seed (default: 1)")
     parser.add_argument("--baseline", nargs="*", default=["resnet18"])
     parser.add_argument("--baseline-learning-rate", type=float, metavar="RATE")
-    parser.add_argument("--wide", type=int, metavar="CHANNELS", help="also train the derived networks that wide")
     parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv and NAME_runs.csv")
 
 
@@ -158,8 +157,7 @@ def compare(options: argparse.Namespace) -> int:
 
     plan = experiments.plan(**runner.typed(options.settings, experiments.plan))
     rows = comparison.measured(
-        plan, options.seeds, options.augment, options.random, options.baseline, options.baseline_learning_rate,
-        options.wide,
+        plan, options.seeds, options.augment, options.random, options.baseline, options.baseline_learning_rate
     )
     table = comparison.summary(rows, plan, "bionas " + shlex.join(sys.argv[1:]))
     print(table.iloc[:, :10].to_string(index=False))

@@ -23,7 +23,7 @@ METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 
 def measured(
     plan: Plan, seeds: Sequence[int], augments: Sequence[str] = ("none",), n_random: int = 1,
-    baselines: Sequence[str] = ("resnet18",), baseline_learning_rate: float | None = None, wide: int | None = None,
+    baselines: Sequence[str] = ("resnet18",), baseline_learning_rate: float | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """One row a run. An interrupted comparison goes on where it stopped: finished runs are only read.
 
@@ -32,7 +32,6 @@ def measured(
         seeds: each is searched once (without augmentation, as in the paper) and retrained under each of `augments`.
         n_random: random genotypes a seed, other ones for each seed, as each seed also derives a network of its own.
         baselines: names of `BASELINES`; `baseline_learning_rate` where validation chose another rate for them.
-        wide: channels to train the derived network with a second time, wider than it was searched.
     """
     def of_seed(position: int, seed: int) -> Iterator[dict]:
         seeded = dataclasses.replace(plan, seed=seed)
@@ -40,9 +39,6 @@ def measured(
         for augment in augments:
             retraining = dataclasses.replace(seeded, augment=augment)
             yield _row("derived", experiments.retrain(retraining, searched.genotype), searched)
-            if wide:
-                wider = dataclasses.replace(retraining, derived_channels=wide)
-                yield _row(f"derived, {wide} channels", experiments.retrain(wider, searched.genotype), searched)
             for i in range(position * n_random, (position + 1) * n_random):
                 drawn = experiments.random_genotype(plan, i)
                 yield _row("random genotypes", experiments.retrain(retraining, drawn, f"random-{i + 1}"))
@@ -62,6 +58,7 @@ def _row(model: str, run: Run, searched: Run | None = None) -> dict:
         "seed": config["seed"],
         **{name: run.metrics[name] for name in METRICS},
         "val_accuracy": history["val_accuracy"].iloc[-1],
+        "channels": config["network"]["channels"] if "genotype" in config else None,
         "mmacs": summary["macs"] / 1e6,
         "parameters": summary["parameters"],
         "minutes": summary["minutes"],

@@ -73,7 +73,7 @@ def retrain(plan: Plan, genotype: Genotype, name: str = "derived", inherit: Run 
 
     return _fit(
         plan, build, name, genotype=json.loads(genotype.to_json()), inherit=inherit and inherit.path.name,
-        network=dataclasses.asdict(plan.derived_network()),
+        network=dataclasses.asdict(plan.derived_network(genotype)),
     )  # fmt: skip
 
 

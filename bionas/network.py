@@ -67,9 +67,14 @@ class NetworkConfig:
 PRESETS: dict[str, NetworkConfig] = {
     "tiny": NetworkConfig(image_size=64, channels=8, cells=3, stem_stride=4),
     "quick": NetworkConfig(image_size=64, channels=16, cells=3, stem_stride=4),
+    "narrow": NetworkConfig(image_size=64, channels=8, cells=6, stem_stride=2),
     "laptop": NetworkConfig(image_size=64, channels=32, cells=6, stem_stride=4),
     "paper": NetworkConfig(image_size=224, channels=96, cells=8, stem_stride=4),
 }
+
+
+"""`tiny` and `quick` are for seconds and minutes; `narrow` searches at full depth and twice the resolution of `laptop`
+with few channels, for derived networks that are then trained as wide as their MACs allow (`Plan.max_mmacs`)."""
 
 
 def preset(name: str) -> NetworkConfig:

@@ -6,6 +6,7 @@ belongs. What is then done with it is in `experiments`.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import functools
 import hashlib
@@ -18,7 +19,8 @@ from typing import Any
 import torch
 
 from bionas import places
-from bionas.errors import SpecimenError, UnknownName
+from bionas.cost import cost
+from bionas.errors import SpecimenError, TrainingError, UnknownName
 from bionas.genotype import Genotype
 from bionas.network import DerivedNetwork, MetadataNetwork, NetworkConfig, SearchNetwork
 from bionas.network import preset as sizes_of
@@ -34,6 +36,9 @@ MODES: dict[str, dict[str, Any]] = {
     "full": {"preset": "paper", "search_epochs": 50, "epochs": 100, "batch_size": "auto", "limit": None},
 }
 """What a mode stands for where a plan does not say otherwise. `smoke` proves that it runs, and says nothing more."""
+
+WIDTHS = range(4, 513, 4)
+"""The channels that `max_mmacs` chooses from."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +69,7 @@ class Plan:
     warmup_epochs: int
     shared_theta: bool
     derived_channels: int | None
+    max_mmacs: float | None
     search_epochs: int
     epochs: int
     batch_size: int | str
@@ -102,10 +108,30 @@ class Plan:
         """The sizes of the supernet."""
         return dataclasses.replace(sizes_of(self.preset), image_size=self.image_size, shared_theta=self.shared_theta)
 
-    def derived_network(self) -> NetworkConfig:
-        """The sizes of derived networks: the supernet's, or wider."""
+    def derived_network(self, genotype: Genotype) -> NetworkConfig:
+        """The sizes of a genotype's network: the supernet's, or wider by `derived_channels` or `max_mmacs`.
+
+        Raises:
+            TrainingError: not even the narrowest network of this genotype keeps within `max_mmacs`.
+        """
         sizes = self.network()
-        return dataclasses.replace(sizes, channels=self.derived_channels or sizes.channels)
+        if self.max_mmacs is None:
+            return dataclasses.replace(sizes, channels=self.derived_channels or sizes.channels)
+
+        def mmacs(channels: int) -> float:
+            with torch.device("meta"):
+                wide = dataclasses.replace(sizes, channels=channels)
+                network = DerivedNetwork(genotype, wide, fusion=self.fusion, **self.inputs())
+            fields = {name: self.inputs()[name] for name in ("vocabulary_sizes", "n_numeric")}
+            return cost(network, self.image_size, **fields)["macs"] / 1e6
+
+        fitting = bisect.bisect_right(WIDTHS, self.max_mmacs, key=mmacs)
+        if fitting == 0:
+            raise TrainingError(
+                f"max_mmacs={self.max_mmacs:g}: at {WIDTHS[0]} channels this genotype already costs {mmacs(WIDTHS[0]):.1f} "
+                "million MACs. Allow more, or choose a preset with fewer cells or a stem of larger stride."
+            )
+        return dataclasses.replace(sizes, channels=WIDTHS[fitting - 1])
 
     def inputs(self) -> dict[str, Any]:
         """n_classes, vocabulary_sizes and n_numeric, as the networks want them."""
@@ -129,7 +155,7 @@ class Plan:
         """
         genotype.require(self.network().reductions, self.primitive_set)
         torch.manual_seed(self.seed)
-        return DerivedNetwork(genotype, self.derived_network(), fusion=self.fusion, **self.inputs())
+        return DerivedNetwork(genotype, self.derived_network(genotype), fusion=self.fusion, **self.inputs())
 
     def metadata_network(self) -> MetadataNetwork:
         """The metadata encoder and head alone, freshly initialised from the plan's seed."""
@@ -201,6 +227,7 @@ def plan(
     warmup_epochs: int = 0,
     shared_theta: bool = False,
     derived_channels: int | None = None,
+    max_mmacs: float | None = None,
     search_epochs: int | None = None,
     epochs: int | None = None,
     batch_size: int | str | None = None,
@@ -229,12 +256,17 @@ def plan(
         learning_rate: peak of the retraining's schedule; the search keeps the paper's 1e-3.
         derived_channels: width of derived networks where it is not that of the search: cells are often searched narrow and
             trained wide (as in DARTS).
+        max_mmacs: instead of one width for all: every derived or random network is trained with as many channels (a multiple
+            of 4) as this many million MACs allow, so that networks are compared at equal cost.
         augment: of the retraining. The search is never augmented, as in the paper.
         run_dir: the folder of run folders; `runs/` of the checkout by default.
 
     Raises:
         UnknownName: a mode or preset that there is not.
+        TrainingError: both `derived_channels` and `max_mmacs`.
     """
+    if derived_channels and max_mmacs:
+        raise TrainingError("derived_channels and max_mmacs both say how wide derived networks are. Give one of them.")
     if mode not in MODES:
         raise UnknownName("mode", mode, MODES)
     given = {"preset": preset, "search_epochs": search_epochs, "epochs": epochs, "batch_size": batch_size, "limit": limit}
@@ -258,6 +290,7 @@ def plan(
         warmup_epochs=warmup_epochs,
         shared_theta=shared_theta,
         derived_channels=derived_channels,
+        max_mmacs=max_mmacs,
         learning_rate=learning_rate,
         augment=augment,
         precision=precision,
