@@ -71,8 +71,6 @@ PRESETS: dict[str, NetworkConfig] = {
     "laptop": NetworkConfig(image_size=64, channels=32, cells=6, stem_stride=4),
     "paper": NetworkConfig(image_size=224, channels=96, cells=8, stem_stride=4),
 }
-
-
 """`tiny` and `quick` are for seconds and minutes; `narrow` searches at full depth and twice the resolution of `laptop`
 with few channels, for derived networks that are then trained as wide as their MACs allow (`Plan.max_mmacs`)."""
 
