@@ -146,15 +146,17 @@ def draw_bins(rows: int, rng: np.random.Generator) -> Bins:
 
 
 def apportion(weights: np.ndarray, total: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Whole numbers about in proportion to `weights`, between `low` and `high`, that add up to `total` (or to all of
-    `high`, where that is less)."""
+    """Whole numbers in proportion to `weights` by largest remainder, between `low` and `high`, that add up to `total`
+    (to all of `high`, where that is less)."""
     share, total = low.astype(np.int64), min(total, int(high.sum()))
+    wanted = None
     while (left := total - share.sum()) > 0:
-        open_weight = np.where(share < high, weights, 0).astype(float)
-        more = np.minimum((left * open_weight / open_weight.sum()).astype(np.int64), high - share)
-        if not more.any():
-            more[np.argsort(-open_weight, kind="stable")[: min(left, (open_weight > 0).sum())]] = 1
-        share += more
+        free = share < high
+        if wanted is not None and left < free.sum():
+            share[np.argsort(np.where(free, share - wanted, np.inf), kind="stable")[:left]] += 1
+        else:
+            wanted = share + left * np.where(free, weights, 0) / weights[free].sum()
+            share = np.minimum(wanted.astype(np.int64), high)
     return share
 
 
