@@ -3,7 +3,7 @@
 Each collection is a frame of records (all text, as the files hold it), a `picture` a record, and a function that
 writes them as one finds them after the download, extracted or packed. A test may spoil the frame before it is written,
 or the files after. Every picture is of one colour that belongs to its record (`color`), so that a test can tell
-whose picture it was given.
+whose picture it was given; the record's number is its index in the frame.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ def barcode(position: int) -> str:
 
 
 def bioscan5m_records(per_order: int = 12) -> pd.DataFrame:
-    """3 orders x `per_order` (a third each in pretrain, train, and the evaluation splits), 2 Strepsiptera in
-    key_unseen, 1 record without an order in other_heldout: 39 by default."""
+    """3 orders x `per_order` (a third each in pretrain, train, and val or test), 3 Strepsiptera in key_unseen,
+    1 record without an order in other_heldout: 40 by default."""
     evaluation = ("val", "test", "val", "test")
     rows = []
     for k in range(per_order):
         side = ("pretrain", "train", evaluation[k // 3 % 4])[k % 3]
         rows += [(order, side) for order in ORDERS]
-    rows += [("Strepsiptera", "key_unseen")] * 2 + [("", "other_heldout")]
+    rows += [("Strepsiptera", "key_unseen")] * 3 + [("", "other_heldout")]
     return pd.DataFrame([_bioscan5m_row(i, *row) for i, row in enumerate(rows)], columns=list(BIOSCAN5M_COLUMNS))
 
 
@@ -108,18 +108,25 @@ def bioscan5m_metadata(root: Path, records: pd.DataFrame) -> Path:
 
 
 def bioscan5m(
-    root: Path, records: pd.DataFrame | None = None, images: str = "tree", package: str = "cropped_256"
+    root: Path,
+    records: pd.DataFrame | None = None,
+    images: str = "tree",
+    package: str = "cropped_256",
+    spoilt: dict[str, bytes] | None = None,
 ) -> pd.DataFrame:
-    """The download under `root`: metadata, and images as "tree", "zip" or "none". Returns the records."""
+    """The download under `root`: metadata, and images as "tree", "zip" or "none". Returns the records.
+
+    `spoilt` are pictures, by member, that take the place of the sound ones.
+    """
     records = bioscan5m_records() if records is None else records
     bioscan5m_metadata(root, records)
-    pictures = {
-        bioscan5m_member(row, package): jpeg(color(i, row["order"]))
-        for i, row in records.reset_index(drop=True).iterrows()
-    }
+    if images == "none":
+        return records
+    pictures = {bioscan5m_member(row, package): jpeg(color(i, row["order"])) for i, row in records.iterrows()}
+    pictures |= spoilt or {}
     if images == "tree":
         write_tree(root, pictures)
-    elif images == "zip":
+    else:
         packed: dict[str, dict[str, bytes]] = {}
         for i, (member, picture) in enumerate(pictures.items()):
             archives = ZIP_OF_SPLIT.get(member.split("/")[3], ("eval",))
@@ -133,9 +140,9 @@ def bioscan5m(
 
 
 def bioscan1m_records(per_order: int = 12) -> pd.DataFrame:
-    """3 orders x `per_order`, 2 Strepsiptera that no experiment uses, 1 record with no order: 39 by default."""
+    """3 orders x `per_order`, 3 Strepsiptera that no experiment uses, 1 record with no order: 40 by default."""
     rows = [(order, ("train", "train", "validation", "test")[k % 4]) for k in range(per_order) for order in ORDERS]
-    rows += [("Strepsiptera", "no_split")] * 2 + [("not_classified", "no_split")]
+    rows += [("Strepsiptera", "no_split")] * 3 + [("not_classified", "no_split")]
     return pd.DataFrame([_bioscan1m_row(i, *row) for i, row in enumerate(rows)], columns=list(BIOSCAN1M_COLUMNS))
 
 
@@ -168,13 +175,15 @@ def bioscan1m(
     path = root / "bioscan1m/BIOSCAN_Insect_Dataset_metadata.tsv"
     path.parent.mkdir(parents=True, exist_ok=True)
     records.to_csv(path, sep="\t", index=False, lineterminator="\n")
+    if images == "none":
+        return records
     pictures = {
         f"images/{package}/part{row['chunk_number']}/{row['image_file']}": jpeg(color(i, row["order"]))
-        for i, row in records.reset_index(drop=True).iterrows()
+        for i, row in records.iterrows()
     }
     if images == "tree":
         write_tree(root / "bioscan1m", pictures)
-    elif images == "zip":
+    else:
         write_zip(root / f"BIOSCAN_1M_{package}.zip", {f"bioscan/{name}": image for name, image in pictures.items()})
     return records
 
@@ -183,14 +192,14 @@ def bioscan1m(
 
 
 def insects1m_content(per_order: int = 12) -> dict[str, list[dict]]:
-    """3 orders x `per_order`, 2 Strepsiptera, 1 record whose order is not known: 39 by default.
+    """3 orders x `per_order`, 3 Strepsiptera, 1 record whose order is not known: 40 by default.
 
     As the real file has it: a key a rank, in upper case; names as "Common name (Scientific)"; a group without a rank
     under the key "No Taxon".
     """
     common = {"Coleoptera": "Beetles", "Diptera": "Flies", "Hymenoptera": "Ants, Bees, Wasps and Sawflies"}
     records = []
-    for i, order in enumerate([*ORDERS * per_order, "Strepsiptera", "Strepsiptera", "No Taxon"]):
+    for i, order in enumerate([*ORDERS * per_order, *["Strepsiptera"] * 3, "No Taxon"]):
         record: dict = {
             "Phylum": "Arthropods (Arthropoda)",
             "Subphylum": "Hexapods (Hexapoda)",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -27,18 +27,22 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
 
 
-def stream_items(path: str | os.PathLike) -> Iterator[tuple[str, Any]]:
+def stream_items(path: str | os.PathLike, lists: Sequence[str] = ()) -> Iterator[tuple[str, Any]]:
     """(key, item) for every item of every list in the file's one object, in the file's order.
 
     A key whose value is an empty list, or no list at all, comes once: (key, ()) or (key, the value).
 
+    Args:
+        lists: keys that must hold a list.
+
     Raises:
-        SpecimenError: no such file, not JSON (with line and column), not UTF-8, or something else than one object.
+        SpecimenError: no such file, not JSON (with line and column), not UTF-8, something else than one object, or
+            another value than a list under a key of `lists`.
     """
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from _Stream(path, file).items()
+            yield from _Stream(path, file).items(lists)
     except UnicodeDecodeError as error:
         raise SpecimenError(
             f"{path.name} is not UTF-8 ({error.reason}): it is damaged, or not a JSON file. Download it again."
@@ -61,7 +65,7 @@ class _Stream:
         self.lines, self.columns = 0, 0
         self.decoder = json.JSONDecoder()
 
-    def items(self) -> Iterator[tuple[str, Any]]:
+    def items(self, lists: Sequence[str]) -> Iterator[tuple[str, Any]]:
         if self.peek() != "{":
             self.refuse("expected one object, {...}, around everything")
         self.at += 1
@@ -73,6 +77,12 @@ class _Stream:
             self.expect(":")
             if self.peek() == "[":
                 yield from ((key, item) for item in self.list_items())
+            elif key in lists:
+                line, column = self.position(self.at)
+                raise SpecimenError(
+                    f"{self.path.name}, line {line + 1}, column {column + 1}: {key!r} is {kind(self.value())}, "
+                    "expected a list, [...]."
+                )
             else:
                 yield key, self.value()
             if (after := self.peek()) == ",":
