@@ -1,0 +1,266 @@
+"""Records and photographs that should belong together, and what to say where they do not.
+
+What the sources of a download share: finding the folder, one record an id, and `paired`, which puts each record beside
+its photograph, decoded. Nothing is left out silently: what is missing, damaged or left over is a note or an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bionas.errors import SpecimenError
+from bionas.specimens.archives import Archive
+from bionas.specimens.image_cache import image_cache
+from bionas.specimens.images import ImageStore
+from bionas.specimens.photographs import FolderPhotographs, Photographs, ZippedPhotographs
+
+IDENTITIES = ("processid", "sampleid", "dna_barcode", "image_file")
+"""Columns that identify a record: no word is looked for among their values."""
+
+SHOWN = 5
+"""How many offenders a message lists."""
+
+
+class NamedRecords(NamedTuple):
+    """Records, the column that identifies one, and what a message calls the table they come from."""
+
+    frame: pd.DataFrame
+    id: str
+    table: str
+
+
+class Paired(NamedTuple):
+    """Records with their images, one each, and notes on what was left out."""
+
+    records: pd.DataFrame
+    images: ImageStore
+    notes: tuple[str, ...]
+
+
+def some(things: Iterable[Any], shown: int = SHOWN) -> str:
+    """The first few, and how many more."""
+    things = list(things)
+    more = f" and {len(things) - shown:,} more" if len(things) > shown else ""
+    return ", ".join(map(str, things[:shown])) + more
+
+
+def nearest(name: str, known: Iterable[object]) -> str:
+    """ " Did you mean 'x'?" for the known name most like this one; "" where none is."""
+    near = difflib.get_close_matches(name, list(map(str, known)), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def existing(data_dir: Path | None, source: str, holds: str, file_too: bool = False) -> Path:
+    """The folder (or, with `file_too`, the file) that `data_dir` names.
+
+    Raises:
+        SpecimenError: none was given, it is not there (the nearest name beside it is suggested), or it is a file.
+    """
+    if data_dir is None:
+        raise SpecimenError(f"source={source!r} needs data_dir=...: {holds}.")
+    data_dir = Path(data_dir).expanduser()
+    if data_dir.is_dir() or (file_too and data_dir.is_file()):
+        return data_dir
+    if data_dir.exists():
+        raise SpecimenError(f"data_dir={str(data_dir)!r} is a file; give {holds}.")
+    beside = data_dir.parent.iterdir() if data_dir.parent.is_dir() else ()
+    hint = nearest(data_dir.name, sorted(path.name for path in beside if file_too or path.is_dir()))
+    raise SpecimenError(f"{str(data_dir)!r} is not there (looked from {Path.cwd()}).{hint}")
+
+
+def home_of(data_dir: Path, folders: Sequence[str], holds: Sequence[str]) -> Path:
+    """The folder of a download, called one of `folders`, which lies in `data_dir` or is `data_dir` itself.
+
+    A folder of another name is taken for it when it holds one of `holds`. Where there is none, the first of `folders` is
+    returned all the same: what is missing in it is for the caller to say.
+
+    Raises:
+        SpecimenError: `data_dir` is another level of the download; the message names the right one.
+    """
+    inside = [data_dir / name for name in folders if (data_dir / name).is_dir()]
+    if inside:
+        return inside[0]
+    if any((data_dir / name).exists() for name in holds):
+        return data_dir.resolve()
+    above = [path for path in data_dir.resolve().parents if path.name in folders]
+    below = sorted(path for path in data_dir.iterdir() if any((path / name).is_dir() for name in folders))
+    if above or below:
+        meant = above[0].parent if above else below[0]
+        raise SpecimenError(
+            f"there is no {folders[0]}/ in {str(data_dir)!r}. Did you mean data_dir={str(meant)!r}? "
+            f"It is the folder that holds {folders[0]}/."
+        )
+    return data_dir / folders[0]
+
+
+def require_photographs(home: Path, package: str, archives: list[Path], others: list[Path], remedy: str) -> None:
+    """
+    Raises:
+        SpecimenError: `home` has neither the extracted package nor `archives` of it; the message says which packages
+            (extracted, or in `others`) are there.
+    """
+    images = home / "images"
+    if archives or (images / package).is_dir():
+        return
+    extracted = sorted(path.name for path in images.iterdir() if path.is_dir()) if images.is_dir() else []
+    there = some([*extracted, *(path.name for path in others)])
+    raise SpecimenError(
+        f"no photographs of the package {package!r}: neither {images / package} nor a ZIP of it is there. "
+        + (f"There is: {there}. " if there else "")
+        + f"{_sentence(remedy)}; `images=False` opens the records alone."
+    )
+
+
+def photographs_left(photographs: Photographs, archives: Sequence[Path], cache_dir: Path) -> tuple[str, ...]:
+    """A note on photographs that belong to no record, or none where all do.
+
+    Counted in the one place they were taken from; where they come from the extracted tree and from archives together,
+    nothing is said.
+    """
+    if isinstance(photographs, FolderPhotographs):
+        there = _files_in(photographs.folder)
+    elif isinstance(photographs, ZippedPhotographs):
+        indexes = [Archive(path, cache_dir) for path in archives]
+        there = sum(int((index.entries(np.arange(len(index)))["size"] > 0).sum()) for index in indexes)
+    else:
+        return ()
+    left = there - int(photographs.present.sum())
+    return (f"{left:,} photographs have no record and were left out.",) if left > 0 else ()
+
+
+def _files_in(folder: Path) -> int:
+    """Files below a folder, counted without asking about each."""
+    files, folders = 0, [os.fspath(folder)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append(entry.path)
+                else:
+                    files += not entry.name.startswith(".")
+    return files
+
+
+def _sentence(clause: str) -> str:
+    return clause[:1].upper() + clause[1:]
+
+
+def without_repeats(records: NamedRecords) -> tuple[pd.DataFrame, list[str]]:
+    """One record an id, and a note where equal ones were dropped.
+
+    Raises:
+        SpecimenError: records of one id differ; the message names ids and columns.
+    """
+    frame, name, table = records
+    repeated = frame.duplicated(name, keep=False).to_numpy()
+    if not repeated.any():
+        return frame, []
+    rows = frame[repeated]
+    equal = rows.astype(object).duplicated(keep="first") | ~rows.duplicated(name, keep="first")
+    if not equal.all():
+        quarrels = rows[rows[name].isin(rows.loc[~equal, name])]
+        listed = []
+        for identity, group in list(quarrels.groupby(name, sort=False, observed=True))[:SHOWN]:
+            differ = [column for column in group if group[column].astype(object).nunique(dropna=False) > 1]
+            listed.append(f"{identity!r} ({len(group)} records, differing in {some(differ, 3)})")
+        n = quarrels[name].nunique()
+        raise SpecimenError(
+            f"{table}: {n:,} {name}s stand for more than one record: {', '.join(listed)}"
+            f"{f' and {n - len(listed):,} more' if n > len(listed) else ''}. Keep one record a {name}: which of them "
+            "belongs to the photograph cannot be told."
+        )
+    again = frame.duplicated(name, keep="first").to_numpy()
+    note = f"{again.sum():,} records of {table} are repeated; the first of each was kept: {some(frame[name][again])}."
+    return frame[~again].reset_index(drop=True), [note]
+
+
+class Blanked(NamedTuple):
+    """The words that were taken for "not known" in a column, and how many values had one."""
+
+    words: list[str]
+    values: int
+
+
+def unknown_blanked(frame: pd.DataFrame, words: Iterable[str]) -> tuple[pd.DataFrame, dict[str, Blanked]]:
+    """The records with every text among `words` (lower case) missing; column -> what was found in it."""
+    words, blanked, changed = frozenset(words), {}, {}
+    for name, column in frame.items():
+        if name in IDENTITIES or pd.api.types.is_numeric_dtype(column.dtype):
+            continue
+        categorical = isinstance(column.dtype, pd.CategoricalDtype)
+        values = column.cat.categories if categorical else pd.unique(column.dropna())
+        idle = [value for value in values if str(value).strip().casefold() in words]
+        if idle:
+            there = column.isin(idle)
+            blanked[str(name)] = Blanked(idle, int(there.sum()))
+            changed[name] = column.cat.remove_categories(idle) if categorical else column.mask(there)
+    return frame.assign(**changed), blanked
+
+
+def paired(
+    records: NamedRecords,
+    photographs: Photographs,
+    *,
+    image_size: int,
+    fit: str,
+    cache_dir: Path,
+    missing_images: str,
+    max_unreadable: float,
+    workers: int | None,
+    remedy: str,
+) -> Paired:
+    """Each record with its photograph decoded; photograph i belongs to row i.
+
+    Args:
+        missing_images: records without a photograph are an "error", or left out and counted with "skip".
+        max_unreadable: share of photographs that may be damaged before the collection is refused.
+        remedy: what brings missing photographs, as a clause without a full stop.
+
+    Raises:
+        SpecimenError: photographs are missing, all of them are, or too many are damaged.
+    """
+    frame, name, table = records
+    notes: list[str] = []
+    absent = np.flatnonzero(~photographs.present)
+    if len(absent):
+        listed = some(f"{photographs.name(i)} ({name} {frame[name].iloc[i]})" for i in absent[:SHOWN])
+        more = f" and {len(absent) - SHOWN:,} more" if len(absent) > SHOWN else ""
+        summary = f"{len(absent):,} of {len(frame):,} photographs are missing ({len(absent) / len(frame):.1%})"
+        if len(absent) == len(frame):
+            raise SpecimenError(
+                f"none of the {len(frame):,} photographs of {table} is there; the first would be "
+                f"{photographs.name(0)!r}. {_sentence(remedy)}; `images=False` opens the records alone."
+            )
+        if missing_images == "error":
+            raise SpecimenError(
+                f"{summary}: {listed}{more}. {_sentence(remedy)}; "
+                '`missing_images="skip"` goes on without their records.'
+            )
+        notes.append(f"{summary}; their records were skipped: {listed}{more}.")
+        there = np.flatnonzero(photographs.present)
+        frame, photographs = frame.iloc[there].reset_index(drop=True), photographs.subset(there)
+
+    store, unreadable = image_cache(photographs, image_size, fit=fit, cache_dir=cache_dir, workers=workers)
+    if unreadable:
+        listed = some(f"{photographs.name(i)} ({why})" for i, why in sorted(unreadable.items())[:SHOWN])
+        more = f" and {len(unreadable) - SHOWN:,} more" if len(unreadable) > SHOWN else ""
+        found = (
+            f"{len(unreadable):,} of {len(frame):,} photographs cannot be read ({len(unreadable) / len(frame):.1%}): "
+            f"{listed}{more}"
+        )
+        if len(unreadable) > max_unreadable * len(frame):
+            raise SpecimenError(
+                f"{found}. More than max_unreadable={max_unreadable:.1%} are damaged: download them again, or raise "
+                "max_unreadable."
+            )
+        notes.append(f"{found}. They were skipped.")
+        kept = np.setdiff1d(np.arange(len(frame)), list(unreadable))
+        frame, store = frame.iloc[kept].reset_index(drop=True), store.subset(kept)
+    return Paired(frame, store, tuple(notes))
