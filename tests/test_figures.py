@@ -15,6 +15,7 @@ from PIL import Image
 from bionas import figures
 from bionas.evaluation import evaluate
 from bionas.figures.sheet import plain
+from bionas.figures.world import OTHER_NAMES, by_country, outlines
 from bionas.palette import ORDER_COLORS, PRIMITIVE_COLORS
 
 CAPTION = "Synthetic specimens drawn by the program"
@@ -67,6 +68,19 @@ def every(judged, alphas, history, photographs):
     genus, latitude = ["Culex", None, "", None], [1.5, np.nan, 2, 3]
     records = pd.DataFrame({"order": ["Diptera"] * 4, "genus": genus, "coord-lat": latitude})
     split = pd.DataFrame({"class": CLASSES, "train": [49, 17, 3], "val": [14, 5, 1], "test": [7, 3, 1]})
+    schemes = pd.DataFrame(
+        {
+            "scheme": ["paper", "bin_disjoint", "official"], "train": [70, 69, None], "val": [20, 21, None],
+            "test": [10, 10, None], "drift": [0.5, 2.25, None], "bins_crossing": [7, 0, None],
+            "countries_crossing": [None, None, None], "refused": ["", "", "no column `split`"],
+        }
+    )  # fmt: skip
+    places = pd.DataFrame(
+        {
+            "country": ["Costa Rica", "costa rica ", "United States", "Nowhere", None],
+            "coord-lat": [10.1, 10.3, 40.0, np.nan, np.nan], "coord-lon": [-84.1, -84.3, -100.0, np.nan, np.nan],
+        }
+    )  # fmt: skip
     leak = pd.DataFrame({"field": ["genus", "country"], "accuracy": [0.95, 0.7], "majority": 0.7})
     costs = pd.DataFrame({"primitive": PRIMITIVES, "macs": np.arange(10) * 1e6, "parameters": np.arange(10) * 1e3})
     scores = [0.5, 0.52, 0.54, 0.4, 0.5, 0.45]
@@ -76,6 +90,8 @@ def every(judged, alphas, history, photographs):
         "long_tail": figures.long_tail(counts, CAPTION, threshold=10),
         "specimen_grid": figures.specimen_grid(photographs, list("abcde"), 3, CAPTION),
         "missingness": figures.missingness(records, CAPTION),
+        "split_schemes": figures.split_schemes(schemes, CAPTION),
+        "collected_where": figures.collected_where(places, CAPTION),
         "split_sizes": figures.split_sizes(split, CAPTION),
         "leakage_bars": figures.leakage_bars(leak, CAPTION),
         "loss_curves": figures.loss_curves(history, CAPTION),
@@ -99,9 +115,9 @@ def test_each_kind_is_here(every):
 def test_title_caption_axes_and_plain_numbers(every, name):
     figure = every[name]
     assert isinstance(figure, go.Figure) and len(figure.layout.title.text) > 12
-    assert figure.layout.title.subtitle.text == CAPTION
+    assert figure.layout.title.subtitle.text.startswith(CAPTION)
     assert figure.layout.width == 900 and figure.layout.height < 1200
-    if name not in ("specimen_grid", "primitive_responses"):
+    if name not in ("specimen_grid", "primitive_responses", "collected_where"):
         titles = [axis.title.text for axis in figure.select_xaxes()]
         assert any(titles) or name == "alpha_heatmap"
     text = figure.to_json()
@@ -163,6 +179,39 @@ def test_split_and_leakage_bars(every):
     assert list(train.x) == [70.0, 68.0, 60.0] and "train (69)" == train.name
     known, given = every["leakage_bars"].data[:2]
     assert list(known.x) == [70.0, 70.0] and list(given.x) == [25.0, 0.0]
+
+
+def test_schemes_stand_side_by_side_with_what_crosses(every):
+    figure = every["split_schemes"]
+    assert [bar.name for bar in figure.data] == ["train", "val", "test"]
+    assert list(figure.data[0].x) == [70, 69, 0]
+    said = [annotation.text for annotation in figure.layout.annotations]
+    assert said[0] == "7 BINs on more than one side<br>class shares drift by 0.5 points at most"
+    assert said[1].startswith("0 BINs") and said[2] == "no column `split`"
+
+
+def test_the_map_counts_countries_and_places(every):
+    figure = every["collected_where"]
+    assert "4 of 5 records name one of 3 countries" in figure.layout.title.text
+    assert "1 are too small for this map, or no country" in figure.layout.title.subtitle.text
+    shaded = {trace.name: trace for trace in figure.data if trace.showlegend}
+    assert list(shaded) == ["1 to 9 records"]
+    outline = next(trace for trace in figure.data if trace.name == "1 to 9 records")
+    west, east = min(x for x in outline.x if x is not None), max(x for x in outline.x if x is not None)
+    assert west < -160 and -84 < east < -60  # Hawaii to Maine: the United States, and Costa Rica within
+    dots = figure.data[-1]
+    assert list(dots.customdata) == [2, 1] and list(dots.y) == [10.2, 40.0] and list(dots.x) == [-84.2, -100.0]
+
+
+def test_countries_are_found_under_their_other_names():
+    column = pd.Series(["USA", "United States", "Türkiye", "Turkiye", "Atlantis", "", "No Taxon", None])
+    assert by_country(column).to_dict() == {"United States of America": 2, "Turkey": 2, "Atlantis": 1}
+    assert set(OTHER_NAMES.values()) <= set(outlines()) and all(name == name.casefold() for name in OTHER_NAMES)
+
+
+def test_without_any_place_there_is_no_map():
+    with pytest.raises(ValueError, match="nothing to put on a map"):
+        figures.collected_where(pd.DataFrame({"order": ["Diptera"]}))
 
 
 def test_loss_curves_are_the_history(every, history):

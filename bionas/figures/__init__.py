@@ -1,12 +1,12 @@
 """Every figure of the project: plain data in, a plotly figure out.
 
-`collection` draws specimens, their records and splits; `search` the primitives and what a search does to their weights;
+`collection` draws specimens, their records and splits, `world` where they were caught; `search` the primitives and what a search does to their weights;
 `results` what a trained network is worth. Functions take what the CSV files of a run hold (or arrays and dicts), touch
 no network and no trainer, and round what they draw. A `caption` is shown under the title: it says where the data come
 from. Colours are those of `palette`.
 """
 
-from bionas.figures.collection import leakage_bars, long_tail, missingness, specimen_grid, split_sizes
+from bionas.figures.collection import leakage_bars, long_tail, missingness, specimen_grid, split_schemes, split_sizes
 from bionas.figures.results import comparison, confusion, reliability, roc_curves
 from bionas.figures.search import (
     alpha_heatmap,
@@ -16,10 +16,12 @@ from bionas.figures.search import (
     primitive_responses,
     skip_count,
 )
+from bionas.figures.world import collected_where
 
 __all__ = [
     "alpha_heatmap",
     "alpha_trajectories",
+    "collected_where",
     "comparison",
     "confusion",
     "cost_bars",
@@ -32,5 +34,6 @@ __all__ = [
     "roc_curves",
     "skip_count",
     "specimen_grid",
+    "split_schemes",
     "split_sizes",
 ]

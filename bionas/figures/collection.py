@@ -138,6 +138,50 @@ def split_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     return figure
 
 
+def split_schemes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
+    """Ways to divide one collection side by side: how large their sides are, and what crosses from one to another.
+
+    Args:
+        frame: scheme; train, val, test: specimens; drift (points); bins_crossing, countries_crossing (missing where there
+            are none); refused: why the scheme does not fit, else "". One row a scheme.
+    """
+    names = [f"{scheme} " for scheme in frame["scheme"]]
+    figure = go.Figure()
+    for side, color in SIDES.items():
+        counts = frame[side].fillna(0).astype(int)
+        figure.add_bar(
+            y=names, x=counts.tolist(), name=side, orientation="h", marker={"color": color},
+            text=[f"{n:,}" if n > 0.05 * frame[list(SIDES)].sum(axis=1).max() else "" for n in counts],
+            textposition="inside", insidetextanchor="middle", textangle=0,
+            textfont={"size": 12, "color": INK if side == "val" else PAPER},
+            hovertemplate="%{y}: %{x:,}<extra>" + side + "</extra>",
+        )  # fmt: skip
+    widest = int(frame[list(SIDES)].fillna(0).sum(axis=1).max())
+    for name, row in zip(names, frame.to_dict("records"), strict=True):
+        refused = bool(row["refused"])
+        figure.add_annotation(
+            y=name, x=0 if refused else 1.012 * widest, text=row["refused"] if refused else _crossing(row),
+            xanchor="left", align="left", showarrow=False, font={"size": 12, "color": INK},
+        )  # fmt: skip
+    sheet(
+        figure, "Ways to divide the same specimens, and what each lets through", caption,
+        height=rows(len(names), 58) + 20, left=170, right=20, barmode="stack", bargap=0.35, head=118,
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
+    )  # fmt: skip
+    figure.update_xaxes(title_text="specimens", range=[0, round(1.5 * widest)], tickformat=",d", showgrid=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    return figure
+
+
+def _crossing(row: dict) -> str:
+    crossing = [
+        f"{int(row[name]):,} {word} on more than one side"
+        for name, word in (("bins_crossing", "BINs"), ("countries_crossing", "countries"))
+        if not pd.isna(row[name])
+    ]
+    return "<br>".join([*crossing, f"class shares drift by {row['drift']:.1f} points at most"])
+
+
 def leakage_bars(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     """What each metadata field alone tells about the class, by looking it up, against always answering the commonest.
 
