@@ -6,17 +6,22 @@ its photograph, decoded. Nothing is left out silently: what is missing, damaged 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from bionas.errors import SpecimenError
+from bionas.files import replacing
 from bionas.specimens.archives import Archive
+from bionas.specimens.barcodes import barcode_keys
+from bionas.specimens.csv_stream import CsvStream
 from bionas.specimens.image_cache import image_cache
 from bionas.specimens.images import ImageStore
 from bionas.specimens.photographs import FolderPhotographs, Photographs, ZippedPhotographs
@@ -179,6 +184,24 @@ def without_repeats(records: NamedRecords) -> tuple[pd.DataFrame, list[str]]:
     again = frame.duplicated(name, keep="first").to_numpy()
     note = f"{again.sum():,} records of {table} are repeated; the first of each was kept: {some(frame[name][again])}."
     return frame[~again].reset_index(drop=True), [note]
+
+
+def barcodes_of(table: Path, cache_dir: Path, renamed: Mapping[str, str] | None = None) -> np.ndarray | None:
+    """uint64 (rows of the table,) of `barcode_keys`; None where the table has no column `dna_barcode`.
+
+    Read off the table once, a block at a time, and kept in the cache folder by the table's name, size and time.
+    """
+    stream = CsvStream(table, renamed)
+    if "dna_barcode" not in stream.header:
+        return None
+    kept = cache_dir / f"{table.stem}-{stream.size:x}-{stream.mtime_ns:x}.barcodes.npy"
+    with contextlib.suppress(OSError, ValueError, EOFError):
+        return np.load(kept, allow_pickle=False)
+    blocks = stream.blocks({"dna_barcode": pa.large_string()})
+    keys = np.concatenate([barcode_keys(block.table.column("dna_barcode")) for block in blocks])
+    with replacing(kept) as file:
+        np.save(file, keys)
+    return keys
 
 
 class Blanked(NamedTuple):
