@@ -191,6 +191,14 @@ def test_a_note_lists_the_largest_of_many_rare_classes(source):
     assert note.endswith(f" and {100 - SHOWN} more.")
 
 
+def test_the_names_before_the_rule_can_still_be_counted(source):
+    source(pd.DataFrame({"order": ["Diptera"] * 5 + ["Mantodea"] * 2 + ["Thysanoptera"] * 2 + [None]}))
+    specimens = load_specimens("made", min_records=3)
+    assert specimens.min_records == 3 and specimens.counts().to_dict() == {"Diptera": 5, "Other": 4}
+    assert list(specimens.counts_as_recorded().items()) == [("Diptera", 5), ("Mantodea", 2), ("Thysanoptera", 2)]
+    assert specimens.subset([0, 5]).min_records == 3
+
+
 def test_a_source_folds_by_its_own_rule_unless_told(source):
     source(pd.DataFrame({"order": list("AAAB")}), default_min_records=2, synthetic=True)
     assert load_specimens("made").class_names == ("A", "Other")

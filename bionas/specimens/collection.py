@@ -37,6 +37,7 @@ class SpecimenSet:
         class_names: all classes of the collection; a subset keeps them, so that labels mean the same on every side.
         images: image i belongs to row i; None for a collection of records alone.
         source: registered name of the source; `origin` says it in words (used by `caption`).
+        min_records: the rule that made "Other": classes of fewer records are in it.
         synthetic: the specimens were drawn by the program.
         target: the column the labels come from.
         notes: what was skipped, folded or dropped on the way here, in plain sentences.
@@ -54,6 +55,7 @@ class SpecimenSet:
     target: str = "order"
     notes: tuple[str, ...] = ()
     origin: str = field(default="", kw_only=True)
+    min_records: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         labels = np.asarray(self.labels, dtype=np.int64)
@@ -85,6 +87,12 @@ class SpecimenSet:
         counts = pd.Series(np.bincount(self.labels, minlength=len(self.class_names)), index=list(self.class_names))
         order = sorted(counts.index, key=lambda name: (-counts[name], name))
         return counts[order].rename("specimens").rename_axis(self.target)
+
+    def counts_as_recorded(self) -> pd.Series:
+        """Specimens a value of the target column, before the rule, largest first (equal ones by name)."""
+        codes, texts = coded(self.records[self.target])
+        counts = pd.Series(np.bincount(codes[codes >= 0], minlength=len(texts)), index=texts)
+        return counts[sorted(texts, key=lambda name: (-counts[name], name))].rename("specimens").rename_axis(self.target)
 
     def subset(self, positions: np.ndarray) -> SpecimenSet:
         """The specimens at `positions`, in that order, with the same class names."""

@@ -75,6 +75,7 @@ def labelled(found: Collected, source: str, target: str, min_records: int, unlab
         target=target,
         notes=tuple(notes),
         origin=found.origin,
+        min_records=min_records,
     )
 
 
