@@ -31,14 +31,18 @@
 import os
 
 mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke, quick or full
-source: str = "synthetic"  # where the specimens come from; "folder" for your own photographs
-data_dir: str = None  # the folder of the photographs and their labels.csv, for source "folder"
-target: str = "order"  # the column to predict
+source: str = "synthetic"  # synthetic, folder (your own photographs), bioscan5m, bioscan1m or insects1m
+data_dir: str = None  # where the collection lies, for every source but synthetic
+source_options: str = ""  # what else the source takes, by name (notebook 01, last section)
+target: str = "order"  # the column to predict, as order, family or genus
+min_records: int = None  # classes of fewer records become Other; None: the source's own rule
 metadata: str = "leak_free"  # which columns go with the image: as_published, no_target, leak_free or none
-split: str = None  # paper, official or bin_disjoint; None: official where a folder brings its own, else paper
-preset: str = None  # size of the network: quick, laptop or paper; None: by mode
+split: str = None  # paper, official, bin_disjoint or geography_disjoint; None: a folder's own if it has one, else paper
+preset: str = None  # sizes of the network: tiny, quick, narrow, laptop or paper; None: by mode
 primitive_set: str = "full"  # full (ten primitives), reduced (six) or conv_only (four)
 theta_data: str = "val"  # what the search scored theta on: val (Eq. 12) or train (Algorithm 1 to the letter)
+theta_learning_rate: float = None  # of the search, for theta; None: the paper's 3e-4
+warmup_epochs: int = 0  # of the search: epochs before theta moves
 shared_theta: bool = False  # the search had one theta for all cells instead of one a cell
 search_epochs: int = None  # of the search; None: by mode
 epochs: int = None  # of each training below; None: by mode
@@ -68,9 +72,11 @@ pd.set_option("display.precision", 4)
 
 # %%
 plan = experiments.plan(
-    mode, source=source, data_dir=data_dir, target=target, metadata=metadata, split=split, preset=preset, seed=seed,
-    primitive_set=primitive_set, theta_data=theta_data, shared_theta=shared_theta, search_epochs=search_epochs,
-    epochs=epochs, batch_size=batch_size, augment=augment, precision=precision, device=device, run_dir=run_dir,
+    mode, source=source, data_dir=data_dir, source_options=source_options, target=target, min_records=min_records,
+    metadata=metadata, split=split, preset=preset, seed=seed, primitive_set=primitive_set, theta_data=theta_data,
+    theta_learning_rate=theta_learning_rate, warmup_epochs=warmup_epochs, shared_theta=shared_theta,
+    search_epochs=search_epochs, epochs=epochs, batch_size=batch_size, augment=augment, precision=precision,
+    device=device, run_dir=run_dir,
 )  # fmt: skip
 specimens = plan.specimens()
 print(f"{len(specimens):,} specimens, {len(specimens.class_names)} classes of {target}. {specimens.caption}.")
