@@ -1,10 +1,11 @@
-"""From a metadata table of BIOSCAN-5M's full size to the first batch: seconds and peak memory of each stage.
+"""BIOSCAN-5M at its full size, from the download to the first batch: seconds and peak memory of each stage.
 
-A table is drawn (`full_size_table.py`), with a sparse file of as many images: it has the size of the real cache and takes
-no room. Two fresh processes then do what a run does: `load_specimens`, a `bin_disjoint` split over BINs and barcodes,
-the metadata encoding, the first shuffled batch; then the fingerprint and every split scheme side by side. The first
-process parses the CSV, the second finds its columns in the cache. Peak is the most that was resident during a stage,
-pages of mapped files included; the first row is what the imports alone take.
+A table of 5,150,850 rows is drawn (`full_size_table.py`) and laid where the download has it; a sparse file of as many
+images has the size of the real cache and takes no room. Fresh processes then do what a run does: `load_specimens`, a
+`bin_disjoint` split over BINs and barcodes, the metadata encoding, the first shuffled batch; then the fingerprint and
+every split scheme side by side. One parses the CSV, one finds its columns in the cache, and one takes its photographs
+from a ZIP that holds a few of them, each looked up by the record's place in the archive. Peak is the most that was
+resident during a stage, pages of mapped files included; the first row is what the imports alone take.
 
     python benchmarks/full_collection.py --out data/results/full_collection.csv      # 5,150,850 rows, 6 GB of disk
     python benchmarks/full_collection.py --rows 515085
@@ -13,47 +14,31 @@ pages of mapped files included; the first row is what the imports alone take.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import io
 import multiprocessing
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from full_size_table import ROWS, write_table
+from PIL import Image
 
 from bionas import files
 from bionas.runs import commit
-from bionas.specimens import SOURCES, BatchLoader, Collected, ImageStore, MetadataEncoding, load_specimens
-from bionas.specimens.barcodes import barcode_keys
+from bionas.specimens import BatchLoader, ImageStore, MetadataEncoding, load_specimens
 from bionas.specimens.collection import compare_splits
-from bionas.specimens.columnar import read_columns
-from bionas.specimens.csv_stream import CsvStream
-from bionas.specimens.schema import COLUMNS
+from bionas.specimens.sources.bioscan5m import FOLDER, METADATA
 
 BAR = 4.0
 """GB of resident memory, at any moment of either process."""
 GB = 1e9
-
-
-@SOURCES.register("full_size")
-def full_size(data_dir: Path, *, image_size: int, cache_dir: Path, seed: int) -> Collected:
-    """`metadata.csv` and `images.npy` of a folder, without a photograph to decode."""
-    found = read_columns(data_dir / "metadata.csv", [c for c in COLUMNS if c != "dna_barcode"], cache_dir=cache_dir)
-    images = ImageStore.open(data_dir / "images.npy", fingerprint="sparse")
-    records = found.frame.assign(dna_barcode=_barcodes(data_dir / "metadata.csv", cache_dir / "barcodes.npy"))
-    return Collected(records, images, found.notes, synthetic=True, default_min_records=500)
-
-
-def _barcodes(table: Path, kept: Path) -> np.ndarray:
-    if not kept.exists():
-        blocks = CsvStream(table).blocks({"dna_barcode": pa.large_string()})
-        np.save(kept, np.concatenate([barcode_keys(block.table.column("dna_barcode")) for block in blocks]))
-    return np.load(kept)
 
 
 class Stages:
@@ -83,13 +68,23 @@ def _memory(which: str) -> float:
 
 
 def measure(
-    folder: Path, preset: str, batch_size: int, threads: int
-) -> tuple[list[dict[str, float | str]], pd.DataFrame]:
-    """All stages in this process, and what the splits came to."""
+    folder: Path, zipped: bool, preset: str, batch_size: int, threads: int
+) -> tuple[list[dict[str, float | str]], pd.DataFrame | None]:
+    """All stages in this process, and what the splits came to.
+
+    Args:
+        zipped: only the records that have a photograph in the ZIP, with it; otherwise all of them, with sparse images.
+    """
     torch.set_num_threads(threads)
     stages = Stages()
     with stages.stage("load_specimens"):
-        specimens = load_specimens("full_size", folder, cache_dir=folder / "cache")
+        specimens = load_specimens(
+            "bioscan5m", folder, images=zipped, missing_images="skip", min_records=1 if zipped else None,
+            cache_dir=folder / "cache",
+        )  # fmt: skip
+        if not zipped:
+            sparse = ImageStore.open(folder / "images.npy", fingerprint="sparse")
+            specimens = dataclasses.replace(specimens, images=sparse.subset(np.arange(len(specimens))))
     with stages.stage("split bin_disjoint"):
         train, _, _ = specimens.split("bin_disjoint")
     with stages.stage(f"encoding {preset}"):
@@ -99,6 +94,9 @@ def measure(
     with stages.stage("first batch"):
         batch = next(loader.epoch(0))
     assert len(batch.label) == batch_size and batch.image is not None
+    if zipped:
+        print(f"{len(specimens):,} specimens have a photograph in the ZIP")
+        return stages.rows, None
     with stages.stage("fingerprint"):
         print(f"{len(specimens):,} specimens of {len(specimens.class_names)} classes: {specimens.fingerprint}")
     with stages.stage("all splits side by side"):
@@ -106,13 +104,25 @@ def measure(
     return stages.rows, splits
 
 
-def prepare(folder: Path, rows: int, image_size: int) -> None:
-    """The table and the sparse images, unless they are there."""
-    if not (folder / "metadata.csv").exists():
-        write_table(folder / "metadata.csv", rows)
+def prepare(folder: Path, rows: int, image_size: int, photographs: int) -> None:
+    """The table, the sparse images and a ZIP of a few photographs, as the download has them."""
+    table = folder / FOLDER / METADATA
+    if not table.exists():
+        table.parent.mkdir(parents=True, exist_ok=True)
+        write_table(table, rows)
     shape = (rows, image_size, image_size, 3)
     np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
     (folder / "cache").mkdir(exist_ok=True)
+    records = pd.read_csv(table, usecols=["processid", "split", "chunk"], dtype=str)
+    drawn = records[records["split"] == "train"].sample(photographs, random_state=0)
+    generator = np.random.default_rng(0)
+    with zipfile.ZipFile(folder / "BIOSCAN_5M_cropped_256_train.zip", "w") as archive:
+        for row in drawn.itertuples():
+            pixels = np.kron(generator.integers(0, 255, (16, 16, 3), dtype=np.uint8), np.ones((16, 16, 1), np.uint8))
+            content = io.BytesIO()
+            Image.fromarray(pixels).save(content, "JPEG", quality=90)
+            member = f"{FOLDER}/images/cropped_256/{row.split}/{row.chunk}/{row.processid}.jpg"
+            archive.writestr(member, content.getvalue())
 
 
 def _alone(function, *arguments):
@@ -124,6 +134,7 @@ def _alone(function, *arguments):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--photographs", type=int, default=2_000, help="in the ZIP")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--preset", default="leak_free", help="metadata preset")
     parser.add_argument("--batch-size", type=int, default=64)
@@ -136,21 +147,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = a.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        _alone(prepare, folder, a.rows, a.image_size)
-        tables = []
-        for opening in ("from the CSV", "from the cache"):
-            stages, splits = _alone(measure, folder, a.preset, a.batch_size, a.threads)
-            tables.append(pd.DataFrame(stages).assign(columns=opening))
+        _alone(prepare, folder, a.rows, a.image_size, a.photographs)
+        tables, splits = [], None
+        for opening in ("CSV, sparse images", "cache, sparse images", "cache, photographs from a ZIP"):
+            stages, found = _alone(measure, folder, "ZIP" in opening, a.preset, a.batch_size, a.threads)
+            splits = splits if found is None else found
+            tables.append(pd.DataFrame(stages).assign(opened=opening))
     table = pd.concat(tables).round(3)
-    table = table[["columns", "stage", "seconds", "peak_gb", "resident_gb"]]
+    table = table[["opened", "stage", "seconds", "peak_gb", "resident_gb"]]
     print(splits.round(3).to_string(index=False), table.to_string(index=False), sep="\n\n")
     peak = table["peak_gb"].max()
     print(f"peak {peak:.2f} GB (bar: under {BAR:g})")
     if a.out:
         command = (
-            f"python benchmarks/full_collection.py --rows {a.rows} --image-size {a.image_size} --preset {a.preset}"
+            f"python benchmarks/full_collection.py --rows {a.rows} --photographs {a.photographs} --image-size "
+            f"{a.image_size} --preset {a.preset} --batch-size {a.batch_size} --threads {a.threads}"
         )
-        command += f" --batch-size {a.batch_size} --threads {a.threads}"
         table = table.assign(rows=a.rows, source="a drawn table", threads=a.threads, code=commit(), command=command)
         files.write_csv(a.out, table)
 
