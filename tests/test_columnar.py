@@ -546,7 +546,7 @@ def test_the_drawn_table_has_the_shape_of_bioscan5m(drawn):
     assert length.loc["test"].tolist() == [0, 0]
 
 
-def test_the_published_sizes_are_met_at_full_size(drawn):
+def test_sizes_are_shared_out_to_the_last_record(drawn):
     module, _ = drawn
     weights, ones = np.array([3.0, 1.0, 1.0]), np.ones(3, int)
     assert module.apportion(weights, 100, ones, ones * 100).sum() == 100

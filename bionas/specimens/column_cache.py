@@ -79,7 +79,7 @@ class ColumnCache:
             summed = _Summed(file)
             with pa.ipc.new_file(pa.PythonFile(summed, "w"), pa.schema([pa.field(name, kind)])) as writer:
                 yield writer
-        self._listing.setdefault("columns", {})[name] = {"bytes": summed.bytes, "crc32": summed.crc}
+        self._listing.setdefault("columns", {})[name] = summed.entry
 
     def keep(self, name: str, column: pa.Array) -> None:
         """As `writing`, for a column that is in memory."""
@@ -87,8 +87,8 @@ class ColumnCache:
             writer.write_batch(pa.record_batch([column], names=[name]))
 
     def list(self, checksum: str, rows: int, notes: Sequence[str]) -> None:
-        """Makes what was written since findable, along with what another process listed meanwhile; caches of the table as
-        it was before it changed are removed."""
+        """Makes what was written since findable, along with what another process listed meanwhile. What killed processes
+        left half-written is removed, and caches of the table as it was before it changed."""
         others = self._read_listing()
         kept = others.get("columns", {}) if others.get("checksum") == checksum else {}
         self._listing = {
@@ -96,6 +96,7 @@ class ColumnCache:
             "columns": kept | self._listing.get("columns", {}),
         }  # fmt: skip
         files.write_json(self.folder / LISTING, self._listing)
+        files.sweep(self.folder)
         for folder in self.folder.parent.glob(f"{self.folder.name[:-13]}-*"):
             old = _json(folder / LISTING)
             same_table = old.get("table") == self._identity["table"]
@@ -117,29 +118,36 @@ class ColumnCache:
         entry = self._listing.get("columns", {}).get(name)
         if entry is None:
             return None
+        path, summed = self._path(name), _Summed()
         try:
-            with pa.memory_map(str(self._path(name))) as source:
-                content = source.read_buffer()
-            if {"bytes": content.size, "crc32": zlib.crc32(content)} != entry:
+            with path.open("rb") as file:  # read, not mapped: what is only summed does not stay in this process
+                while part := file.read(1 << 20):
+                    summed.write(part)
+            if summed.entry != entry:
                 return None
-            column = pa.ipc.open_file(pa.BufferReader(content)).read_all().column(0)
+            column = pa.ipc.open_file(pa.memory_map(str(path))).read_all().column(0)
         except (OSError, pa.ArrowInvalid):
             return None
         return column if len(column) == self.rows else None
 
 
 class _Summed:
-    """A file whose bytes are counted and summed as they are written; closing it is left to who opened it."""
+    """A file whose bytes are counted and summed on their way to it; closing it is left to who opened it."""
 
     closed = False
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: BinaryIO | None = None):
         self.file, self.bytes, self.crc = file, 0, 0
+
+    @property
+    def entry(self) -> dict[str, int]:
+        """What the listing says of the file."""
+        return {"bytes": self.bytes, "crc32": self.crc}
 
     def write(self, content) -> int:
         self.crc = zlib.crc32(content, self.crc)
         self.bytes += len(content)
-        return self.file.write(content)
+        return self.file.write(content) if self.file else len(content)
 
     def tell(self) -> int:
         return self.bytes
@@ -147,8 +155,7 @@ class _Summed:
     def flush(self) -> None:
         self.file.flush()
 
-    def close(self) -> None:
-        self.flush()
+    close = flush
 
 
 def _json(path: Path) -> Mapping:
