@@ -116,7 +116,7 @@ def measure(work: Path, names: list[str], size: int, workers: list[int], repeats
     store = build(lambda: FolderPhotographs(folder, names), size, work / "cache", threads)
     loaders = {count: torchvision_loader(work, size, count) for count in workers}
     from_cache = cache_loader(store)
-    epochs = max(1, 20_000 // len(names))  # an epoch from the cache is too short to be timed alone
+    epochs = max(1, 20_000 * 64**2 // (size**2 * len(names)))  # an epoch from the cache is too short to be timed alone
 
     programs: dict[str, Callable[[int], int]] = {
         **{f"torchvision, {count} workers": lambda _, loader=loader: _images(image for image, _ in loader)
@@ -246,7 +246,7 @@ def main() -> None:
             size=a.size, batch_size=BATCH, source=source, jpeg_kb=round(jpeg_kb, 1), repeats=a.repeats, threads=a.threads,
             torch=torch.__version__, torchvision=torchvision.__version__, code=commit(),
             command=f"python benchmarks/image_pipeline.py --images {a.images} --size {a.size} --repeats {a.repeats} "
-            f"--threads {a.threads}" + (f" --folder {a.folder.name}" if a.folder else ""),
+            f"--threads {a.threads} --workers {' '.join(map(str, a.workers))}" + (f" --folder {a.folder.name}" if a.folder else ""),
         )  # fmt: skip
         files.write_csv(a.out, table)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from bionas.errors import SpecimenError
 
-RESIDENT = 256 * 2**20
+RESIDENT = 64 * 2**20
 """Bytes of a memory map that may stay in this process's memory; the system's own cache of the file is not bound by it."""
 
 
