@@ -30,6 +30,8 @@ from bionas.loop import predict
 from bionas.network import SearchNetwork
 from bionas.plans import MODES, Plan, plan
 from bionas.runs import Run
+from bionas.specimens.collection import Splits
+from bionas.specimens.leakage import leakage_report, warning
 from bionas.specimens.metadata import usable_presets
 from bionas.trainer import BilevelTrainer, Fit
 
@@ -45,8 +47,9 @@ def search(plan: Plan) -> Run:
     run = plan.run("search", config, description)
     if run.complete:
         return run
-    train, val, _ = plan.splits()
+    train, val, _ = splits = plan.splits()
     trainer = BilevelTrainer(plan.supernet(), train, val, plan.encoding(), config, run, description)
+    report_leakage(trainer.encoding.fields, splits, run)
     trainer.train()
     run.finish(_summary(run))
     return run
@@ -133,19 +136,31 @@ def metadata_alone(plan: Plan) -> Run:
     return _fit(plan, plan.metadata_network, "metadata-alone")
 
 
+def report_leakage(fields: tuple[str, ...], splits: Splits, run: Run) -> None:
+    """Where a field determines the target: one printed line, and the report of all fields as leakage.json of the run."""
+    target = splits.train.target
+    report = leakage_report(splits, target, fields)
+    if line := warning(report, target):
+        print(line, flush=True)
+        content = {"target": target, "warning": line, "fields": json.loads(report.to_json(orient="records"))}
+        files.write_json(run.path / "leakage.json", content)
+
+
 def _fit(plan: Plan, build: Callable[[], nn.Module], role: str, **identity: Any) -> Run:
     config = plan.fit_config()
     description = plan.describe(role=role, **identity)
     run = plan.run(role, config, description)
     if run.complete:
         return run
-    train, val, test = plan.splits()
+    train, val, test = splits = plan.splits()
     encoding, network = plan.encoding(), build()
     summary = {}
     if identity.get("inherit"):
         as_inherited = predict(network, val, encoding, device=plan.device).argmax(1)
         summary["inherited_val_accuracy"] = float((as_inherited == val.labels).mean())
     trainer = Fit(network, train, val, encoding, config, run, description)
+    if "baseline" not in identity:  # those see no metadata
+        report_leakage(encoding.fields, splits, run)
     trainer.train()
     if identity.get("genotype"):
         files.write_json(run.path / "genotype.json", identity["genotype"])

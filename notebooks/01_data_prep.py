@@ -36,7 +36,8 @@ import torch
 from bionas import experiments, figures, published
 from bionas.specimens import BatchLoader, MetadataEncoding, fold_rare
 from bionas.specimens.collection import compare_splits
-from bionas.specimens.metadata import lookup_leakage, preset_leakage, preset_table, usable_presets
+from bionas.specimens.leakage import lookup_leakage, preset_leakage
+from bionas.specimens.metadata import preset_table, usable_presets
 from bionas.specimens.schema import CATEGORICAL, COLUMNS, NUMERIC, RANKS
 from bionas.specimens.splits import paper_counts
 

@@ -15,7 +15,8 @@ import torch
 
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens import METADATA_PRESETS, MetadataEncoding, SpecimenSet
-from bionas.specimens.metadata import lookup_leakage, preset_leakage, preset_table, usable_presets
+from bionas.specimens.leakage import lookup_leakage
+from bionas.specimens.metadata import preset_table
 from bionas.specimens.schema import ALIASES
 
 
@@ -184,62 +185,3 @@ def test_text_that_is_no_json_is_refused():
         MetadataEncoding.from_json('{"format": ')
     with pytest.raises(SpecimenError, match="another kind"):
         MetadataEncoding.from_json("[]")
-
-
-def test_looking_a_value_up_is_compared_with_a_plain_count():
-    generator = np.random.default_rng(0)
-    orders = generator.choice(list("ABC"), 400, p=[0.6, 0.3, 0.1])
-    genus = np.where(generator.random(400) < 0.8, np.char.add(orders, generator.choice(list("123"), 400)), "No Taxon")
-    whole = records_of(orders.tolist(), genus=genus.tolist(), country=generator.choice(["x", "y"], 400).tolist())
-    train, test = whole.subset(np.arange(250)), whole.subset(np.arange(250, 400))
-    frame = lookup_leakage(train, test, ["genus", "country", "species"]).set_index("field")
-    assert list(frame.index) == ["genus", "country"]  # there is no species
-
-    right = 0
-    for _, row in test.records.iterrows():
-        same = train.records[(train.records["genus"] == row["genus"]) & (row["genus"] != "No Taxon")]
-        answer = same["order"].value_counts().index[0] if len(same) else train.records["order"].value_counts().index[0]
-        right += answer == row["order"]
-    assert frame.loc["genus", "accuracy"] == pytest.approx(right / 150)
-    assert frame.loc["genus", "coverage"] == pytest.approx((test.records["genus"] != "No Taxon").mean())
-    assert frame.loc["genus", "majority"] == pytest.approx((test.records["order"] == "A").mean())
-    assert frame.loc["genus", "accuracy"] > frame.loc["country", "accuracy"]
-
-
-def test_values_never_seen_are_counted_and_get_the_majority_class():
-    train = records_of(list("AAB"), genus=["g", "g", "h"])
-    test = records_of(list("ABBA"), genus=["new", "h", "", "newer"])
-    row = lookup_leakage(train, test, ["genus"]).iloc[0]
-    assert row["coverage"] == 0.75 and row["unseen"] == pytest.approx(2 / 3) and row["accuracy"] == 0.75
-
-
-def test_each_preset_is_judged_by_its_most_telling_field():
-    orders = list("AAB") * 40
-    country = ["x" if o == "A" and i % 4 else "y" for i, o in enumerate(orders)]
-    whole = records_of(orders, genus=[f"g{o}" for o in orders], country=country)
-    frame = preset_leakage(whole, whole).set_index("preset")
-    assert frame["most_telling"].to_dict() == {
-        "as_published": "order", "no_target": "genus", "leak_free": "country", "none": "-",
-    }  # fmt: skip
-    assert frame.loc["no_target", "balanced"] == 1 and frame.loc["as_published", "fields"] == 2
-    assert frame.loc["none", "accuracy"] == pytest.approx(2 / 3) and frame.loc["none", "balanced"] == 0.5
-    assert frame.loc["none", "balanced"] < frame.loc["leak_free", "balanced"] < 1
-    assert usable_presets(whole) == tuple(METADATA_PRESETS)
-    bare = SpecimenSet(pd.DataFrame({"file": ["a"]}), np.array([0]), ("A",))
-    assert usable_presets(bare) == ("none",)
-
-
-def test_a_number_is_looked_up_by_its_interval():
-    latitude = np.arange(100.0)
-    whole = records_of(["A" if v < 50 else "B" for v in latitude], **{"coord-lat": [*latitude[:99], np.nan]})
-    row = lookup_leakage(whole, whole, ["coord-lat"]).iloc[0]
-    assert row["accuracy"] >= 0.95 and row["unseen"] == 0 and row["coverage"] == 0.99  # one interval may straddle 50
-    elsewhere = records_of(list("AB"), **{"coord-lat": [-400.0, 400.0]})
-    assert lookup_leakage(whole, elsewhere, ["coord-lat"]).iloc[0]["accuracy"] == 1
-
-
-def test_the_balanced_look_up_weighs_classes_alike():
-    train = records_of(list("A" * 90 + "B" * 10), country=["x"] * 60 + ["y"] * 30 + ["y"] * 9 + ["x"])
-    row = lookup_leakage(train, train, ["country"]).iloc[0]
-    assert row["accuracy"] == row["majority"] == 0.9  # y: 30 A against 9 B
-    assert row["balanced"] == pytest.approx((60 / 90 + 9 / 10) / 2)  # y: a third of A against nine tenths of B

@@ -1,7 +1,7 @@
-"""From records to the tensors of the metadata encoder (section III-A.2, Eq. 10), and what they give away.
+"""From records to the tensors of the metadata encoder (section III-A.2, Eq. 10). What they give away: `leakage`.
 
 The paper does not name its metadata fields. `METADATA_PRESETS` are the possible readings, each with a name, so that a
-label among the inputs is visible: `as_published` and `no_target` determine the order (see `lookup_leakage`),
+label among the inputs is visible: `as_published` and `no_target` determine the order (see `leakage`),
 `leak_free` holds place and measurement only, `none` trains on images alone. `MetadataEncoding` learns vocabularies and
 scales from the training split and nothing else.
 """
@@ -42,9 +42,6 @@ PRESET_MEANING = {
 
 HASHED = "dna_bin"
 """324,411 BINs would need an embedding larger than the network: they are hashed into a table of fixed size."""
-
-INTERVALS = 20
-"""Into how many intervals a number is cut to be looked up."""
 
 FORMAT, VERSION = "bionas-metadata-encoding", 1
 
@@ -133,7 +130,7 @@ class MetadataEncoding:
         vocabularies = {name: _values(train.records[name]) for name in fields if name in CATEGORICAL and name != HASHED}
         if HASHED in fields:
             vocabularies[HASHED] = ()
-        scales = {name: _scale(_numbers(train.records[name])) for name in fields if name in NUMERIC}
+        scales = {name: _scale(numbers_of(train.records[name])) for name in fields if name in NUMERIC}
         return cls(preset, vocabularies, scales, bin_buckets)
 
     @property
@@ -166,7 +163,7 @@ class MetadataEncoding:
                 categorical[:, column] = self._indices(name, records[name])
         for column, (name, (mean, sd)) in enumerate(self.scales.items()):
             if name in records:
-                numeric[:, column] = (_numbers(records[name]) - mean) / sd
+                numeric[:, column] = (numbers_of(records[name]) - mean) / sd
         return Metadata(torch.from_numpy(categorical), torch.from_numpy(numeric))
 
     def _indices(self, name: str, column: pd.Series) -> np.ndarray:
@@ -229,102 +226,11 @@ class MetadataEncoding:
         )
 
 
-def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: tuple[str, ...] | list[str]) -> pd.DataFrame:
-    """How well each field predicts the class with no learning at all: by looking its value up in the training records.
-
-    A test specimen gets the most frequent class among the training specimens with the same value (equal frequencies:
-    the class that is larger in training); a value that is missing or was never seen gets the majority class. A number
-    is looked up by the one of `INTERVALS` intervals that it falls in, each holding equally many training specimens.
-
-    Returns one row a field that the records have:
-        field; coverage: share of test specimens that have a value; unseen: share of those that training never showed;
-        accuracy: of the look-up, over all test specimens; majority: accuracy of always answering the majority class;
-        balanced: balanced accuracy of the look-up when a training specimen's vote counts as the inverse of its class's
-        size, so that the commonest class does not drown what a column knows (knowing nothing gives 1 / classes).
-    """
-    n_labels = len(train.class_names)
-    sizes = np.bincount(train.labels, minlength=n_labels)
-    largest = int(sizes.argmax())
-    majority = float(np.mean(test.labels == largest)) if len(test) else math.nan
-    of_class = np.bincount(test.labels, minlength=n_labels)
-    rows = []
-    for name in fields:
-        if name not in train.records or name not in test.records:
-            continue
-        known, asked, n_values = _look_up_codes(name, train.records[name], test.records[name])
-        given = known >= 0
-        pairs, votes = np.unique(known[given].astype(np.int64) * n_labels + train.labels[given], return_counts=True)
-        value, label = np.divmod(pairs, n_labels)
-        has_value, seen = asked >= 0, np.isin(asked, value)
-        right, right_by_share = (
-            _answers(value, label, weight, sizes, n_values)[asked] == test.labels
-            for weight in (votes, votes / sizes[label])
-        )
-        by_class = np.bincount(test.labels, weights=right_by_share, minlength=n_labels)
-        rows.append({
-            "field": name,
-            "coverage": has_value.mean(),
-            "unseen": 1 - seen.sum() / has_value.sum() if has_value.any() else math.nan,
-            "accuracy": float(right.mean()),
-            "balanced": float((by_class[of_class > 0] / of_class[of_class > 0]).mean()),
-            "majority": majority,
-        })  # fmt: skip
-    return pd.DataFrame(rows, columns=["field", "coverage", "unseen", "accuracy", "balanced", "majority"])
-
-
-def preset_leakage(train: SpecimenSet, test: SpecimenSet) -> pd.DataFrame:
-    """What each preset gives away at the least: its most telling field, looked up alone (see `lookup_leakage`).
-
-    Returns one row a preset: preset; fields: how many these records can fill; most_telling: the field whose look-up has
-    the highest balanced accuracy; accuracy and balanced of that look-up. Without fields: the majority class.
-    """
-    rows = []
-    for preset in METADATA_PRESETS:
-        fields = preset_fields(preset, train.records, train.target)
-        answers = lookup_leakage(train, test, fields)
-        if answers.empty:
-            share = float(np.mean(test.labels == np.bincount(train.labels).argmax()))
-            rows.append((preset, 0, "-", share, 1 / len(np.unique(test.labels))))
-            continue
-        best = answers.loc[answers["balanced"].idxmax()]
-        rows.append((preset, len(fields), best["field"], best["accuracy"], best["balanced"]))
-    return pd.DataFrame(rows, columns=["preset", "fields", "most_telling", "accuracy", "balanced"])
-
-
-def _answers(value: np.ndarray, label: np.ndarray, weight: np.ndarray, sizes: np.ndarray, n_values: int) -> np.ndarray:
-    """The label (n_values + 1,) to answer for each value: that of the heaviest vote; of equal ones that of the larger
-    class, then the smaller label. Without a vote, and in the last place (no value): the largest class."""
-    answers = np.full(n_values + 1, sizes.argmax())
-    ranked = np.lexsort((label, -sizes[label], -weight, value))
-    of_value, first = np.unique(value[ranked], return_index=True)
-    answers[of_value] = label[ranked][first]
-    return answers
-
-
-def _look_up_codes(name: str, train: pd.Series, test: pd.Series) -> tuple[np.ndarray, np.ndarray, int]:
-    """What both columns are looked up by, as codes (-1: missing), and how many codes there are.
-
-    A code stands for a text, or for the interval of a number.
-    """
-    if name not in NUMERIC:
-        (known, texts), (asked, others) = coded(train), coded(test)
-        place = {text: code for code, text in enumerate(texts)}
-        own = np.array([*(place.setdefault(text, len(place)) for text in others), -1])
-        return known, own[asked], len(place)
-    known, asked = _numbers(train), _numbers(test)
-    inner = np.linspace(0, 1, INTERVALS + 1)[1:-1]
-    edges = np.unique(np.quantile(known[~np.isnan(known)], inner)) if not np.isnan(known).all() else np.zeros(0)
-    intervals = (
-        np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right")) for numbers in (known, asked)
-    )
-    return *intervals, len(edges) + 1
-
-
 def _values(column: pd.Series) -> tuple[str, ...]:
     return tuple(sorted(coded(column).texts))
 
 
-def _numbers(column: pd.Series) -> np.ndarray:
+def numbers_of(column: pd.Series) -> np.ndarray:
     """float64 (N,), NaN where there is no finite number."""
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(np.isfinite(numbers), numbers, np.nan)
