@@ -9,20 +9,17 @@ those here are our assumption, declared in the presets.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from bionas.cells import DerivedCell, FoldedSum, MixedEdge, SearchCell, kept
-from bionas.errors import GenotypeError, UnknownName
-from bionas.fusion import FUSIONS
+from bionas.errors import GenotypeError, SpecimenError, UnknownName
+from bionas.fusion import FEATURES, FUSIONS, WITHOUT_METADATA, ImageFeatures, MetadataFeatures, Sizes, head
 from bionas.genotype import EDGES, Genotype, derive
 from bionas.operators import primitive_set
 from bionas.specimens.metadata import Metadata
-
-FEATURES = 256
-"""Width of X_img and X_meta (section III-A.2)."""
 
 THETA_STD = 1e-3
 """theta ~ N(0, 1e-3), read as a standard deviation (the convention of differentiable search)."""
@@ -34,12 +31,13 @@ class NetworkConfig:
 
     Attributes:
         image_size: side of the square input, pixels.
-        channels: C of the first cells; doubled in each reduction cell.
+        channels: C of the first cells; doubled in the first reduction cell, `last_width` times C from the second on.
         cells: number of cells; those at 1/3 and 2/3 of the depth are reduction cells.
         stem_stride: 1, 2 or 4: how much the stem of 3x3 convolutions down-samples.
         dropout: probability, in the head and the metadata encoder.
         embedding: d_f of Eq. 10, the same for every field.
         shared_theta: one theta for all cells instead of one a cell.
+        last_width: channels after the second reduction, as a multiple of C. With 4 they double once more.
     """
 
     image_size: int = 64
@@ -49,19 +47,26 @@ class NetworkConfig:
     dropout: float = 0.2
     embedding: int = 16
     shared_theta: bool = False
+    last_width: int = 4
 
     @property
     def reductions(self) -> tuple[bool, ...]:
-        """Which cells halve the map and double the channels: at 1/3 and 2/3 of the depth."""
+        """Which cells halve the map and widen the channels: at 1/3 and 2/3 of the depth."""
         at = {self.cells // 3, 2 * self.cells // 3}
         return tuple(i in at for i in range(self.cells))
 
     def stages(self) -> list[tuple[int, int, int]]:
         """(channels, stride, out_channels) of each cell. A cell before a reduction cell already widens its output."""
-        wide = [self.channels * 2 ** sum(self.reductions[: i + 1]) for i in range(self.cells)]
+        multiples = (1, 2, self.last_width)
+        wide = [self.channels * multiples[sum(self.reductions[: i + 1])] for i in range(self.cells)]
         return [
             (wide[i], 2 if self.reductions[i] else 1, wide[min(i + 1, self.cells - 1)]) for i in range(self.cells)
         ]
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """The last cell of each resolution: those before a reduction, and the last of all."""
+        return tuple(i for i in range(self.cells) if i + 1 == self.cells or self.reductions[i + 1])
 
 
 PRESETS: dict[str, NetworkConfig] = {
@@ -69,10 +74,12 @@ PRESETS: dict[str, NetworkConfig] = {
     "quick": NetworkConfig(image_size=64, channels=16, cells=3, stem_stride=4),
     "narrow": NetworkConfig(image_size=64, channels=8, cells=6, stem_stride=2),
     "laptop": NetworkConfig(image_size=64, channels=32, cells=6, stem_stride=4),
-    "paper": NetworkConfig(image_size=224, channels=96, cells=8, stem_stride=4),
+    "paper": NetworkConfig(image_size=224, channels=64, cells=8, stem_stride=4, last_width=8),
 }
 """`tiny` and `quick` are for seconds and minutes; `narrow` searches at full depth and twice the resolution of `laptop`
-with few channels, for derived networks that are then trained as wide as their MACs allow (`Plan.max_mmacs`)."""
+with few channels, for derived networks that are then trained as wide as their MACs allow (`Plan.max_mmacs`). `paper` is
+fitted to what the paper prints for its best network, 2.95 GFLOPs and 40.06 MB, read as MACs and fp32 weights: the medians
+over random genotypes of the full set (`benchmarks/table1_cost.py`)."""
 
 
 def preset(name: str) -> NetworkConfig:
@@ -119,9 +126,17 @@ class MetadataEncoder(nn.Module):
         n_numeric: number of numeric fields.
         embedding: d_f.
         dropout: between the two layers.
+        fields: make a token of each field too, for fusions that read them.
     """
 
-    def __init__(self, vocabulary_sizes: Sequence[int], n_numeric: int = 0, embedding: int = 16, dropout: float = 0.2):
+    def __init__(
+        self,
+        vocabulary_sizes: Sequence[int],
+        n_numeric: int = 0,
+        embedding: int = 16,
+        dropout: float = 0.2,
+        fields: bool = False,
+    ):
         super().__init__()
         self.embeddings = nn.ModuleList(nn.Embedding(size, embedding) for size in vocabulary_sizes)
         self.missing = nn.Parameter(torch.zeros(n_numeric))
@@ -129,20 +144,41 @@ class MetadataEncoder(nn.Module):
         self.project = nn.Sequential(
             nn.Linear(inputs, FEATURES), nn.ReLU(), nn.Dropout(dropout), nn.Linear(FEATURES, FEATURES)
         )
+        self.fields = FieldTokens(len(vocabulary_sizes), n_numeric, embedding) if fields else None
 
     def forward(self, metadata: Metadata) -> Tensor:
-        """categorical (B, F) int64, numeric (B, G) with NaN where missing -> (B, 256)."""
+        """X_meta: categorical (B, F) int64, numeric (B, G) with NaN where missing -> (B, 256)."""
+        return self.features(metadata).vector
+
+    def features(self, metadata: Metadata) -> MetadataFeatures:
+        """X_meta and what fusions may ask for beside it."""
         embedded = [table(metadata.categorical[:, f]) for f, table in enumerate(self.embeddings)]
         absent = torch.isnan(metadata.numeric)
         numeric = torch.where(absent, self.missing.expand_as(metadata.numeric), metadata.numeric)
-        return self.project(torch.cat([*embedded, numeric, absent.to(numeric.dtype)], dim=1))
+        first, relu, drop, second = self.project
+        hidden = relu(first(torch.cat([*embedded, numeric, absent.to(numeric.dtype)], dim=1)))
+        return MetadataFeatures(
+            vector=second(drop(hidden)),
+            hidden=hidden,
+            present=torch.cat([metadata.categorical != 0, ~absent], dim=1),
+            fields=None if self.fields is None else self.fields(embedded, numeric),
+        )
 
 
-def head(inputs: int, n_classes: int, dropout: float) -> nn.Sequential:
-    """H of Eq. 11: two layers with dropout, (B, inputs) -> logits (B, n_classes)."""
-    return nn.Sequential(
-        nn.Dropout(dropout), nn.Linear(inputs, FEATURES), nn.ReLU(), nn.Dropout(dropout), nn.Linear(FEATURES, n_classes)
-    )
+class FieldTokens(nn.Module):
+    """One token a field: an embedding through a linear layer of its own; a number times a vector, plus one
+    (the feature tokenizer of Gorishniy et al. 2021)."""
+
+    def __init__(self, n_categorical: int, n_numeric: int, embedding: int):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(inputs, FEATURES) for inputs in [embedding] * n_categorical + [1] * n_numeric
+        )
+
+    def forward(self, embedded: Sequence[Tensor], numeric: Tensor) -> Tensor:
+        """embedded (B, d_f) a categorical field, numeric (B, G) -> (B, F + G, 256)."""
+        fields = [*embedded, *numeric.split(1, dim=1)]
+        return torch.stack([layer(field) for layer, field in zip(self.layers, fields, strict=True)], dim=1)
 
 
 class MetadataNetwork(nn.Module):
@@ -171,7 +207,12 @@ class MetadataNetwork(nn.Module):
 
 
 class _Network(nn.Module):
-    """What supernet and derived network share: stem, step to 256-d, metadata encoder, fusion, head."""
+    """What supernet and derived network share: stem, step to 256-d, metadata encoder, fusion, head.
+
+    Raises:
+        UnknownName: there is no such fusion.
+        SpecimenError: a fusion that joins images with metadata, and no metadata.
+    """
 
     def __init__(
         self,
@@ -188,31 +229,48 @@ class _Network(nn.Module):
         self.cells = nn.ModuleList(cells)
         self.to_features = to_features(config.stages()[-1][2])
         self.metadata_encoder = self.fusion = None
-        inputs = FEATURES
+        kind = FUSIONS[fusion]
         if len(vocabulary_sizes) or n_numeric:
-            self.metadata_encoder = MetadataEncoder(vocabulary_sizes, n_numeric, config.embedding, config.dropout)
-            self.fusion = FUSIONS[fusion](FEATURES)
-            inputs = self.fusion.out_features
-        self.head = head(inputs, n_classes, config.dropout)
+            self.metadata_encoder = MetadataEncoder(
+                vocabulary_sizes, n_numeric, config.embedding, config.dropout, kind.reads_fields
+            )
+            earlier = tuple(config.stages()[i][2] for i in config.resolutions[:-1])
+            self.fusion = kind(Sizes(n_classes, earlier, config.dropout))
+        elif fusion != WITHOUT_METADATA:
+            raise SpecimenError(
+                f"fusion={fusion!r} joins images with metadata, and here there is none: the source has no fields, or "
+                f'metadata="none". For images alone leave fusion={WITHOUT_METADATA!r}, which then joins nothing; '
+                "for this fusion take records with metadata, and a metadata preset that they fill."
+            )
+        if self.fusion is not None and self.fusion.predicts:
+            self.head = nn.Identity()
+        else:
+            self.head = head(self.fusion.out_features if self.fusion else FEATURES, n_classes, config.dropout)
         self.to(memory_format=torch.channels_last)
 
-    def feature_map(self, image: Tensor) -> Tensor:
-        """image (B, 3, S, S) -> the last cell's output (B, C', S', S')."""
+    def maps(self, image: Tensor) -> Iterator[Tensor]:
+        """image (B, 3, S, S) -> the output of each cell in turn."""
         x = self.stem(image)
         for cell in self.cells:
             x = cell(x)
-        return x
+            yield x
 
-    def image_features(self, image: Tensor) -> Tensor:
-        """X_img: image (B, 3, S, S) -> (B, 256)."""
-        return self.to_features(self.feature_map(image)).mean(dim=(2, 3))
+    def image_features(self, image: Tensor) -> ImageFeatures:
+        """image (B, 3, S, S) -> X_img (B, 256) and what fusions may ask for beside it."""
+        earlier = self.config.resolutions[:-1] if self.fusion is not None and self.fusion.reads_stages else ()
+        stages = []
+        for i, x in enumerate(self.maps(image)):
+            if i in earlier:
+                stages.append(x.mean(dim=(2, 3)))
+        places = self.to_features(x)
+        return ImageFeatures(places.mean(dim=(2, 3)), places, tuple(stages))
 
     def forward(self, image: Tensor, metadata: Metadata | None = None) -> Tensor:
         """image (B, 3, S, S), metadata of the same B -> logits (B, n_classes)   (Eq. 11)."""
         features = self.image_features(image)
-        if self.metadata_encoder is not None:
-            features = self.fusion(features, self.metadata_encoder(metadata))
-        return self.head(features)
+        if self.fusion is None:
+            return self.head(features.vector)
+        return self.head(self.fusion(features, self.metadata_encoder.features(metadata)))
 
 
 class SearchNetwork(_Network):
@@ -250,13 +308,13 @@ class SearchNetwork(_Network):
         """(cells, 3, K), each edge summing to 1 (Eqs. 6 and 14)."""
         return torch.softmax(self.theta, dim=-1).expand(self.config.cells, -1, -1)
 
-    def feature_map(self, image: Tensor) -> Tensor:
+    def maps(self, image: Tensor) -> Iterator[Tensor]:
         alpha = self.alpha()
         keep = kept(alpha)
         x = self.stem(image)
         for i, cell in enumerate(self.cells):
             x = cell(x, alpha[i], keep[i])
-        return x
+            yield x
 
     def architecture(self) -> list[nn.Parameter]:
         """theta: what the odd steps of Algorithm 1 update."""
@@ -324,7 +382,7 @@ class DerivedNetwork(_Network):
         shapes, own_shapes = ({k: v.shape for k, v in part.items()} for part in (trained, own))
         if supernet.config.stages() != self.config.stages() or shapes != own_shapes:
             raise GenotypeError(
-                "supernet and derived network differ in their sizes, classes or metadata: nothing can be inherited."
+                "supernet and derived network differ in their sizes, classes, metadata or fusion: nothing can be inherited."
             )
         self.load_state_dict(trained, strict=False)  # strict would ask for the cells, which follow
         for cell, searched in zip(self.cells, supernet.cells):

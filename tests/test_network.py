@@ -11,10 +11,9 @@ import torch
 
 from bionas.cells import FoldedSum, WeightedSum
 from bionas.errors import GenotypeError, UnknownName
-from bionas.fusion import FUSIONS
+from bionas.fusion import FEATURES
 from bionas.genotype import Genotype
 from bionas.network import (
-    FEATURES,
     PRESETS,
     DerivedNetwork,
     MetadataEncoder,
@@ -90,7 +89,7 @@ def test_a_missing_number_is_a_learned_value():  # DESIGN 4: unknown or missing 
 
 def test_fusion_and_head_by_hand():  # Eq. 11: y = H(Concat[X_img, X_meta]), both 256-d
     network, (image, metadata) = search_network(), specimens()
-    x_img, x_meta = network.image_features(image), network.metadata_encoder(metadata)
+    x_img, x_meta = network.image_features(image).vector, network.metadata_encoder(metadata)
     assert x_img.shape == x_meta.shape == (4, 256) and FEATURES == 256
     joint = np.concatenate([x_img.detach().numpy(), x_meta.detach().numpy()], axis=1)
     _, first, _, _, second = network.head
@@ -100,12 +99,12 @@ def test_fusion_and_head_by_hand():  # Eq. 11: y = H(Concat[X_img, X_meta]), bot
 
 def test_image_features_are_widened_then_averaged():  # section III-A.2: X_img is 256-d
     network, (image, _) = search_network(), specimens()
-    maps = network.feature_map(image).detach().numpy()
+    *_, maps = (m.detach().numpy() for m in network.maps(image))
     convolution, bn, _ = network.to_features
     wide = np.einsum("bchw,oc->bohw", maps, convolution.weight.detach().numpy()[:, :, 0, 0])
     assert not bn.running_mean.any() and (bn.running_var == 1).all()  # as it is before any training
     expected = np.maximum(wide / np.sqrt(1 + bn.eps), 0).mean(axis=(2, 3))
-    np.testing.assert_allclose(network.image_features(image).detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(network.image_features(image).vector.detach().numpy(), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_images_alone_are_a_network_without_metadata_parts():
@@ -127,7 +126,6 @@ def test_the_head_and_the_metadata_encoder_drop_out():
 
 
 def test_fusions_are_known_by_name():
-    assert FUSIONS["concatenation"](256).out_features == 512
     with pytest.raises(UnknownName, match="Did you mean 'concatenation'"):
         search_network(fusion="concatenate")
 
@@ -145,14 +143,14 @@ def test_reductions_are_at_a_third_and_two_thirds_and_double_the_channels(cells,
         assert channels == 8 * 2 ** sum(j <= i for j in at)
         assert out == (stages[i + 1][0] if i + 1 < cells else channels)
     assert stages[-1][2] == 4 * 8
+    wider = dataclasses.replace(config, last_width=8).stages()
+    last = sorted(at)[1]
+    assert wider[: last - 1] == stages[: last - 1] and wider[last - 1][2] == wider[-1][0] == wider[-1][2] == 8 * 8
 
 
 def test_maps_are_halved_and_widened_where_the_config_says():
     network, (image, _) = search_network(NetworkConfig(image_size=32, channels=4, cells=6, stem_stride=2)), specimens()
-    shapes = []
-    for cell in network.cells:
-        cell.register_forward_hook(lambda cell, args, out: shapes.append(tuple(out.shape[1:])))
-    network.feature_map(image.repeat(1, 1, 2, 2))
+    shapes = [tuple(x.shape[1:]) for x in network.maps(image.repeat(1, 1, 2, 2))]
     assert shapes == [(4, 16, 16), (8, 16, 16), (8, 8, 8), (16, 8, 8), (16, 4, 4), (16, 4, 4)]
 
 
@@ -289,7 +287,7 @@ def test_nothing_is_inherited_from_another_primitive_set():
 
 @pytest.mark.parametrize("change", [
     {"config": dataclasses.replace(TINY, channels=8)}, {"config": dataclasses.replace(TINY, stem_stride=4)},
-    {"n_classes": 5}, {"vocabulary_sizes": (5, 8)}, {"vocabulary_sizes": (), "n_numeric": 0}, {"n_numeric": 0},
+    {"n_classes": 5}, {"vocabulary_sizes": (5, 8)}, {"vocabulary_sizes": (), "n_numeric": 0}, {"n_numeric": 0}, {"fusion": "gating"},
 ])  # fmt: skip
 def test_nothing_is_inherited_in_part(change):
     options = {"config": TINY, "n_classes": 4, "vocabulary_sizes": VOCABULARIES, "n_numeric": 3} | change
