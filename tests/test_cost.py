@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from bionas import published
-from bionas.cost import cost, latency
+from bionas import places, published
+from bionas.cost import cost, latency, peak_memory
 from bionas.errors import BionasError, UnknownName
+from bionas.genotype import Genotype
 from bionas.network import DerivedNetwork, SearchNetwork, preset
 
 
@@ -65,6 +68,66 @@ def test_a_supernet_costs_more_than_what_is_derived_from_it():
     assert all_ten["macs"] > 2 * chosen["macs"] > 0 and all_ten["parameters"] > chosen["parameters"]
 
 
+class OneAttention(nn.Module):
+    """Queries of the image's 64 places over 7 learned keys, four heads of two."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.keys = nn.Conv2d(3, 8, 1, bias=False), nn.Parameter(torch.zeros(1, 4, 7, 2))
+
+    def forward(self, image):
+        query = self.query(image).flatten(2).unflatten(1, (4, 2)).transpose(2, 3)
+        return nn.functional.scaled_dot_product_attention(query, self.keys, self.keys)
+
+
+def test_attention_is_counted_as_the_products_it_is():
+    by_hand = 64 * 3 * 8 + 2 * 64 * 7 * 8
+    assert cost(OneAttention(), 8, image_only=True)["macs"] == by_hand
+    computed = OneAttention()
+    computed.theta = None  # as a supernet it is run on real tensors, where the fused kernel is not counted by every PyTorch
+    assert cost(computed, 8, image_only=True)["macs"] == by_hand
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "mobilenet_v2"])
+def test_plain_convolutional_networks_as_fvcore_counts_them(name):
+    fvcore = pytest.importorskip("fvcore.nn", reason="fvcore is not installed")
+    model = torchvision.models.get_model(name, weights=None).eval()
+    theirs = fvcore.FlopCountAnalysis(model, torch.zeros(1, 3, 64, 64))
+    theirs.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    by_operator = theirs.by_operator()  # a multiply-add is one "flop" to them; poolings and norms are beside the point
+    ours = cost(model, 64, image_only=True)
+    assert ours["macs"] == by_operator["conv"] + by_operator["linear"]
+    assert ours["parameters"] == fvcore.parameter_count(model)[""]
+
+
+@pytest.mark.parametrize(
+    ("layers", "weights", "maps"),
+    [
+        ([nn.Conv2d(3, 16, 1, bias=False)], 48, 16),
+        ([nn.Conv2d(3, 16, 1, bias=False), nn.ReLU()], 48, 16 + 16),
+        ([nn.Conv2d(3, 16, 1, bias=False), nn.ReLU(inplace=True)], 48, 16),
+        ([nn.Conv2d(3, 16, 1, bias=False), nn.Conv2d(16, 4, 1, bias=False), nn.Conv2d(4, 8, 1, bias=False)],
+         48 + 64 + 32, 16 + 4),  # never all three
+        ([nn.Conv2d(3, 2, 1, bias=False), nn.Flatten(), nn.Unflatten(1, (2, 8, 8))], 6, 2),  # views take no memory
+    ],
+)  # fmt: skip
+def test_peak_memory_by_hand(layers, weights, maps):  # weights, the image of 8 x 8, and the maps alive at once
+    peak = cost(nn.Sequential(*layers), 8, image_only=True)["peak_mb"]
+    assert peak * 2**20 == 4 * (weights + 3 * 64 + maps * 64)
+
+
+def test_measured_peak_memory_wants_a_gpu():
+    with pytest.raises(BionasError, match="only on CUDA"):
+        peak_memory(Both(), 8, (5, 5), 3, device="cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_what_a_gpu_allocates_is_at_least_what_was_counted():
+    model = torchvision.models.resnet18()
+    counted, measured = cost(model, 224, image_only=True)["peak_mb"], peak_memory(model, 224, image_only=True)
+    assert 0.98 * counted <= measured < counted + 128  # what the convolutions allocate for themselves comes on top
+
+
 def test_latency_names_what_it_was_measured_on():
     measured = latency(Both(), 8, (5, 5), 3, batch=2, threads=1, seconds=0.05)
     assert measured["median_ms"] > 0 and measured["iqr_ms"] >= 0
@@ -76,6 +139,25 @@ def test_published_figures_are_those_printed():
     assert (best["gflops"], best["memory_mb"], best["gpu_ms"], best["cpu_ms"]) == (2.95, 40.06, 7.42, 64.33)
     assert list(published.table("fig5_auc")["class_index"]) == ["6", "11", "12", "13", "other"]
     assert published.table("table2_transfer_learning").loc[3, "model"] == "ResNet-18"
+
+
+def test_the_papers_memory_is_a_multiple_of_its_flops():  # Table I: fifteen networks, eight fusions, one straight line
+    rows = published.table("table1_ablation")
+    slope, intercept = np.polyfit(rows["gflops"], rows["memory_mb"], 1)
+    assert (round(slope, 2), round(intercept, 2)) == (13.55, 0.33)
+    assert np.corrcoef(rows["gflops"], rows["memory_mb"])[0, 1] > 0.999
+
+
+def test_the_preset_paper_costs_what_the_paper_prints():  # 2.95 GFLOPs, read as MACs, and 40.06 MB, as fp32 weights
+    table = pd.read_csv(places.data("results/table1_cost_genotypes.csv")).query("primitive_set == 'full'")
+    assert len(table) == 200
+    medians = table[["gmacs", "weights_mb"]].median()
+    assert medians["gmacs"] == pytest.approx(2.95, rel=0.035) and medians["weights_mb"] == pytest.approx(40.06, rel=0.035)
+    config, row = preset("paper"), table.iloc[0]  # and the table is of the preset as it is now
+    genotype = Genotype.random(config.cells, config.reductions, "full", np.random.default_rng(row["seed"]))
+    with torch.device("meta"):
+        network = DerivedNetwork(genotype, config, 20, (50, 100), 5)
+    assert sum(p.numel() for p in network.parameters()) == row["parameters"]
 
 
 def test_an_unknown_table_names_the_nearest():
