@@ -325,7 +325,7 @@ def attention_macs(n, m):
 
 PLACES, FIELDS = 6, 3 + 1
 """Of `features`; X_meta stands among the fields."""
-STREAMS = (PLACES + 1, FIELDS)
+STREAMS, SEQUENCE = (PLACES + 1, FIELDS), 1 + PLACES + FIELDS
 HAND = {
     "concatenation": 0,
     "bilinear_pooling": 2 * D * 2 * D + 2 * D * D,
@@ -333,7 +333,7 @@ HAND = {
     "progressive": D * (4 + D) + D * (8 + 2 * D) + D * (3 * D),
     "ensemble": 4 * D * D + 3 * D * CLASSES,
     "multi_head": attention_macs(1, PLACES) + attention_macs(1, FIELDS),
-    "transformer": 2 * (attention_macs(1 + sum((PLACES, FIELDS)), 1 + sum((PLACES, FIELDS))) + 8 * D * D * (1 + PLACES + FIELDS)),
+    "transformer": 2 * (attention_macs(SEQUENCE, SEQUENCE) + 8 * D * D * SEQUENCE),
     "cross_attention": attention_macs(*STREAMS) + attention_macs(*STREAMS[::-1])
     + sum(attention_macs(n, n) + 2 * 8 * D * D * n for n in STREAMS),
 }  # fmt: skip
