@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from bionas.errors import SpecimenError, UnknownName
-from bionas.specimens import SOURCES, BatchLoader, Collected, ImageStore, MetadataEncoding, SpecimenSet, load_specimens
+from bionas.specimens import (
+    AUGMENTATIONS, SOURCES, BatchLoader, Collected, ImageStore, MetadataEncoding, SpecimenSet, load_specimens,
+)  # fmt: skip
+from bionas.specimens.augmentation import FlipsCropsLightZoom
 
 N, SIZE = 50, 16
 
@@ -58,7 +61,7 @@ def test_images_metadata_and_labels_of_a_batch_belong_together(specimens, encodi
     assert torch.equal(torch.cat([b.metadata.categorical for b in batches]), whole.categorical[rows])
 
 
-@pytest.mark.parametrize("augment", ["none", "flips_and_shifts", "any_flips_and_shifts"])
+@pytest.mark.parametrize("augment", ["none", "flips_and_shifts", "any_flips_and_shifts", "flips_crops_light_zoom"])
 @pytest.mark.parametrize("size", [1, 7, 50])
 def test_images_are_float_channels_last(specimens, encoding, augment, size):
     batch = next(BatchLoader(specimens, encoding, size, shuffle=True, augment=augment).epoch(0))
@@ -68,7 +71,7 @@ def test_images_are_float_channels_last(specimens, encoding, augment, size):
     assert batch.image.min() >= -2 and batch.image.max() <= 2
 
 
-@pytest.mark.parametrize("augment", ["none", "flips_and_shifts"])
+@pytest.mark.parametrize("augment", ["none", "flips_and_shifts", "flips_crops_light_zoom"])
 def test_an_epoch_asked_twice_is_the_same_and_the_next_is_not(specimens, encoding, augment):
     def fresh(seed=0):
         return BatchLoader(specimens, encoding, 8, shuffle=True, seed=seed, augment=augment)
@@ -79,8 +82,9 @@ def test_an_epoch_asked_twice_is_the_same_and_the_next_is_not(specimens, encodin
     assert not same(fresh(1).epoch(0), fresh(0).epoch(1))
 
 
-def test_global_random_state_is_neither_read_nor_moved(specimens, encoding):
-    loader = BatchLoader(specimens, encoding, 8, shuffle=True, augment="flips_and_shifts")
+@pytest.mark.parametrize("augment", ["flips_and_shifts", "flips_crops_light_zoom"])
+def test_global_random_state_is_neither_read_nor_moved(specimens, encoding, augment):
+    loader = BatchLoader(specimens, encoding, 8, shuffle=True, augment=augment)
     first = list(loader.epoch(1))
     torch.manual_seed(123), np.random.seed(123), random.seed(123)
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
@@ -133,6 +137,43 @@ def test_every_image_is_flipped_and_shifted_by_a_draw_of_its_own(specimens, enco
     up, left, dy, dx = np.array(draws[0] + draws[1]).T
     assert 0.3 < left.mean() < 0.7 and (0.3 < up.mean() < 0.7 if upside_down else not up.any())
     assert set(dy) == set(dx) == set(range(-reach, reach + 1))
+
+
+def drawn(n, **given):
+    plain = {"flip_rows": False, "flip_columns": False, "zoom": 1.0, "top": 0.5, "left": 0.5, "brightness": 1.0, "contrast": 1.0}
+    return FlipsCropsLightZoom(**{name: torch.as_tensor([given.get(name, value)] * n) for name, value in plain.items()})
+
+
+def test_crops_flips_and_light_against_numpy(specimens):  # SERAN's section 4.1
+    pixels = specimens.images.take(range(4))
+    images = pixels.numpy().transpose(0, 2, 3, 1)
+    assert torch.equal(drawn(4).applied(pixels), pixels)  # the middle of what was padded is the image itself
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    moved = drawn(4, top=1.0, left=0.25, flip_rows=True).applied(pixels).numpy().transpose(0, 2, 3, 1)
+    assert np.array_equal(moved, padded[:, 4:20, 1:17][:, ::-1])
+    moved = drawn(4, flip_columns=True, brightness=1.2).applied(pixels).numpy().transpose(0, 2, 3, 1)
+    assert np.abs(moved - np.clip(images[:, :, ::-1] * 1.2, 0, 255)).max() <= 1
+    grey = (images @ [0.2989, 0.587, 0.114]).mean(axis=(1, 2))[:, None, None, None]
+    moved = drawn(4, contrast=0.8).applied(pixels).numpy().transpose(0, 2, 3, 1)
+    assert np.abs(moved - (0.8 * images + 0.2 * grey)).max() <= 2
+
+
+def test_zoom_enlarges_a_part_and_keeps_the_size():
+    white_spot = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    white_spot[:, :, 16:48, 16:48] = 255
+    zoomed = drawn(1, zoom=1.1).applied(white_spot)
+    assert zoomed.shape == white_spot.shape
+    assert (zoomed > 127).sum() / (white_spot > 127).sum() == pytest.approx((64 / 58) ** 2, abs=0.06)
+
+
+def test_how_often_and_how_strongly_an_epoch_is_augmented():
+    n = 4000
+    draws = AUGMENTATIONS["flips_crops_light_zoom"](n, 64, torch.Generator().manual_seed(0))
+    assert all(part.shape == (n,) for part in draws)
+    for flips in (draws.flip_rows, draws.flip_columns):
+        assert flips.double().mean() == pytest.approx(0.5, abs=0.03)
+    for part, low, high in ((draws.zoom, 1.0, 1.1), (draws.brightness, 0.8, 1.2), (draws.contrast, 0.8, 1.2)):
+        assert part.min() >= low and part.max() <= high and (part != 1).double().mean() == pytest.approx(0.75, abs=0.03)
 
 
 def test_records_alone_make_batches_without_images(specimens, encoding):

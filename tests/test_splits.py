@@ -1,4 +1,4 @@
-"""The four ways to divide a collection: counts, disjointness and what each refuses."""
+"""The ways to divide a collection: counts, disjointness and what each refuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bionas.specimens import SpecimenSet
 from bionas.specimens.barcodes import barcode_keys
 from bionas.specimens.collection import compare_splits
 from bionas.specimens.grouping import SHARES, balanced_sides, linked
-from bionas.specimens.splits import SPLITS, paper_counts
+from bionas.specimens.splits import OF_COMPANIONS, SPLITS, paper_counts, seran_counts
 
 
 def collection(orders, **columns):
@@ -68,6 +68,23 @@ def test_paper_divides_every_class_alike_and_loses_nobody():
         assert tuple(side.counts()[name] for side in splits) == paper_counts(n)
     assert all(side.records["row"].is_monotonic_increasing for side in splits)  # records keep their order
     assert splits.table()["train"].sum() == len(splits.train)
+
+
+def test_serans_printed_counts_follow_from_rounding_its_equal_sides_down():  # its section 4.1: 123 species
+    held_out, species, images = 5_119, 123, 34_525
+    assert 24_287 + 2 * held_out == images
+    assert 0.4 < (0.15 * images - held_out) / species < 0.6  # half a specimen a class is what rounding down takes
+    sizes = np.random.default_rng(0).multinomial(images - 3 * species, np.ones(species) / species) + 3
+    labels = np.repeat(np.arange(species), sizes)
+    train, val, test = SPLITS["seran"](None, labels, 0)
+    assert len(val) == len(test) == sum(int(0.15 * n + 1e-9) for n in sizes)
+    assert sorted(np.concatenate([train, val, test])) == list(range(images))
+    assert (np.bincount(labels[val]) == np.bincount(labels[test])).all()
+
+
+@pytest.mark.parametrize(("n", "sides"), [(1, (1, 0, 0)), (2, (1, 0, 1)), (3, (1, 1, 1)), (6, (4, 1, 1)), (20, (14, 3, 3))])
+def test_small_classes_under_seran(n, sides):
+    assert seran_counts(n) == sides
 
 
 @pytest.mark.parametrize("scheme", ["paper", "bin_disjoint"])
@@ -323,7 +340,7 @@ def test_a_class_of_one_specimen_is_in_one_side_only(scheme):
 def test_schemes_side_by_side():
     specimens = collection(mixed(), dna_bin=[f"BOLD:{i % 170}" for i in range(1000)])
     frame = compare_splits(specimens).set_index("scheme")
-    assert list(frame.index) == list(SPLITS)
+    assert [*frame.index, *OF_COMPANIONS] == sorted(SPLITS, key=lambda name: name in OF_COMPANIONS)
     splits = specimens.split("paper")
     seen = [bin in set(splits.train.records["dna_bin"]) for bin in splits.test.records["dna_bin"]]
     assert (

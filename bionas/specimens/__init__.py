@@ -17,10 +17,11 @@ from typing import Any
 from bionas import places
 from bionas.errors import UnknownName
 from bionas.specimens import sources
+from bionas.specimens.augmentation import AUGMENTATIONS
 from bionas.specimens.collection import SpecimenSet, Splits, limited
 from bionas.specimens.images import ImageStore
 from bionas.specimens.labels import fold_rare, labelled
-from bionas.specimens.loader import AUGMENTATIONS, Batch, BatchLoader
+from bionas.specimens.loader import Batch, BatchLoader
 from bionas.specimens.metadata import METADATA_PRESETS, Metadata, MetadataEncoding
 from bionas.specimens.sources import SOURCES, Collected
 from bionas.specimens.splits import SPLITS

@@ -18,7 +18,7 @@ from bionas.errors import SpecimenError
 from bionas.specimens.grouping import SHARES
 from bionas.specimens.images import ImageStore
 from bionas.specimens.schema import coded, joined, members
-from bionas.specimens.splits import SPLITS, Sides, divide
+from bionas.specimens.splits import OF_COMPANIONS, SPLITS, Sides, divide
 
 OTHER = "Other"
 MIN_SPECIMENS = 3
@@ -180,7 +180,7 @@ class Splits(NamedTuple):
 
 
 def compare_splits(specimens: SpecimenSet, seed: int = 0) -> pd.DataFrame:
-    """Every scheme of `SPLITS` on one collection: what it gives, and what it lets through.
+    """Every scheme of `SPLITS` but the companions' on one collection: what it gives, and what it lets through.
 
     Returns one row a scheme: scheme; train, val, test: specimens; drift: the largest distance of a class's share of a
     side from 70 / 20 / 10, in points; bins_seen: share of the test specimens with a BIN whose BIN is also in training
@@ -189,7 +189,7 @@ def compare_splits(specimens: SpecimenSet, seed: int = 0) -> pd.DataFrame:
     """
     known = {name: coded(specimens.records[name]) for name in ("dna_bin", "country") if name in specimens.records}
     rows = []
-    for scheme in SPLITS:
+    for scheme in (name for name in SPLITS if name not in OF_COMPANIONS):
         try:
             sides = divide(scheme, specimens.records, specimens.labels, seed)
         except SpecimenError as error:

@@ -15,14 +15,12 @@ import torch
 from torch import Tensor
 
 from bionas.errors import SpecimenError
-from bionas.registry import Registry
+from bionas.specimens.augmentation import AUGMENTATIONS
 from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.metadata import Metadata, MetadataEncoding
 
 MEAN, STD = 0.5, 0.25
 """Normalisation of every channel, of intensities in 0..1: the network sees -2..2."""
-
-AUGMENTATIONS: Registry = Registry("augmentation")
 
 
 class Batch(NamedTuple):
@@ -77,13 +75,13 @@ class BatchLoader:
         generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
         order = torch.randperm(n, generator=generator) if self.shuffle else torch.arange(n)
         images = self.specimens.images
-        movement = None if images is None else self._augment(n, images.size, generator)
+        drawn = None if images is None else self._augment(n, images.size, generator)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             here = slice(start, start + self.batch_size)
             rows = order[here]
             pixels = None if images is None else images.take(rows)
-            if movement is not None:
-                pixels = _moved(pixels, Movement(*(part[here] for part in movement)))
+            if drawn is not None:
+                pixels = type(drawn)(*(part[here] for part in drawn)).applied(pixels)
             yield Batch(None if pixels is None else normalised(pixels), self._metadata.take(rows), self._labels[rows])
 
 
@@ -91,53 +89,6 @@ def normalised(pixels: Tensor) -> Tensor:
     """uint8 (B, 3, S, S) -> float32 (B, 3, S, S), channels_last, (x / 255 - MEAN) / STD."""
     scaled = pixels.to(torch.float32).mul_(1 / (255 * STD)).sub_(MEAN / STD)
     return scaled.contiguous(memory_format=torch.channels_last)
-
-
-class Movement(NamedTuple):
-    """Flip (bool) and shift (pixels) of n images along rows and columns, each (n,)."""
-
-    flip_rows: Tensor
-    shift_rows: Tensor
-    flip_columns: Tensor
-    shift_columns: Tensor
-
-
-@AUGMENTATIONS.register("none")
-def _in_place(n: int, size: int, generator: torch.Generator) -> None:
-    """The paper's choice: images as they are."""
-
-
-@AUGMENTATIONS.register("flips_and_shifts")
-def _flips_and_shifts(n: int, size: int, generator: torch.Generator) -> Movement:
-    """Mirrored left-right with probability 1/2, shifted by up to 1/8 of the side; an independent draw an image."""
-    return _any_flips_and_shifts(n, size, generator)._replace(flip_rows=torch.zeros(n, dtype=torch.bool))
-
-
-@AUGMENTATIONS.register("any_flips_and_shifts")
-def _any_flips_and_shifts(n: int, size: int, generator: torch.Generator) -> Movement:
-    """The same, upside down too: a specimen in a well has no up, a photograph in the field has."""
-
-    def flips() -> Tensor:
-        return torch.rand(n, generator=generator) < 0.5
-
-    def shifts() -> Tensor:
-        return torch.randint(-(size // 8), size // 8 + 1, (n,), generator=generator)
-
-    return Movement(flips(), shifts(), flips(), shifts())
-
-
-def _moved(pixels: Tensor, movement: Movement) -> Tensor:
-    """(n, 3, S, S) flipped and shifted; where a shift uncovers pixels the edge is repeated. Layout is kept."""
-    size = pixels.shape[-1]
-
-    def source(flip: Tensor, shift: Tensor) -> Tensor:
-        place = (torch.arange(size) + shift[:, None]).clamp_(0, size - 1)
-        return torch.where(flip[:, None], size - 1 - place, place)
-
-    rows = source(movement.flip_rows, movement.shift_rows)[:, :, None]
-    columns = source(movement.flip_columns, movement.shift_columns)[:, None, :]
-    images = torch.arange(len(pixels))[:, None, None]
-    return pixels.permute(0, 2, 3, 1)[images, rows, columns].permute(0, 3, 1, 2)
 
 
 def _mixed(seed: int, epoch: int) -> int:

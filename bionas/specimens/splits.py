@@ -8,6 +8,7 @@ colon, as in `official:pretrain+train/val/test`.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,9 @@ from bionas.specimens.schema import SPLIT_NAMES, Coded, coded, members, missing
 SPLITS: Registry = Registry("split scheme")
 SIDES = ("train", "val", "test")
 Sides = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+OF_COMPANIONS = ("seran",)
+"""Schemes that aim at other shares than 70 / 20 / 10: they are not compared by their distance from it."""
 
 METASPLITS = {"seen": ("train", "val", "test"), "unseen": ("key_unseen", "val_unseen", "test_unseen")}
 """Names that `bioscan_dataset` has for several of BIOSCAN-5M's splits together."""
@@ -48,14 +52,7 @@ def paper(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
 
     The counts of a class are those of `paper_counts`. A BIN, and so a species, may lie on all three sides.
     """
-    generator = np.random.default_rng(seed)
-    side_of = np.zeros(len(labels), dtype=np.int8)
-    for own in members(labels, labels.max(initial=-1) + 1):
-        drawn = generator.permutation(own) if len(own) else own
-        train, val, _ = paper_counts(len(own))
-        side_of[drawn[train : train + val]] = 1
-        side_of[drawn[train + val :]] = 2
-    return _positions(side_of)
+    return _within_classes(paper_counts, labels, seed)
 
 
 def paper_counts(n: int) -> tuple[int, int, int]:
@@ -73,6 +70,24 @@ def paper_counts(n: int) -> tuple[int, int, int]:
     if val == 0:  # n is 3 or 4
         return (1, 1, 1) if n == 3 else (2, 1, 1)
     return train, val, test
+
+
+@SPLITS.register("seran")
+def seran(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
+    """70 / 15 / 15 within every class, specimens drawn at random: the split of SERAN (its section 4.1), "each species"."""
+    return _within_classes(seran_counts, labels, seed)
+
+
+def seran_counts(n: int) -> tuple[int, int, int]:
+    """Training, validation and test specimens of a class of n: 15 % each rounded down, and what is left to train on.
+
+    Rounding down the two equal sides is what its printed counts imply: 24,287 / 5,119 / 5,119 of 34,525 in 123 classes,
+    each side half a specimen a class below 15 %. From n = 3 on no side is empty; below as in `paper_counts`.
+    """
+    if n < 3:
+        return paper_counts(n)
+    held_out = max(1, n * 15 // 100)
+    return n - 2 * held_out, held_out, held_out
 
 
 @SPLITS.register("official")
@@ -181,6 +196,18 @@ def geography_disjoint(records: pd.DataFrame, labels: np.ndarray, seed: int) -> 
         )
     side_of_country = balanced_sides(countries.codes, labels, len(countries.texts), seed)
     return _positions(np.append(side_of_country, 0)[countries.codes])
+
+
+def _within_classes(counts: Callable[[int], tuple[int, int, int]], labels: np.ndarray, seed: int) -> Sides:
+    """Every class divided at random into as many as `counts` says of its size."""
+    generator = np.random.default_rng(seed)
+    side_of = np.zeros(len(labels), dtype=np.int8)
+    for own in members(labels, labels.max(initial=-1) + 1):
+        drawn = generator.permutation(own) if len(own) else own
+        train, val, _ = counts(len(own))
+        side_of[drawn[train : train + val]] = 1
+        side_of[drawn[train + val :]] = 2
+    return _positions(side_of)
 
 
 def _positions(side_of: np.ndarray) -> Sides:
