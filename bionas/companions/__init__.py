@@ -1,0 +1,1 @@
+"""The two neighbouring papers, each in modules of its own: SERAN in `seran` (its networks)."""
