@@ -223,6 +223,8 @@ def main() -> None:
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than processors: that is asked
+    if a.work:
+        a.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=a.work) as work:
         names = lay_out(Path(work), a.images, a.folder)
         jpeg_kb = (Path(work) / "train.zip").stat().st_size / len(names) / 1000
