@@ -23,7 +23,8 @@ from torch import Tensor
 from bionas.errors import SpecimenError
 
 RESIDENT = 64 * 2**20
-"""Bytes of a memory map that may stay in this process's memory; the system's own cache of the file is not bound by it."""
+"""Bytes of a memory map that may stay in this process's memory from one batch to the next. Within a batch each image may bring
+a huge page with it; the system's own cache of the file is not bound by either."""
 
 
 class ImageStore:
@@ -120,7 +121,7 @@ class ImageStore:
 class _Pages:
     """What the system is told about a map of images: what comes next, and what is no longer needed."""
 
-    AROUND = 128 * 1024  # bytes that become resident about an image beside its own, at most
+    AROUND = 2 * 2**20  # bytes that become resident about an image beside its own, at most: a huge page of the file's cache
 
     def __init__(self, pixels: np.memmap):
         self._map: mmap.mmap = pixels.base
