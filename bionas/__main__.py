@@ -1,4 +1,4 @@
-"""The command line: `bionas run`, `list`, `fetch`, `compare`, `runs`, `notebooks`; also `python -m bionas`.
+"""The command line: `bionas run`, `list`, `fetch`, `compare`, `metadata-alone`, `runs`, `notebooks`; also `python -m bionas`.
 
 A command is a function that takes the parsed arguments and returns an exit code, and a `@command` line above it. 0 is
 success, 1 a notebook or some links that failed, 2 something typed that cannot be done, 130 an interruption.
@@ -13,9 +13,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from bionas import __version__, places, runner, summary
 from bionas.errors import BionasError
+
+if TYPE_CHECKING:  # slow to import, and not every command needs them
+    import pandas as pd
+
+    from bionas import experiments
 
 COMMANDS: dict[str, tuple[Callable, Callable]] = {}
 
@@ -153,20 +159,44 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
 @command("compare", _compare_arguments)
 def compare(options: argparse.Namespace) -> int:
     """Search, retrain, and train random genotypes and baselines under one budget over several seeds."""
-    from bionas import comparison, experiments, files
+    from bionas import comparison, experiments
 
     plan = experiments.plan(**runner.typed(options.settings, experiments.plan))
     rows = comparison.measured(
         plan, options.seeds, options.augment, options.random, options.baseline, options.baseline_learning_rate
     )
+    return _report(rows, plan, options.out)
+
+
+def _report(rows: pd.DataFrame, plan: experiments.Plan, out: str | None) -> int:
+    """Show the summary of some runs; with `out`, write it and the runs to data/results/."""
+    from bionas import comparison, files
+
     table = comparison.summary(rows, plan, "bionas " + shlex.join(sys.argv[1:]))
     print(table.iloc[:, :10].to_string(index=False))
-    if options.out:
+    if out:
         results = places.root() / "data" / "results"
-        files.write_csv(results / f"{options.out}_runs.csv", rows)
-        files.write_csv(results / f"{options.out}.csv", table)
-        print(f"written: {places.shown(results / options.out)}.csv and {options.out}_runs.csv")
+        files.write_csv(results / f"{out}_runs.csv", rows)
+        files.write_csv(results / f"{out}.csv", table)
+        print(f"written: {places.shown(results / out)}.csv and {out}_runs.csv")
     return 0
+
+
+def _metadata_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-p", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a choice of the plan: source=records"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv and NAME_runs.csv")
+
+
+@command("metadata-alone", _metadata_arguments)
+def metadata_alone(options: argparse.Namespace) -> int:
+    """Train the metadata encoder without any image, over several seeds: what do the records alone tell?"""
+    from bionas import comparison, experiments
+
+    plan = experiments.plan(**runner.typed(options.settings, experiments.plan))
+    return _report(comparison.metadata_alone(plan, options.seeds), plan, options.out)
 
 
 @command("runs", lambda parser: parser.add_argument("--run-dir", metavar="DIR", help="default: runs/"))

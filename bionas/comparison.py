@@ -2,7 +2,7 @@
 
 `measured` runs (or finds finished) a derived network, random genotypes and a baseline a seed, one row a run; `summary`
 folds the rows into mean and spread, the majority class first. Both go to `data/results/` with the command that made
-them.
+them. `metadata_alone` is the same for records without photographs.
 """
 
 from __future__ import annotations
@@ -47,6 +47,12 @@ def measured(
                 yield _row(name, experiments.baseline(theirs, name))
 
     return pd.DataFrame([row for position, seed in enumerate(seeds) for row in of_seed(position, seed)])
+
+
+def metadata_alone(plan: Plan, seeds: Sequence[int]) -> pd.DataFrame:
+    """One row a seed of the metadata encoder trained without images: what the records alone tell (`summary` folds them)."""
+    runs = (experiments.metadata_alone(dataclasses.replace(plan, seed=seed)) for seed in seeds)
+    return pd.DataFrame([_row("metadata alone", run) for run in runs])
 
 
 def _row(model: str, run: Run, searched: Run | None = None) -> dict:

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bionas.__main__ import main
 from bionas.errors import SpecimenError
+from bionas.runs import Run
 from bionas.specimens import load_specimens
 
 
@@ -115,3 +117,15 @@ def test_real_records_of_bold(shared_data, load):
     assert records["country"].isna().sum() == 2_898 + 658 and records["country"].nunique() == 172 - 2
     assert records["dna_bin"].nunique() == 28_613
     assert [len(side) for side in specimens.split("paper")] == pytest.approx([29_442, 8_412, 4_206], abs=60)
+
+
+def test_real_records_train_the_metadata_encoder_alone(shared_data, tmp_path, capsys):
+    given = {"mode": "smoke", "source": "records", "data_dir": shared_data / "bold_records.tsv.gz", "min_records": 500,
+             "metadata": "no_target", "limit": 600, "epochs": 8, "run_dir": tmp_path}  # fmt: skip
+    words = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
+    assert main(["metadata-alone", *words, "--seeds", "0"]) == 0
+    assert "family determines order" in capsys.readouterr().out
+    (folder,) = tmp_path.glob("records-smoke/seed0/metadata-alone-*")
+    run = Run(folder)
+    assert run.complete and run.metrics["accuracy"] > run.metrics["majority_accuracy"] + 0.05
+    assert not list(folder.glob("genotype.json")) and len(run.table("predictions")) == 60
