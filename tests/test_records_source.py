@@ -128,4 +128,5 @@ def test_real_records_train_the_metadata_encoder_alone(shared_data, tmp_path, ca
     (folder,) = tmp_path.glob("records-smoke/seed0/metadata-alone-*")
     run = Run(folder)
     assert run.complete and run.metrics["accuracy"] > run.metrics["majority_accuracy"] + 0.05
-    assert not list(folder.glob("genotype.json")) and len(run.table("predictions")) == 60
+    assert not (folder / "genotype.json").exists()
+    assert 60 <= len(run.table("predictions")) < 70  # a tenth of 600, rounded up in every order
