@@ -1,4 +1,5 @@
-"""The command line: `bionas run`, `list`, `fetch`, `compare`, `metadata-alone`, `runs`, `notebooks`; also `python -m bionas`.
+"""The command line: `bionas run`, `list`, `fetch`, `compare`, `metadata-alone`, `seran`, `runs`, `notebooks`; also
+`python -m bionas`.
 
 A command is a function that takes the parsed arguments and returns an exit code, and a `@command` line above it. 0 is
 success, 1 a notebook or some links that failed, 2 something typed that cannot be done, 130 an interruption.
@@ -170,15 +171,48 @@ def compare(options: argparse.Namespace) -> int:
 
 def _report(rows: pd.DataFrame, plan: experiments.Plan, out: str | None) -> int:
     """Show the summary of some runs; with `out`, write it and the runs to data/results/."""
-    from bionas import comparison, files
+    from bionas import comparison
 
     table = comparison.summary(rows, plan, "bionas " + shlex.join(sys.argv[1:]))
     print(table.iloc[:, :10].to_string(index=False))
-    if out:
+    _keep(out, rows, table)
+    return 0
+
+
+def _keep(name: str | None, rows: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Where a name was given, both tables go to data/results/."""
+    from bionas import files
+
+    if name:
         results = places.root() / "data" / "results"
-        files.write_csv(results / f"{out}_runs.csv", rows)
-        files.write_csv(results / f"{out}.csv", table)
-        print(f"written: {places.shown(results / out)}.csv and {out}_runs.csv")
+        files.write_csv(results / f"{name}_runs.csv", rows)
+        files.write_csv(results / f"{name}.csv", table)
+        print(f"written: {places.shown(results / name)}.csv and {name}_runs.csv")
+
+
+def _seran_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="seran_d, attention92, ... (default: all of both tables)")
+    parser.add_argument("--size", metavar="NAME", help="full, quarter or tiny (default: that of the mode)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "-p", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a choice of the plan: source=folder"
+    )
+    parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv and NAME_runs.csv")
+
+
+@command("seran", _seran_arguments)
+def seran(options: argparse.Namespace) -> int:
+    """Train rows of SERAN's Tables 1 and 2 under one budget, and show their errors beside the published ones."""
+    from bionas import experiments
+    from bionas.companions import seran_study
+    from bionas.companions.seran import ROWS
+
+    plan = seran_study.study_plan(options.size, **runner.typed(options.settings, experiments.plan))
+    rows = seran_study.measured(plan, options.rows or list(ROWS), options.seeds, options.size)
+    table = seran_study.table(rows, plan, "bionas " + shlex.join(sys.argv[1:]))
+    shown = [name for name in table if name == "model" or ("error" in name and "sd" not in name)]
+    print(table[shown].to_string(index=False))
+    _keep(options.out, rows, table)
     return 0
 
 

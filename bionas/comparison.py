@@ -38,13 +38,13 @@ def measured(
         searched = experiments.search(seeded)
         for augment in augments:
             retraining = dataclasses.replace(seeded, augment=augment)
-            yield _row("derived", experiments.retrain(retraining, searched.genotype), searched)
+            yield row_of("derived", experiments.retrain(retraining, searched.genotype), searched)
             for i in range(position * n_random, (position + 1) * n_random):
                 drawn = experiments.random_genotype(plan, i)
-                yield _row("random genotypes", experiments.retrain(retraining, drawn, f"random-{i + 1}"))
+                yield row_of("random genotypes", experiments.retrain(retraining, drawn, f"random-{i + 1}"))
             theirs = dataclasses.replace(retraining, learning_rate=baseline_learning_rate or plan.learning_rate)
             for name in baselines:
-                yield _row(name, experiments.baseline(theirs, name))
+                yield row_of(name, experiments.baseline(theirs, name))
 
     return pd.DataFrame([row for position, seed in enumerate(seeds) for row in of_seed(position, seed)])
 
@@ -52,10 +52,11 @@ def measured(
 def metadata_alone(plan: Plan, seeds: Sequence[int]) -> pd.DataFrame:
     """One row a seed of the metadata encoder trained without images: what the records alone tell (`summary` folds them)."""
     runs = (experiments.metadata_alone(dataclasses.replace(plan, seed=seed)) for seed in seeds)
-    return pd.DataFrame([_row("metadata alone", run) for run in runs])
+    return pd.DataFrame([row_of("metadata alone", run) for run in runs])
 
 
-def _row(model: str, run: Run, searched: Run | None = None) -> dict:
+def row_of(model: str, run: Run, searched: Run | None = None) -> dict:
+    """A finished run as a row of a table of runs; `searched` is the search that found its network."""
     summary, config, born = run.summary, run.config, run.provenance
     history = run.history
     return {
@@ -78,7 +79,7 @@ def _row(model: str, run: Run, searched: Run | None = None) -> dict:
     }
 
 
-def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
+def summary(rows: pd.DataFrame, plan: Plan, command: str, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
     """Mean and sample standard deviation a model and augmentation, the majority class first.
 
     Columns: model, augment, n_seeds, each metric in percent with its sd, cost, budget, source, code, command.
@@ -88,17 +89,17 @@ def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
     table = [
         {
             "model": "majority class", "augment": "none", "n_seeds": 0,
-            **{f"{m}_mean": round(100 * majority[m], 2) for m in METRICS if m in majority},
+            **{f"{m}_mean": round(100 * majority[m], 2) for m in metrics if m in majority},
         }
     ]  # fmt: skip
     for (augment, model), group in rows.groupby(["augment", "model"], sort=False):
-        metrics = {}
-        for metric in METRICS:
-            metrics[f"{metric}_mean"] = round(100 * group[metric].mean(), 2)
-            metrics[f"{metric}_sd"] = round(100 * group[metric].std(), 2)
+        shares = {}
+        for metric in metrics:
+            shares[f"{metric}_mean"] = round(100 * group[metric].mean(), 2)
+            shares[f"{metric}_sd"] = round(100 * group[metric].std(), 2)
         table.append(
             {
-                "model": model, "augment": augment, "n_seeds": group["seed"].nunique(), **metrics,
+                "model": model, "augment": augment, "n_seeds": group["seed"].nunique(), **shares,
                 "mmacs": round(group["mmacs"].mean(), 2), "parameters": int(group["parameters"].mean()),
                 "minutes": round(group["minutes"].mean(), 1), "search_minutes": round(group["search_minutes"].mean(), 1),
                 "epochs": _one(group["epochs"]), "images_seen": _one(group["images_seen"]),

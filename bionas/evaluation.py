@@ -107,6 +107,16 @@ def evaluate(
     )
 
 
+def top_k_error(labels: Any, probabilities: Any, k: int) -> float:
+    """Share of specimens whose class is not among the k most probable; of equal ones the first counts, as in `argmax`.
+
+    Args:
+        labels: (N,) integers. probabilities: (N, C).
+    """
+    most_probable = np.argsort(-np.asarray(probabilities, dtype=float), axis=1, kind="stable")[:, :k]
+    return 1 - float((most_probable == np.asarray(labels)[:, None]).any(axis=1).mean())
+
+
 def majority_row(train_labels: Any, test_labels: Any, n_classes: int) -> dict[str, Any]:
     """The metrics of always answering the training split's commonest class, with its frequencies as confidences.
 

@@ -2,7 +2,7 @@
 
     plan(mode, ...) -> Plan            search(plan) -> Run            retrain(plan, genotype) -> Run
     random_controls(plan) -> [Run]     baseline(plan, name) -> Run
-    metadata_alone(plan) -> Run
+    metadata_alone(plan) -> Run                        companion(plan, build, name, config) -> Run
 
 A finished run is returned at once, an interrupted one goes on. A run folder's name carries a hash of its choices, its
 data and the code that decides its numbers, so that two configurations never share one. The test split is read once,
@@ -29,6 +29,7 @@ from bionas.genotype import Genotype
 from bionas.loop import predict
 from bionas.network import SearchNetwork
 from bionas.plans import MODES, Plan, plan
+from bionas.recipe import FitConfig
 from bionas.runs import Run
 from bionas.specimens.collection import Splits
 from bionas.specimens.leakage import leakage_report, warning
@@ -36,7 +37,7 @@ from bionas.specimens.metadata import usable_presets
 from bionas.trainer import BilevelTrainer, Fit
 
 __all__ = [
-    "MODES", "Plan", "baseline", "metadata_alone", "plan", "random_controls", "random_genotype", "retrain", "search",
+    "MODES", "Plan", "baseline", "companion", "metadata_alone", "plan", "random_controls", "random_genotype", "retrain", "search",
 ]  # fmt: skip
 
 
@@ -121,6 +122,21 @@ def baseline(plan: Plan, name: str) -> Run:
     return _fit(plan, seeded, name, baseline=name)
 
 
+def companion(
+    plan: Plan, build: Callable[[], nn.Module], name: str, config: FitConfig, *, network: dict[str, Any]
+) -> Run:
+    """Train a network of a companion paper from scratch, on images alone, after a recipe of its own, and evaluate it.
+
+    Args:
+        plan: the data, and what a run folder is named after.
+        build: makes the network, the same each time.
+        name: of the run folder.
+        config: the whole recipe, epochs included.
+        network: its sizes, part of the run's identity.
+    """
+    return _fit(plan, build, name, config, baseline=name, network=network)
+
+
 def metadata_alone(plan: Plan) -> Run:
     """Train the paper's metadata encoder and head without the images, and evaluate it.
 
@@ -146,8 +162,10 @@ def report_leakage(fields: tuple[str, ...], splits: Splits, run: Run) -> None:
         files.write_json(run.path / "leakage.json", content)
 
 
-def _fit(plan: Plan, build: Callable[[], nn.Module], role: str, **identity: Any) -> Run:
-    config = plan.fit_config()
+def _fit(
+    plan: Plan, build: Callable[[], nn.Module], role: str, config: FitConfig | None = None, **identity: Any
+) -> Run:
+    config = config or plan.fit_config()
     description = plan.describe(role=role, **identity)
     run = plan.run(role, config, description)
     if run.complete:
