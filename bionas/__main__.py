@@ -1,8 +1,8 @@
-"""The command line: `bionas run`, `list`, `fetch`, `compare`, `metadata-alone`, `seran`, `runs`, `notebooks`; also
-`python -m bionas`.
+"""The command line: `bionas run`, `list`, `fetch`, `compare`, `metadata-alone`, `seran`, `eb-lnast`, `runs`, `notebooks`.
 
-A command is a function that takes the parsed arguments and returns an exit code, and a `@command` line above it. 0 is
-success, 1 a notebook or some links that failed, 2 something typed that cannot be done, 130 an interruption.
+Also `python -m bionas`. A command is a function that takes the parsed arguments and returns an exit code, and a
+`@command` line above it. 0 is success, 1 a notebook or some links that failed, 2 something typed that cannot be done,
+130 an interruption.
 """
 
 from __future__ import annotations
@@ -231,6 +231,29 @@ def metadata_alone(options: argparse.Namespace) -> int:
 
     plan = experiments.plan(**runner.typed(options.settings, experiments.plan))
     return _report(comparison.metadata_alone(plan, options.seeds), plan, options.out)
+
+
+def _eb_lnast_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--task", default="wdbc", help="wdbc, colour, or records: a table without images (default: wdbc)")
+    parser.add_argument("--repeats", type=_positive, default=10, metavar="N", help="of the cross-validation; seeds of records (10)")
+    parser.add_argument("--folds", type=_positive, default=5, metavar="N", help="outer folds (5)")
+    parser.add_argument("--models", nargs="+", metavar="MODEL", help="default: all; an unknown one lists them")
+    parser.add_argument("--lower", default="gradient", help="how EB-LNAST finds weights: gradient or evolution")
+    parser.add_argument("--trials", type=_positive, default=40, metavar="N", help="of Optuna, a fold (40)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data-dir", metavar="FILE", help="the table of --task records")
+    parser.add_argument("--metadata", default="leak_free", help="metadata preset of --task records (leak_free)")
+    parser.add_argument("--min-records", type=_positive, default=500, metavar="N", help="--task records: rarer orders are Other")
+    parser.add_argument("--run-dir", metavar="DIR", help="where finished folds are kept (default: runs/)")
+    parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv, NAME_runs.csv and NAME_claims.csv")
+
+
+@command("eb-lnast", _eb_lnast_arguments)
+def eb_lnast(options: argparse.Namespace) -> int:
+    """EB-LNAST against its comparators in repeated nested cross-validation; a finished fold is never run again."""
+    from bionas.companions.eb_lnast import command as study
+
+    return study.run(options)
 
 
 @command("runs", lambda parser: parser.add_argument("--run-dir", metavar="DIR", help="default: runs/"))

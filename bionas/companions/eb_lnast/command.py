@@ -1,0 +1,79 @@
+"""`bionas eb-lnast`: the study on WDBC or colours, or the metadata network of a table of records."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from bionas import files, places, runs
+from bionas.companions.eb_lnast import fields, study
+from bionas.companions.eb_lnast.comparators import MODELS, Budget
+from bionas.companions.eb_lnast.tasks import TASKS
+from bionas.errors import BionasError, UnknownName
+from bionas.progress import progress
+from bionas.specimens import load_specimens
+
+RECORDS = "records"
+"""The third task of the command: any table of records, without images."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """What was asked for, and an exit code."""
+    torch.set_num_threads(1)  # networks of a few hundred parameters: a second thread costs more than it gives
+    command = "bionas " + shlex.join(sys.argv[1:])
+    if options.task == RECORDS:
+        return _records(options, command)
+    if options.task not in TASKS:
+        raise UnknownName("task", options.task, [*TASKS, RECORDS])
+    asked = study.Study(
+        options.task, tuple(options.models or MODELS), options.repeats, options.folds,
+        budget=Budget(lower=options.lower, trials=options.trials), seed=options.seed,
+    )  # fmt: skip
+    run_dir = places.runs(options.run_dir)
+    try:
+        rows = study.measured(asked, run_dir)
+    except KeyboardInterrupt:
+        print(f"\nFinished folds are kept in {places.shown(asked.run(run_dir).path)}; the same command goes on.", file=sys.stderr)
+        raise
+    table, claimed = study.summary(rows, asked, command), study.claims(rows)
+    print(table.loc[:, "model":"seconds"].round(2).to_string(index=False))
+    print(claimed.to_string(index=False) if len(claimed) else "The published claims need eb_lnast and mlp_tuned.")
+    _write(options.out, {"": table, "_runs": rows, "_claims": claimed.assign(command=command)})
+    return 0
+
+
+def _records(options: argparse.Namespace, command: str) -> int:
+    if not options.data_dir:
+        raise BionasError(f"--task {RECORDS} needs --data-dir FILE, a table (.csv, .tsv, also with .gz).")
+    specimens = load_specimens("records", options.data_dir, min_records=options.min_records)
+    config = {"task": RECORDS, "data": specimens.fingerprint, "metadata": options.metadata, "space": str(fields.SPACE)}
+    config |= {"training": str(fields.TRAINING)}
+    run = runs.Run(places.runs(options.run_dir) / "eb_lnast" / f"records-{options.metadata}-{specimens.fingerprint[:10]}")
+    run.begin(config, runs.provenance(options.seed, "cpu", specimens.fingerprint))
+    tables = []
+    for seed in progress(range(options.seed, options.seed + options.repeats), desc="eb-lnast records", unit="seed"):
+        path = run.path / "rows" / f"seed{seed}.csv"
+        if not path.exists():
+            rows, history = fields.compared(specimens, metadata=options.metadata, seed=seed)
+            files.write_csv(run.path / "histories" / f"seed{seed}.csv", history)
+            files.write_csv(path, rows.assign(code=runs.commit()))
+        tables.append(pd.read_csv(path))
+    rows = pd.concat(tables, ignore_index=True)
+    rows = rows.assign(metadata=options.metadata, source=specimens.caption, command=command)
+    shown = rows.groupby("model", sort=False)[["accuracy", "balanced_accuracy", "f1_macro", "parameters", "seconds"]]
+    print(shown.agg(["mean", "std"]).round(4).to_string())
+    _write(options.out, {"_runs": rows})
+    return 0
+
+
+def _write(out: str | None, tables: dict[str, pd.DataFrame]) -> None:
+    if out:
+        folder = Path(places.root()) / "data" / "results"
+        for ending, table in tables.items():
+            files.write_csv(folder / f"{out}{ending}.csv", table)
+        print(f"written: {', '.join(places.shown(folder / f'{out}{ending}.csv') for ending in tables)}")

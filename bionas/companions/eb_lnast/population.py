@@ -1,0 +1,211 @@
+"""A whole population of small networks of different shapes, trained in one batched computation.
+
+The networks of a generation have a few hundred parameters each; one by one, a training step costs what launching its
+operations costs. `Population` pads them to one width and computes layer l of all of them in one batched product;
+members are kept deepest first, so that a layer is computed for those that have it and no other. What is padded is masked
+and has no gradient, and the loss is a sum over members, so that each member is trained as it would be alone:
+`Population.member` is that network in PyTorch's own layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bionas.companions.eb_lnast.space import ACTIVATIONS, Architecture
+from bionas.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the lower level trains by gradients: AdamW, the rate falling to zero on a cosine. Ours: the abstract says
+    that weights and biases are optimised, not how.
+
+    Attributes:
+        steps: of the optimiser.
+        learning_rate, weight_decay: of AdamW.
+        batch_size: rows a step, drawn anew for each pass, the same for every member; None: all rows in each step.
+    """
+
+    steps: int = 150
+    learning_rate: float = 0.02
+    weight_decay: float = 1e-3
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.learning_rate <= 0 or (self.batch_size is not None and self.batch_size < 1):
+            raise TrainingError(f"{self}: at least one step, one row a batch and a positive rate are needed.")
+
+
+class Population(nn.Module):
+    """P networks between the same inputs and outputs.
+
+    A member starts as `nn.Linear` would, uniform in +-1/sqrt(inputs of the layer), drawn from its own seed: its start
+    does not depend on who else is in the population.
+
+    Args:
+        architectures: P of them.
+        inputs: features of each row; for each member its own number where they differ (at most `max(inputs)`, the
+            features past a member's own are zeros).
+        outputs: logits.
+        seeds: P of them.
+        dtype: of the parameters; rows must have it too.
+    """
+
+    def __init__(
+        self,
+        architectures: Sequence[Architecture],
+        inputs: int | Sequence[int],
+        outputs: int,
+        seeds: Sequence[int],
+        dtype: torch.dtype = torch.float32,
+    ):
+        super().__init__()
+        self.architectures = tuple(architectures)
+        self.inputs = (inputs,) * len(self.architectures) if isinstance(inputs, int) else tuple(inputs)
+        self.outputs = outputs
+        if not len(self.architectures) == len(seeds) == len(self.inputs) or not self.architectures:
+            raise ValueError("a population needs one seed and one number of inputs a member, and a member")
+        deepest_first = sorted(range(len(seeds)), key=lambda i: -len(self.architectures[i].neurons))
+        self.place = {member: place for place, member in enumerate(deepest_first)}
+        depths = [len(self.architectures[i].neurons) for i in deepest_first]
+        width = max(max(a.neurons) for a in self.architectures)
+        having = [sum(depth > level for depth in depths) for level in range(depths[0])]
+        widths_in = [max(self.inputs)] + [width] * len(having)
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.zeros(n, before, after, dtype=dtype))
+            for n, before, after in zip([*having, len(seeds)], widths_in, [width] * len(having) + [outputs])
+        )
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(w.shape[0], 1, w.shape[2], dtype=dtype)) for w in self.weights)
+        for level, n in enumerate(having):
+            members = deepest_first[:n]
+            real = torch.tensor([self.architectures[i].neurons[level] for i in members])
+            mask = (torch.arange(width) < real[:, None]).to(dtype).unsqueeze(1)
+            self.register_buffer(f"mask{level}", mask, persistent=False)
+            names = [self.architectures[i].activation for i in members]
+            groups = {name: [p for p, own in enumerate(names) if own == name] for name in dict.fromkeys(names)}
+            self.register_buffer(f"by_activation{level}", torch.tensor([p for places in groups.values() for p in places]), persistent=False)
+            self.register_buffer(f"back{level}", torch.argsort(getattr(self, f"by_activation{level}")), persistent=False)
+            setattr(self, f"groups{level}", [(ACTIVATIONS[name](), len(places)) for name, places in groups.items()])
+        self.register_buffer("as_given", torch.tensor([self.place[i] for i in range(len(seeds))]), persistent=False)
+        for i, seed in enumerate(seeds):
+            self._start(i, seed)
+
+    def _start(self, i: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for weight, bias in self._own(i):
+            bound = 1 / math.sqrt(weight.shape[0])
+            for part in (weight, bias):
+                drawn = torch.rand(part.shape, generator=generator, dtype=torch.float64)
+                part.copy_((2 * drawn - 1) * bound)
+
+    def _own(self, i: int) -> list[tuple[Tensor, Tensor]]:
+        """Views of member i's own weights (inputs, outputs) and biases (outputs,), layer by layer, without padding."""
+        place, sizes = self.place[i], (self.inputs[i], *self.architectures[i].neurons, self.outputs)
+        levels = [*range(len(sizes) - 2), len(self.weights) - 1]
+        return [
+            (self.weights[level].data[place, :before, :after], self.biases[level].data[place, 0, :after])
+            for level, before, after in zip(levels, sizes, sizes[1:])
+        ]
+
+    def member(self, i: int) -> nn.Sequential:
+        """Member i as it stands, in PyTorch's own layers: (B, inputs) -> logits (B, outputs)."""
+        layers: list[nn.Module] = []
+        for weight, bias in self._own(i):
+            linear = nn.Linear(*weight.shape, dtype=weight.dtype, device=weight.device)
+            with torch.no_grad():
+                linear.weight.copy_(weight.T)
+                linear.bias.copy_(bias)
+            layers += [linear, ACTIVATIONS[self.architectures[i].activation]()]
+        return nn.Sequential(*layers[:-1])
+
+    def load(self, vectors: Tensor) -> None:
+        """Give member i the parameters `vectors[i]`: layer by layer, the weights row by row and then the biases."""
+        for i, vector in enumerate(vectors):
+            position = 0
+            for weight, bias in self._own(i):
+                for part in (weight, bias):
+                    part.copy_(vector[position : position + part.numel()].view(part.shape))
+                    position += part.numel()
+            if position != len(vector):
+                raise ValueError(f"member {i} has {position} parameters, {len(vector)} were given")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, inputs), the same rows for all, or (P, B, inputs) -> logits (P, B, outputs), members as given."""
+        h = x.expand(len(self.architectures), -1, -1) if x.dim() == 2 else x[torch.argsort(self.as_given)]
+        for level in range(len(self.weights) - 1):
+            weight = self.weights[level]
+            n = len(weight)
+            z = torch.baddbmm(self.biases[level], h[:n], weight)
+            done = self._activated(z, level) * getattr(self, f"mask{level}")
+            h = done if n == len(h) else torch.cat([done, h[n:]])  # the others have no such layer
+        return torch.baddbmm(self.biases[-1], h, self.weights[-1])[self.as_given]
+
+    def _activated(self, z: Tensor, level: int) -> Tensor:
+        groups = getattr(self, f"groups{level}")
+        if len(groups) == 1:
+            return groups[0][0](z)
+        parts = z[getattr(self, f"by_activation{level}")].split([n for _, n in groups])
+        return torch.cat([activation(part) for (activation, _), part in zip(groups, parts)])[getattr(self, f"back{level}")]
+
+
+def train(
+    population: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    training: Training,
+    seed: int,
+    *,
+    of_member: Tensor | None = None,
+) -> None:
+    """Train every member on its own rows of (x, y) by cross-entropy, all in one computation.
+
+    Args:
+        population: called as `population(rows) -> (P, B, C)`.
+        x: (N, ...) rows, of a type that can be indexed by a tensor.
+        y: (N,) int64 labels.
+        training, seed: what is done, and in which order rows come where there are batches.
+        of_member: bool (P, N), the rows that member i learns from; all of them where not given.
+
+    Raises:
+        TrainingError: a loss that is not finite.
+    """
+    optimizer = torch.optim.AdamW(
+        population.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+    )
+    rows = _batches(len(y), training, seed)
+    for step in range(training.steps):
+        optimizer.param_groups[0]["lr"] = training.learning_rate * (1 + math.cos(math.pi * step / training.steps)) / 2
+        chosen = next(rows)
+        own = of_member if of_member is None or chosen is None else of_member[:, chosen]
+        loss = losses(population(x if chosen is None else x[chosen]), y if chosen is None else y[chosen], own).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    if not math.isfinite(loss.item()):
+        raise TrainingError(f"the loss became {loss.item()}: check the features for values that are not finite, or lower the rate.")
+
+
+def losses(logits: Tensor, y: Tensor, of_member: Tensor | None = None) -> Tensor:
+    """(P, B, C), (B,), bool (P, B) -> (P,) mean cross-entropy of each member over its own rows (0 where it has none)."""
+    members, rows, classes = logits.shape
+    each = F.cross_entropy(logits.reshape(-1, classes), y.repeat(members), reduction="none").view(members, rows)
+    if of_member is None:
+        return each.mean(dim=1)
+    own = of_member.to(each.dtype)
+    return (each * own).sum(dim=1) / own.sum(dim=1).clamp(min=1)
+
+
+def _batches(n: int, training: Training, seed: int) -> Iterator[Tensor | None]:
+    """Positions of the rows of each step, without end; None: all rows."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        if training.batch_size is None or training.batch_size >= n:
+            yield None
+        else:
+            yield from torch.randperm(n, generator=generator).split(training.batch_size)
