@@ -89,8 +89,11 @@ class SoftMask(nn.Module):
         self.lateral = nn.ModuleList(Bottleneck(channels, channels) for _ in range(poolings - 1))
         self.bottom = _blocks(channels, r)
         self.up = nn.ModuleList(_blocks(channels, r) for _ in range(poolings - 1))
-        norm_conv = [(nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 1, bias=False)) for _ in "ab"]
-        self.output = nn.Sequential(*norm_conv[0], *norm_conv[1], nn.Sigmoid())
+        self.output = nn.Sequential(
+            nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 1, bias=False),
+            nn.Sigmoid(),
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> M of the same shape, in 0..1."""
@@ -234,7 +237,7 @@ for _name, _row in {
     ),
     "attention92": Row(
         "Attention-92", Architecture(("ra", "raa", "raaa", "rrr")), {"seran_table1": "Attention-92 (RAN)"},
-        51.3e6, "Wang et al. 2017, Table 6",
+        51.3e6, "Wang et al. 2017",
     ),
     "se_resnet101": Row(
         "SE-ResNet-101", Architecture(("sss", "ssss", "s" * 23, "sss")), {"seran_table1": "SE-ResNet-101"},
