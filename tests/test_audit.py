@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import textwrap
 
 import numpy as np
@@ -36,6 +37,14 @@ def test_the_figures_and_the_verdict_are_what_the_tables_give(check):
 def test_a_verdict_against_a_claim_stands_beside_its_innocent_reading_or_needs_none():
     bare = CLAIMS[(CLAIMS["verdict"] == "does not hold") & (CLAIMS["innocent_reading"] == "")].index
     assert set(bare) == {"cross_attention_raises", "convnext_is_best_transfer"}  # two printed figures, one sentence
+
+
+def test_where_a_claim_is_shown_is_a_section_of_the_notebook():
+    text = (places.notebooks() / "07_audit.py").read_text(encoding="utf-8")
+    for check, row in CLAIMS.iterrows():
+        section = row["shown_in"].removeprefix("07_audit, ")
+        part = re.search(rf"^# ## {section}\. .*?(?=^# ## )", text, re.MULTILINE | re.DOTALL)
+        assert part and f'"{check}"' in part[0], (check, row["shown_in"])
 
 
 # --- the figures, by other means ---------------------------------------------------------------------------------
