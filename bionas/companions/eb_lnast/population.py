@@ -1,14 +1,14 @@
 """A whole population of small networks of different shapes, trained in one batched computation.
 
-The networks of a generation have a few hundred parameters each; one by one, a training step costs what launching its
-operations costs. `Population` pads them to one width and computes layer l of all of them in one batched product;
-members are kept deepest first, so that a layer is computed for those that have it and no other. What is padded is masked
-and has no gradient, and the loss is a sum over members, so that each member is trained as it would be alone:
-`Population.member` is that network in PyTorch's own layers.
+The networks of a generation have a few hundred parameters each; one by one, a training step costs mostly what launching its
+operations costs. `Population` keeps members of one depth and activation in a `Stack`, padded to the widest among them, and
+computes a layer of all of them in one batched product. What is padded stays zero, and the loss is a sum over members, so
+that each member is trained as it would be alone: `Population.member` is that network in PyTorch's own layers.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,28 +71,15 @@ class Population(nn.Module):
         self.outputs = outputs
         if not len(self.architectures) == len(seeds) == len(self.inputs) or not self.architectures:
             raise ValueError("a population needs one seed and one number of inputs a member, and a member")
-        deepest_first = sorted(range(len(seeds)), key=lambda i: -len(self.architectures[i].neurons))
-        self.place = {member: place for place, member in enumerate(deepest_first)}
-        depths = [len(self.architectures[i].neurons) for i in deepest_first]
-        width = max(max(a.neurons) for a in self.architectures)
-        having = [sum(depth > level for depth in depths) for level in range(depths[0])]
-        widths_in = [max(self.inputs)] + [width] * len(having)
-        self.weights = nn.ParameterList(
-            nn.Parameter(torch.zeros(n, before, after, dtype=dtype))
-            for n, before, after in zip([*having, len(seeds)], widths_in, [width] * len(having) + [outputs])
+        alike: dict[tuple[str, int], list[int]] = {}
+        for i, architecture in enumerate(self.architectures):
+            alike.setdefault((architecture.activation, len(architecture.neurons)), []).append(i)
+        self.groups = list(alike.values())
+        self.stacks = nn.ModuleList(
+            Stack([self.architectures[i] for i in group], max(self.inputs), outputs, dtype) for group in self.groups
         )
-        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(w.shape[0], 1, w.shape[2], dtype=dtype)) for w in self.weights)
-        for level, n in enumerate(having):
-            members = deepest_first[:n]
-            real = torch.tensor([self.architectures[i].neurons[level] for i in members])
-            mask = (torch.arange(width) < real[:, None]).to(dtype).unsqueeze(1)
-            self.register_buffer(f"mask{level}", mask, persistent=False)
-            names = [self.architectures[i].activation for i in members]
-            groups = {name: [p for p, own in enumerate(names) if own == name] for name in dict.fromkeys(names)}
-            self.register_buffer(f"by_activation{level}", torch.tensor([p for places in groups.values() for p in places]), persistent=False)
-            self.register_buffer(f"back{level}", torch.argsort(getattr(self, f"by_activation{level}")), persistent=False)
-            setattr(self, f"groups{level}", [(ACTIVATIONS[name](), len(places)) for name, places in groups.items()])
-        self.register_buffer("as_given", torch.tensor([self.place[i] for i in range(len(seeds))]), persistent=False)
+        in_groups = [i for group in self.groups for i in group]
+        self.register_buffer("as_given", torch.argsort(torch.tensor(in_groups)), persistent=False)
         for i, seed in enumerate(seeds):
             self._start(i, seed)
 
@@ -106,11 +93,11 @@ class Population(nn.Module):
 
     def _own(self, i: int) -> list[tuple[Tensor, Tensor]]:
         """Views of member i's own weights (inputs, outputs) and biases (outputs,), layer by layer, without padding."""
-        place, sizes = self.place[i], (self.inputs[i], *self.architectures[i].neurons, self.outputs)
-        levels = [*range(len(sizes) - 2), len(self.weights) - 1]
+        stack, group = next((s, g) for s, g in zip(self.stacks, self.groups) if i in g)
+        place, sizes = group.index(i), (self.inputs[i], *self.architectures[i].neurons, self.outputs)
         return [
-            (self.weights[level].data[place, :before, :after], self.biases[level].data[place, 0, :after])
-            for level, before, after in zip(levels, sizes, sizes[1:])
+            (weight.data[place, :before, :after], bias.data[place, 0, :after])
+            for weight, bias, before, after in zip(stack.weights, stack.biases, sizes, sizes[1:])
         ]
 
     def member(self, i: int) -> nn.Sequential:
@@ -137,21 +124,39 @@ class Population(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, inputs), the same rows for all, or (P, B, inputs) -> logits (P, B, outputs), members as given."""
-        h = x.expand(len(self.architectures), -1, -1) if x.dim() == 2 else x[torch.argsort(self.as_given)]
-        for level in range(len(self.weights) - 1):
-            weight = self.weights[level]
-            n = len(weight)
-            z = torch.baddbmm(self.biases[level], h[:n], weight)
-            done = self._activated(z, level) * getattr(self, f"mask{level}")
-            h = done if n == len(h) else torch.cat([done, h[n:]])  # the others have no such layer
-        return torch.baddbmm(self.biases[-1], h, self.weights[-1])[self.as_given]
+        logits = [
+            stack(x.expand(len(group), -1, -1) if x.dim() == 2 else x[group])
+            for stack, group in zip(self.stacks, self.groups)
+        ]
+        return torch.cat(logits)[self.as_given]
 
-    def _activated(self, z: Tensor, level: int) -> Tensor:
-        groups = getattr(self, f"groups{level}")
-        if len(groups) == 1:
-            return groups[0][0](z)
-        parts = z[getattr(self, f"by_activation{level}")].split([n for _, n in groups])
-        return torch.cat([activation(part) for (activation, _), part in zip(groups, parts)])[getattr(self, f"back{level}")]
+
+class Stack(nn.Module):
+    """Members of one depth and one activation, layer by layer: (M, B, inputs) -> logits (M, B, outputs).
+
+    Padding is zero and stays so: an activation that leaves 0 at 0 needs no mask, sigmoid does.
+    """
+
+    def __init__(self, architectures: Sequence[Architecture], inputs: int, outputs: int, dtype: torch.dtype):
+        super().__init__()
+        neurons = torch.tensor([a.neurons for a in architectures])
+        sizes = [inputs, *neurons.amax(dim=0).tolist(), outputs]
+        members = len(architectures)
+        shapes = [(members, before, after) for before, after in itertools.pairwise(sizes)]
+        self.weights = nn.ParameterList(nn.Parameter(torch.zeros(shape, dtype=dtype)) for shape in shapes)
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, 1, n, dtype=dtype)) for _, _, n in shapes)
+        self.activation = ACTIVATIONS[architectures[0].activation]()
+        self.masked = bool(self.activation(torch.zeros(())))
+        for level, width in enumerate(sizes[1:-1]):
+            mask = torch.arange(width) < neurons[:, level, None]
+            self.register_buffer(f"mask{level}", mask.to(dtype).unsqueeze(1), persistent=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        for level in range(len(self.weights) - 1):
+            h = self.activation(torch.baddbmm(self.biases[level], h, self.weights[level]))
+            if self.masked:
+                h = h * getattr(self, f"mask{level}")
+        return torch.baddbmm(self.biases[-1], h, self.weights[-1])
 
 
 def train(
