@@ -1,4 +1,5 @@
-"""The command line: `bionas run`, `list`, `fetch`, `compare`, `metadata-alone`, `seran`, `eb-lnast`, `runs`, `notebooks`.
+"""The command line: `bionas run`, `list`, `fetch`, `compare`, `baselines`, `metadata-alone`, `seran`, `eb-lnast`, `runs`,
+`notebooks`.
 
 Also `python -m bionas`. A command is a function that takes the parsed arguments and returns an exit code, and a
 `@command` line above it. 0 is success, 1 a notebook or some links that failed, 2 something typed that cannot be done,
@@ -145,16 +146,20 @@ def fetch(options: argparse.Namespace) -> int:
     return fetching.fetch(options)
 
 
-def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+def _plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a choice of the plan: source=folder"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv and NAME_runs.csv")
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    _plan_arguments(parser)
     parser.add_argument("--augment", nargs="+", default=["none"], help="augmentations of the retraining")
     parser.add_argument("--random", type=int, default=1, metavar="N", help="random genotypes a seed (default: 1)")
     parser.add_argument("--baseline", nargs="*", default=["resnet18"])
     parser.add_argument("--baseline-learning-rate", type=float, metavar="RATE")
-    parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv and NAME_runs.csv")
 
 
 @command("compare", _compare_arguments)
@@ -176,6 +181,35 @@ def _report(rows: pd.DataFrame, plan: experiments.Plan, out: str | None) -> int:
     table = comparison.summary(rows, plan, "bionas " + shlex.join(sys.argv[1:]))
     print(table.iloc[:, :10].to_string(index=False))
     _keep(out, rows, table)
+    return 0
+
+
+def _baselines_arguments(parser: argparse.ArgumentParser) -> None:
+    _plan_arguments(parser)
+    parser.add_argument("--names", nargs="+", metavar="NAME", help="those to train; without it, what there is")
+    parser.add_argument("--inputs", nargs="+", default=["image"], metavar="INPUTS", help="image, image+metadata or both")
+    parser.add_argument("--pretrained", action="store_true", help="from published weights, downloaded on first use")
+    parser.add_argument("--frozen", action="store_true", help="train the head alone")
+
+
+@command("baselines", _baselines_arguments)
+def baselines(options: argparse.Namespace) -> int:
+    """Train the backbones of Tables II and III under one budget over several seeds; alone, list them."""
+    from bionas import comparison, experiments
+    from bionas.baselines import catalogue, find
+
+    if not options.names:
+        print(catalogue().to_string(index=False))
+        return 0
+    names = [find(name) for name in options.names]
+    plan = experiments.plan(**runner.typed(options.settings, experiments.plan))
+    rows = comparison.backbones(plan, names, options.seeds, options.inputs, options.pretrained, options.frozen)
+    by = ("augment", "inputs", "pretrained", "frozen", "model")
+    command_line = "bionas " + shlex.join(sys.argv[1:])
+    table = comparison.summary(rows, plan, command_line, by=by, notes=comparison.not_run(names))
+    shown = ["model", "inputs", "n_seeds", "accuracy_mean", "accuracy_sd", "balanced_accuracy_mean", "mmacs", "note"]
+    print(table.reindex(columns=shown).to_string(index=False, na_rep=""))
+    _keep(options.out, rows, table)
     return 0
 
 

@@ -61,5 +61,9 @@ class SearchError(BionasError):
     """A search that cannot be made as asked: too small a budget, an evaluator that lacks what the strategy needs."""
 
 
+class BaselineError(BionasError):
+    """A baseline that cannot be built as asked: an input size it cannot take, weights that cannot be had."""
+
+
 class NotebookError(BionasError):
     """A notebook that cannot be run as asked, or that failed while running."""

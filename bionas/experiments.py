@@ -1,8 +1,8 @@
 """What notebooks and commands run: a `Plan` (`plans`) holds every choice; each function here makes a run folder of it.
 
     plan(mode, ...) -> Plan            search(plan) -> Run            retrain(plan, genotype) -> Run
-    random_controls(plan) -> [Run]     baseline(plan, name) -> Run
-    metadata_alone(plan) -> Run                        companion(plan, build, name, config) -> Run
+    random_controls(plan) -> [Run]     baseline(plan, name, inputs) -> Run
+    metadata_alone(plan) -> Run        companion(plan, build, name, config) -> Run
 
 A finished run is returned at once, an interrupted one goes on. A run folder's name carries a hash of its choices, its
 data and the code that decides its numbers, so that two configurations never share one. The test split is read once,
@@ -22,9 +22,9 @@ import torch
 from torch import nn
 
 from bionas import evaluation, files
-from bionas.baselines import BASELINES
+from bionas.baselines import BASELINES, slug
 from bionas.cost import cost
-from bionas.errors import CheckpointError, SpecimenError
+from bionas.errors import BaselineError, CheckpointError, SpecimenError, UnknownName
 from bionas.genotype import Genotype
 from bionas.loop import predict
 from bionas.network import SearchNetwork
@@ -37,7 +37,8 @@ from bionas.specimens.metadata import usable_presets
 from bionas.trainer import BilevelTrainer, Fit
 
 __all__ = [
-    "MODES", "Plan", "baseline", "companion", "metadata_alone", "plan", "random_controls", "random_genotype", "retrain", "search",
+    "INPUTS", "MODES", "Plan", "baseline", "companion", "metadata_alone", "plan", "random_controls", "random_genotype",
+    "retrain", "search",
 ]  # fmt: skip
 
 
@@ -111,15 +112,56 @@ def random_genotype(plan: Plan, i: int) -> Genotype:
     return Genotype.random(config.cells, config.reductions, plan.primitive_set, generator)
 
 
-def baseline(plan: Plan, name: str) -> Run:
-    """Train a network of `BASELINES` from scratch under the plan's budget, on images alone, and evaluate it."""
-    build = BASELINES[name]
+INPUTS = ("image", "image+metadata")
+"""What a baseline may see. The paper does not say what its own saw."""
+
+
+def baseline(plan: Plan, name: str, inputs: str = "image", pretrained: bool = False, frozen: bool = False) -> Run:
+    """Train a network of `BASELINES` under the plan's budget, and evaluate it.
+
+    Args:
+        inputs: one of `INPUTS`; "image+metadata" joins it to our encoder of the plan's metadata.
+        pretrained, frozen: as in `baselines.Backbone`.
+
+    Raises:
+        UnknownName: no such baseline, or no such inputs.
+        BaselineError: it cannot take the plan's image size, or its weights cannot be had.
+        SpecimenError: metadata is asked for, and the plan has none.
+    """
+    build, seen = BASELINES[name], baseline_inputs(plan, inputs)
+    options = {option: True for option, wanted in (("pretrained", pretrained), ("frozen", frozen)) if wanted}
 
     def seeded() -> nn.Module:
         torch.manual_seed(plan.seed)
-        return build(len(plan.specimens().class_names))
+        return build(len(plan.specimens().class_names), plan.image_size, **seen, **options)
 
-    return _fit(plan, seeded, name, baseline=name)
+    role = slug(name) + ("-metadata" if seen else "")
+    return _fit(plan, seeded, role, baseline=name, inputs=inputs, pretrained=pretrained, frozen=frozen)
+
+
+def baseline_inputs(plan: Plan, inputs: str) -> dict[str, Any]:
+    """What a builder of `BASELINES` is told of the plan's metadata; nothing for "image".
+
+    Raises:
+        UnknownName: not one of `INPUTS`.
+        BaselineError: metadata is asked for, and the plan joins it by another fusion than concatenation.
+        SpecimenError: metadata is asked for, and the plan has none.
+    """
+    if inputs not in INPUTS:
+        raise UnknownName("inputs", inputs, INPUTS)
+    if inputs == "image":
+        return {}
+    _require_metadata(plan)
+    if plan.fusion != "concatenation":
+        raise BaselineError(
+            f"baselines join metadata by concatenation (Eq. 11), and the plan says fusion={plan.fusion!r}, which may ask for "
+            "maps that they do not show. Leave fusion at 'concatenation', or give them images alone."
+        )
+    sizes, fields = plan.network(), plan.inputs()
+    return {
+        "vocabulary_sizes": fields["vocabulary_sizes"], "n_numeric": fields["n_numeric"],
+        "embedding": sizes.embedding, "dropout": sizes.dropout,
+    }  # fmt: skip
 
 
 def companion(
@@ -143,13 +185,16 @@ def metadata_alone(plan: Plan) -> Run:
     Raises:
         SpecimenError: the plan has no metadata.
     """
+    _require_metadata(plan)
+    return _fit(plan, plan.metadata_network, "metadata-alone")
+
+
+def _require_metadata(plan: Plan) -> None:
     if not plan.encoding().fields:
         raise SpecimenError(
             f"metadata={plan.metadata!r} has no field to learn from. Choose a preset with fields: "
             f"{', '.join(name for name in usable_presets(plan.specimens()) if name != 'none') or 'these records fill none'}."
         )
-
-    return _fit(plan, plan.metadata_network, "metadata-alone")
 
 
 def report_leakage(fields: tuple[str, ...], splits: Splits, run: Run) -> None:
@@ -177,7 +222,7 @@ def _fit(
         as_inherited = predict(network, val, encoding, device=plan.device).argmax(1)
         summary["inherited_val_accuracy"] = float((as_inherited == val.labels).mean())
     trainer = Fit(network, train, val, encoding, config, run, description)
-    if "baseline" not in identity:  # those see no metadata
+    if "baseline" not in identity or identity.get("inputs") == "image+metadata":  # the others see no metadata
         report_leakage(encoding.fields, splits, run)
     trainer.train()
     if identity.get("genotype"):

@@ -362,7 +362,7 @@ def test_metadata_alone_is_trained_without_an_image(folder, tmp_path):  # Eq. 10
 
 
 def test_images_alone_and_a_baseline(folder, tmp_path, monkeypatch):
-    def one_layer(n):
+    def one_layer(n, image_size):
         return ImageOnly(nn.Sequential(nn.Conv2d(3, n, 5, 2), nn.BatchNorm2d(n), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
 
     monkeypatch.setitem(BASELINES._things, "one_layer", one_layer)

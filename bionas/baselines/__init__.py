@@ -1,31 +1,12 @@
-"""Networks to compare with, one registry: name -> builder(n_classes) of a model that takes images alone."""
+"""Networks to compare with (Tables II and III), one registry, `BASELINES`: the paper's name -> a builder.
 
-from __future__ import annotations
+    BASELINES["Swin Transformer-L"](21, image_size=64)      images alone, 21 classes, weights from scratch
+    BASELINES["MAE"](21, 224, vocabulary_sizes, n_numeric)  with our metadata encoder, concatenated
 
-from collections.abc import Callable
+`models` says what a baseline is, `backbones` names the twenty, `coatnet` assembles the one that timm does not have.
+"""
 
-import torchvision
-from torch import Tensor, nn
+from bionas.baselines.backbones import Backbone, catalogue, find, published, slug
+from bionas.baselines.models import BASELINES, ImageOnly, WithMetadata
 
-from bionas.registry import Registry
-from bionas.specimens.metadata import Metadata
-
-BASELINES: Registry[Callable[[int], nn.Module]] = Registry("baseline")
-
-
-class ImageOnly(nn.Module):
-    """A backbone called as our networks are: `model(image, metadata)`, the metadata left unread."""
-
-    def __init__(self, backbone: nn.Module):
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, image: Tensor, metadata: Metadata | None = None) -> Tensor:
-        """image (B, 3, S, S) -> logits (B, n_classes)."""
-        return self.backbone(image)
-
-
-@BASELINES.register("resnet18")
-def resnet18(n_classes: int) -> nn.Module:
-    """ResNet-18 (He et al. 2016) as torchvision builds it, 7x7 stem and max pool, weights from scratch."""
-    return ImageOnly(torchvision.models.resnet18(weights=None, num_classes=n_classes))
+__all__ = ["BASELINES", "Backbone", "ImageOnly", "WithMetadata", "catalogue", "find", "published", "slug"]
