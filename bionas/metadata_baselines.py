@@ -93,8 +93,8 @@ def boosted(train: SpecimenSet, test: SpecimenSet, fields: Iterable[str], seed: 
 
 
 def compare(splits: Splits, seed: int = 0) -> pd.DataFrame:
-    """All of them on the test specimens: the majority class; `back_off` with its finest field taken away one at a time;
-    boosting on each preset that has fields.
+    """All of them on the test specimens: the majority class; `back_off` on all its fields, with the finest taken
+    away one at a time, and with the coarsest taken away one at a time; boosting on each preset that has fields.
 
     Returns one row a model: model; fields; accuracy, balanced_accuracy over all test specimens; accuracy_seen and
     accuracy_unseen: over those whose BIN training has and has not shown (a missing BIN is in neither); n, n_seen, n_unseen.
@@ -104,7 +104,8 @@ def compare(splits: Splits, seed: int = 0) -> pd.DataFrame:
     seen, unseen = _bins(train, test)
     ranks = [name for name in RANKS if name != train.target and name in preset_fields("no_target", train.records, train.target)]
     models = [("majority class", "-", majority(train, test))]
-    models += [("counting", ", ".join(ranks[i:]), back_off(train, test, ranks[i:])) for i in range(len(ranks))]
+    fewer = [ranks[i:] for i in range(len(ranks))] + [ranks[:-i] for i in range(1, len(ranks))]
+    models += [("counting", ", ".join(given), back_off(train, test, given)) for given in fewer]
     for preset in METADATA_PRESETS:
         if fields := preset_fields(preset, train.records, train.target):
             models.append((f"boosting, {preset}", ", ".join(fields), boosted(train, test, fields, seed)))
