@@ -19,6 +19,7 @@ import os
 import platform
 import subprocess
 import zipfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -137,8 +138,10 @@ class Run:
         with files.replacing(self.checkpoint_path) as file:
             file.write(buffer.getbuffer())
 
-    def load_checkpoint(self, device: str | torch.device = "cpu") -> dict[str, Any] | None:
-        """The last complete epoch's state, None where there is none yet.
+    def load_checkpoint(
+        self, device: str | torch.device = "cpu", parts: Sequence[str] = PARTS
+    ) -> dict[str, Any] | None:
+        """The last complete epoch's state with at least these `parts`, None where there is none yet.
 
         Raises:
             CheckpointError: the file is truncated, or is not a checkpoint of ours.
@@ -151,7 +154,7 @@ class Run:
                 if damaged := archive.testzip():
                     raise ValueError(f"{damaged} is damaged")
             state = torch.load(path, map_location=device, weights_only=True)
-            if missing := [part for part in PARTS if part not in state]:
+            if missing := [part for part in parts if part not in state]:
                 raise ValueError(f"it has no {', '.join(missing)}")
             return state
         except Exception as error:  # zipfile and torch raise half a dozen kinds for a damaged file
@@ -189,7 +192,10 @@ def commit() -> str:
         return "unknown"
 
 
-NUMBERS = ("operators", "cells", "fusion", "network", "genotype", "recipe", "loop", "trainer", "baselines", "specimens")
+NUMBERS = (
+    "operators", "cells", "fusion", "network", "genotype", "recipe", "loop", "trainer", "baselines", "specimens",
+    "strategies",
+)  # fmt: skip
 """The modules whose code decides a run's numbers."""
 
 

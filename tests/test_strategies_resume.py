@@ -1,0 +1,184 @@
+"""Killed at any moment and started again, a search ends with the trace and the genotype of one that never was.
+
+Every search is a process of its own, killed by SIGKILL at points that are counted and not timed, some of the counts
+drawn at random. This file, run as a program, imports what searching needs once and forks the processes from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bionas import files, runs
+from bionas.loop import Trainer
+from bionas.runs import Run
+from bionas.strategies import STRATEGIES, SearchResult, Space, TableEvaluator
+from bionas.strategies.enas import SharedWeights
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork: no process to kill")
+
+CANDIDATES = 16
+OPTIONS = {"nao": {"initial": 6, "batch": 4, "steps": 5}, "evolutionary": {"population": 5, "tournament": 2}}
+SMALL = {"gradient": {}, "enas": {"controller_steps": 4, "finalists": 5}}
+
+KILLS_OF_SUPERNET = {
+    "while the weights learn": [("update", 6), ("update", 2)],
+    "half-way through a checkpoint": [("write of", "last.pt", 2)],
+    "before the answer is written": [("write of", "done.json", 1)],
+}
+AMONG_FINALISTS = {"among the finalists": [("write of", "trace.csv", 1), ("candidate", 2)]}
+"""Each kill of a search, one after the other: each start goes on until the next one, the last one to the end."""
+
+
+# --- the processes: this file as a program ----------------------------------------------------------------------------
+
+
+def search(name: str, path: Path) -> SearchResult:
+    """Everything built anew from its seed, or gone on with from `path`."""
+    np.random.seed(os.getpid())  # what went before in a process has no say
+    if name in SMALL:
+        from test_strategies_supernet import SPACE, Tiny
+
+        return STRATEGIES[name](SPACE, Tiny(), 300, seed=3, folder=path, **SMALL[name])
+    space = Space((True,), "reduced")
+    scores = {g.key(): 0.5 + 0.4 * np.sin(i * 1.7) for i, g in enumerate(space.all())}
+    table = TableEvaluator(scores, images=10)
+    return STRATEGIES[name](space, table, 10 * CANDIDATES, seed=3, folder=path, **OPTIONS.get(name, {}))
+
+
+def arm(what: str, *where) -> None:
+    """Let one passage of a point of the program, counted from 1, kill this process."""
+    passed = 0
+
+    def die_at(count: int) -> None:
+        nonlocal passed
+        passed += 1
+        if passed == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if what in ("candidate", "update"):
+        points = {"candidate": [(TableEvaluator, "__call__"), (SharedWeights, "scored")], "update": [(Trainer, "update")]}
+        for owner, name in points[what]:
+            setattr(owner, name, killing(getattr(owner, name), lambda: die_at(*where)))
+        return
+    name, count = where
+    replacing = files.replacing
+
+    class HalfWritten:
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, content):
+            content = memoryview(content)
+            self.file.write(content[: len(content) // 2])
+            self.file.flush()
+            die_at(count)
+            self.file.write(content[len(content) // 2 :])
+
+    @contextlib.contextmanager
+    def killed_replacing(path):
+        with replacing(path) as file:
+            yield HalfWritten(file) if Path(path).name == name else file
+
+    files.replacing = killed_replacing
+
+
+def killing(function: Callable, first: Callable[[], None]) -> Callable:
+    def replaced(*args):
+        first()
+        return function(*args)
+
+    return replaced
+
+
+def process(name: str, path: Path, kill: tuple | None) -> int:
+    """Search in a process of its own, to the end or to the kill: its exit status, or minus the signal that killed it."""
+    if pid := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    try:
+        with open(f"{path}.log", "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            try:
+                if kill is not None:
+                    arm(*kill)
+                search(name, path)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        os._exit(0)
+    finally:
+        os._exit(2)
+
+
+def kills_of(name: str) -> dict[str, list[tuple]]:
+    if name in SMALL:
+        return KILLS_OF_SUPERNET | (AMONG_FINALISTS if name == "enas" else {})
+    if name == "fixed":  # has one candidate
+        return {"everywhere": [("candidate", 1), ("write of", "last.pt", 1), ("write of", "genotype.json", 1)]}
+    some, others = np.random.default_rng(sorted(STRATEGIES).index(name)).integers(1, 5, size=2).tolist()
+    return {
+        "at candidates": [("candidate", 1), ("candidate", some), ("candidate", others)],
+        "while writing": [
+            ("write of", "last.pt", 1), ("write of", "trace.csv", 2), ("write of", "last.pt", 4), ("write of", "genotype.json", 1),
+        ],
+    }  # fmt: skip
+
+
+def main(folder: Path) -> None:
+    ends = {}
+    runs.commit = lambda: "of a test"  # asks git, which takes longer than these searches
+    search("enas", folder / "warm")  # PyTorch imports much of itself here: once, for all processes
+    for name in STRATEGIES:
+        for where, kills in {"never": [], **kills_of(name)}.items():
+            path = folder / name / where
+            path.parent.mkdir(exist_ok=True)
+            ends[f"{name}, {where}"] = [process(name, path, kill) for kill in [*kills, None]]
+    (folder / "ends.json").write_text(json.dumps(ends))
+
+
+# --- the tests --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def searches(tmp_path_factory) -> Path:
+    """The folder of all searches, killed and not, by strategy and by where they were killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    # One thread and no GPU: neither threads nor a CUDA context survive a fork.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TQDM_DISABLE": "1"}
+    done = subprocess.run([sys.executable, __file__, folder], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(("name", "where"), [(name, where) for name in STRATEGIES for where in kills_of(name)])
+def test_a_killed_search_ends_as_one_that_was_not(searches, name, where):
+    ends = json.loads((searches / "ends.json").read_text())[f"{name}, {where}"]
+    kills = kills_of(name)[where]
+    log = (searches / name / f"{where}.log").read_text()
+    assert ends == [-signal.SIGKILL] * len(kills) + [0], log
+    run, undisturbed = Run(searches / name / where), Run(searches / name / "never")
+    traces = [one.table("trace").drop(columns="seconds") for one in (run, undisturbed)]
+    pd.testing.assert_frame_equal(*traces, check_exact=True)
+    assert run.genotype == undisturbed.genotype and run.summary == undisturbed.summary
+    assert [one.path.name for one in run.path.rglob(".*.part")] == []
+
+
+def test_the_undisturbed_searches_went_their_way(searches):  # or the comparison would hold little
+    for name in STRATEGIES:
+        trace = Run(searches / name / "never").table("trace")
+        assert len(trace) == {"fixed": 1, "gradient": 3, "enas": 5}.get(name, CANDIDATES)
+    assert len(Run(searches / "enas" / "never" / "supernet").history) == 6
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
