@@ -194,7 +194,7 @@ def commit() -> str:
 
 NUMBERS = (
     "operators", "cells", "fusion", "network", "genotype", "recipe", "loop", "trainer", "baselines", "specimens",
-    "strategies",
+    "strategies", "companions/seran",
 )  # fmt: skip
 """The modules whose code decides a run's numbers."""
 

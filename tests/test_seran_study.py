@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from bionas import comparison, experiments, places, trainer
+from bionas import comparison, experiments, places, runs, trainer
 from bionas.__main__ import main
 from bionas.companions import seran_study
 from bionas.companions.seran import ROWS, build
@@ -169,3 +170,10 @@ def test_another_row_is_refused_before_anything_is_trained(plan, monkeypatch):
     monkeypatch.setattr(experiments, "companion", lambda *a, **k: pytest.fail("trained"))
     with pytest.raises(UnknownName, match="row of SERAN's tables"):
         seran_study.measured(plan, ["seran", "resnet_101"], seeds=[0])
+
+
+def test_the_networks_code_is_part_of_a_runs_name():
+    folder = Path(runs.__file__).parent
+    assert "companions/seran" in runs.NUMBERS and all(
+        list(folder.glob(f"{name}.py")) or list(folder.glob(f"{name}/**/*.py")) for name in runs.NUMBERS
+    )
