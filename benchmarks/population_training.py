@@ -1,11 +1,11 @@
 """Training a population of small networks in one batched computation against training them one by one.
 
-Both programs train the same networks (random architectures of EB-LNAST's space, the same starts, rows and steps) with the
-same optimiser; one by one, each is a `nn.Sequential` of PyTorch's own. Programs alternate within one run; prints median
-seconds, their ratio, and the largest difference of a logit between the two (float64). Ratios of one run are
+Both programs train the same networks (random architectures of EB-LNAST's space, the same starts, rows and steps) with
+the same optimiser; one by one, each is a `nn.Sequential` of PyTorch's own. Programs alternate within one run; prints
+median seconds, their ratio, and the largest difference of a logit between the two (float64). Ratios of one run are
 comparable between machines; seconds are not.
 
-    python benchmarks/population_training.py --population 48 --steps 60 --repeats 5 --out data/results/population_training.csv
+    python benchmarks/population_training.py --population 48 --repeats 5 --out data/results/population_training.csv
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def one_by_one(networks: list[nn.Sequential], x: Tensor, y: Tensor, training: Tr
     for network in networks:
         optimizer = torch.optim.AdamW(network.parameters(), training.learning_rate, weight_decay=training.weight_decay)
         for step in range(training.steps):
-            optimizer.param_groups[0]["lr"] = training.learning_rate * (1 + math.cos(math.pi * step / training.steps)) / 2
+            share = (1 + math.cos(math.pi * step / training.steps)) / 2
+            optimizer.param_groups[0]["lr"] = training.learning_rate * share
             optimizer.zero_grad()
             F.cross_entropy(network(x), y).backward()
             optimizer.step()
@@ -49,7 +50,8 @@ def measure(
     """(seconds together, seconds one by one, largest difference of a logit), programs alternating."""
     together, apart, difference = [], [], 0.0
     for repeat in range(repeats + 1):  # the first is a warm-up
-        population = Population(architectures, x.shape[1], int(y.max()) + 1, range(len(architectures)), x.dtype).to(x.device)
+        seeds = range(len(architectures))
+        population = Population(architectures, x.shape[1], int(y.max()) + 1, seeds, x.dtype).to(x.device)
         networks = [population.member(i) for i in range(len(architectures))]
         together.append(_timed(train, population, x, y, training, 0))
         apart.append(_timed(one_by_one, networks, x, y, training))
@@ -95,12 +97,14 @@ def main() -> None:
              "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
              "largest_difference_float64": difference}
         )  # fmt: skip
-        print(f"{members} networks: together {rows[-1]['ratio']:.1f} x faster than one by one; logits differ by {difference:.1e}")
+        ratio = rows[-1]["ratio"]
+        print(f"{members} networks: together {ratio:.1f} x faster than one by one; logits differ by {difference:.1e}")
     table = pd.DataFrame(rows).assign(
         task=a.task, neurons=a.neurons, steps=a.steps, repeats=a.repeats, device=a.device, threads=a.threads,
         torch=torch.__version__, code=commit(),
-        command=f"python benchmarks/population_training.py --task {a.task} --population {' '.join(map(str, a.population))} "
-        f"--neurons {a.neurons} --steps {a.steps} --repeats {a.repeats} --threads {a.threads}",
+        command=f"python benchmarks/population_training.py --task {a.task} "
+        f"--population {' '.join(map(str, a.population))} --neurons {a.neurons} "
+        f"--steps {a.steps} --repeats {a.repeats} --threads {a.threads}",
     )  # fmt: skip
     print(table.iloc[:, :7].to_string(index=False))
     if a.out:

@@ -38,7 +38,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         rows = study.measured(asked, run_dir)
     except KeyboardInterrupt:
-        print(f"\nFinished folds are kept in {places.shown(asked.run(run_dir).path)}; the same command goes on.", file=sys.stderr)
+        kept = places.shown(asked.run(run_dir).path)
+        print(f"\nFinished folds are kept in {kept}; the same command goes on.", file=sys.stderr)
         raise
     table, claimed = study.summary(rows, asked, command), study.claims(rows)
     print(table.loc[:, "model":"seconds"].round(2).to_string(index=False))
@@ -53,7 +54,8 @@ def _records(options: argparse.Namespace, command: str) -> int:
     specimens = load_specimens("records", options.data_dir, min_records=options.min_records)
     config = {"task": RECORDS, "data": specimens.fingerprint, "metadata": options.metadata, "space": str(fields.SPACE)}
     config |= {"training": str(fields.TRAINING)}
-    run = runs.Run(places.runs(options.run_dir) / "eb_lnast" / f"records-{options.metadata}-{specimens.fingerprint[:10]}")
+    name = f"records-{options.metadata}-{specimens.fingerprint[:10]}"
+    run = runs.Run(places.runs(options.run_dir) / "eb_lnast" / name)
     run.begin(config, runs.provenance(options.seed, "cpu", specimens.fingerprint))
     tables = []
     for seed in progress(range(options.seed, options.seed + options.repeats), desc="eb-lnast records", unit="seed"):

@@ -148,7 +148,8 @@ def knn(x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Fitted:
 
 @MODELS.register("svm")
 def svm(x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Fitted:
-    grid = [{"kernel": ["linear"], "C": [0.1, 1, 10]}, {"kernel": ["rbf"], "C": [1, 10, 100], "gamma": ["scale", 0.01, 0.1]}]
+    linear = {"kernel": ["linear"], "C": [0.1, 1, 10]}
+    grid = [linear, {"kernel": ["rbf"], "C": [1, 10, 100], "gamma": ["scale", 0.01, 0.1]}]
     return _chosen(SVC(), grid, x, y, seed)
 
 
@@ -272,7 +273,8 @@ def _inner_folds(seed: int) -> StratifiedKFold:
 
 def _chosen(model: BaseEstimator, grid: Any, x: np.ndarray, y: np.ndarray, seed: int) -> Fitted:
     """The best of a grid by mean accuracy over the inner folds, fitted again on everything."""
-    grids = [{f"model__{name}": values for name, values in part.items()} for part in ([grid] if isinstance(grid, dict) else grid)]
+    parts = [grid] if isinstance(grid, dict) else grid
+    grids = [{f"model__{name}": values for name, values in part.items()} for part in parts]
     pipeline = Pipeline([("scale", StandardScaler()), ("model", model)])
     best = GridSearchCV(pipeline, grids, cv=_inner_folds(seed)).fit(x, y)
     choice = _said({name.removeprefix("model__"): value for name, value in best.best_params_.items()})

@@ -1,8 +1,8 @@
-"""Differential evolution, DE/rand/1/bin (Storn & Price, 1997): the upper level of EB-LNAST, and an option for the lower.
+"""Differential evolution, DE/rand/1/bin (Storn & Price, 1997): the upper level of EB-LNAST, an option for the lower.
 
-A generation is asked for at once, so that an objective may evaluate the whole population in one computation. The paper's
-abstract says "evolutionary" and its index of terms "DE", no more: variant, F, CR, population and generations are ours,
-declared in `Evolution`.
+A generation is asked for at once, so that an objective may evaluate the whole population in one computation. The
+paper's abstract says "evolutionary" and its index of terms "DE", no more: variant, F, CR, population and generations are
+ours, declared in `Evolution`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Evolution:
 
     def __post_init__(self) -> None:
         if self.population < 4:
-            raise SearchError(f"population={self.population}: a mutant needs three members beside its parent, so 4 or more.")
+            raise SearchError(f"population={self.population}: a mutant needs three others, so 4 or more.")
         if self.generations < 0 or not 0 < self.weight <= 2 or not 0 <= self.crossover <= 1:
             raise SearchError(
-                f"generations={self.generations}, weight={self.weight}, crossover={self.crossover}: generations are 0 or "
-                "more, the weight F is in (0, 2], the crossover probability CR in [0, 1]."
+                f"generations={self.generations}, weight={self.weight}, crossover={self.crossover}: generations are 0 "
+                "or more, the weight F is in (0, 2], the crossover probability CR in [0, 1]."
             )
 
     @property

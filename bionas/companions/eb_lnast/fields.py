@@ -2,8 +2,8 @@
 
 The main model embeds each field, joins them and passes them through two layers to 256 features and a head of two more
 (`network.MetadataNetwork`). Here d_f, the number of layers, their neurons and the activation are searched on the
-encoded metadata of any collection, with or without images. Only specimens of the training side are learned from and only
-those of the validation side decide; `compared` scores both networks on the test side.
+encoded metadata of any collection, with or without images. Only specimens of the training side are learned from and
+only those of the validation side decide; `compared` scores both networks on the test side.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROWS_AT_ONCE = 4096
 
 
 class FieldPopulation(nn.Module):
-    """P metadata networks: embeddings of d_f each, numeric fields as they are with a flag, then the layers of `Population`.
+    """P metadata networks: embeddings of d_f each, numeric fields with a flag, then the layers of `Population`.
 
     A missing number becomes a learned value, as in `network.MetadataEncoder`.
 
@@ -69,7 +69,8 @@ class FieldPopulation(nn.Module):
         own = [columns + list(range(fields * widest, fields * widest + 2 * n_numeric)) for columns in own]
         nowhere = fields * widest + 2 * n_numeric
         longest = max(map(len, own))
-        self.register_buffer("columns", torch.tensor([c + [nowhere] * (longest - len(c)) for c in own]), persistent=False)
+        columns = torch.tensor([c + [nowhere] * (longest - len(c)) for c in own])
+        self.register_buffer("columns", columns, persistent=False)
         self.layers = Population(architectures, [len(c) for c in own], n_classes, seeds, dtype)
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ class FieldPopulation(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class FieldLevel:
-    """The lower level on records: every architecture trained on the training side at once, scored on the validation side.
+    """The lower level on records: all architectures trained on the training side at once, scored on validation.
 
     Attributes:
         train, val: (rows (N, F + G) float64, labels (N,)), as `as_rows` makes them.
@@ -114,8 +115,8 @@ class FieldLevel:
         return (predicted == self.val[1]).double().mean(dim=1).numpy()
 
     def final(self, architecture: Architecture) -> nn.Module:
-        """The architecture as it was scored: its weights come from the training side alone, as do those of the network it
-        is compared with."""
+        """The architecture as it was scored: its weights come from the training side alone, as do those of the network
+        it is compared with."""
         return self.trained([architecture])
 
     def trained(self, architectures: Sequence[Architecture]) -> FieldPopulation:
@@ -171,8 +172,8 @@ def compared(
         after: called with each generation that is complete.
 
     Returns:
-        (rows, history). Rows: majority, main model, EB-LNAST; columns model, accuracy, balanced_accuracy, f1_macro (test
-        side, shares of 1), parameters, choice, candidates, seconds, seed. History as in `search.Found`.
+        (rows, history). Rows: majority, main model, EB-LNAST; columns model, accuracy, balanced_accuracy, f1_macro
+        (test side, shares of 1), parameters, choice, candidates, seconds, seed. History as in `search.Found`.
 
     Raises:
         SpecimenError: the records cannot fill a field of the preset, or cannot be divided so.

@@ -1,9 +1,9 @@
 """EB-LNAST's lower level: weights and biases of given architectures, and how well they then predict.
 
-A lower level is called with architectures and gives each its performance, the mean accuracy over inner folds that it did
-not learn from. `GradientLevel` trains every architecture on every fold in one batched computation; `EvolutionLevel`
-evolves the weights instead, which only small networks bear. Both start an architecture from seeds made of the run's seed
-and the architecture, so that its performance does not depend on what else is asked for.
+A lower level is called with architectures and gives each its performance, the mean accuracy over inner folds that it
+did not learn from. `GradientLevel` trains every architecture on every fold in one batched computation; `EvolutionLevel`
+evolves the weights instead, which only small networks bear. Both start an architecture from seeds made of the run's
+seed and the architecture, so that its performance does not depend on what else is asked for.
 """
 
 from __future__ import annotations

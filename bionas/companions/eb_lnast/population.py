@@ -1,9 +1,10 @@
 """A whole population of small networks of different shapes, trained in one batched computation.
 
-The networks of a generation have a few hundred parameters each; one by one, a training step costs mostly what launching its
-operations costs. `Population` keeps members of one depth and activation in a `Stack`, padded to the widest among them, and
-computes a layer of all of them in one batched product. What is padded stays zero, and the loss is a sum over members, so
-that each member is trained as it would be alone: `Population.member` is that network in PyTorch's own layers.
+The networks of a generation have a few hundred parameters each; one by one, a training step costs mostly what launching
+its operations costs. `Population` keeps members of one depth and activation in a `Stack`, padded to the widest among
+them, and computes a layer of all of them in one batched product. What is padded stays zero, and the loss is a sum over
+members, so that each member is trained as it would be alone: `Population.member` is that network in PyTorch's own
+layers.
 """
 
 from __future__ import annotations
@@ -193,11 +194,13 @@ def train(
         loss.backward()
         optimizer.step()
     if not math.isfinite(loss.item()):
-        raise TrainingError(f"the loss became {loss.item()}: check the features for values that are not finite, or lower the rate.")
+        raise TrainingError(
+            f"the loss became {loss.item()}: check the features for values that are not finite, or lower the rate."
+        )
 
 
 def losses(logits: Tensor, y: Tensor, of_member: Tensor | None = None) -> Tensor:
-    """(P, B, C), (B,), bool (P, B) -> (P,) mean cross-entropy of each member over its own rows (0 where it has none)."""
+    """(P, B, C), (B,), bool (P, B) -> (P,) mean cross-entropy of each member over its own rows (0 if it has none)."""
     members, rows, classes = logits.shape
     each = F.cross_entropy(logits.reshape(-1, classes), y.repeat(members), reduction="none").view(members, rows)
     if of_member is None:

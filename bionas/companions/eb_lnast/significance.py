@@ -15,7 +15,8 @@ from scipy.stats import wilcoxon
 
 def signed_rank(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Two-sided p of paired scores; 1 where they never differ, NaN for fewer than two pairs."""
-    difference = np.round(np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float), 12)  # 0.1 + 0.2 ties with 0.3
+    difference = np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float)
+    difference = np.round(difference, 12)  # 0.1 + 0.2 ties with 0.3
     if len(difference) < 2:
         return math.nan
     return float(wilcoxon(difference).pvalue) if difference.any() else 1.0

@@ -58,7 +58,7 @@ class Study:
             raise SearchError("a study needs a model, one repeat, two folds and a beta above 0, or more.")
 
     def run(self, run_dir: Path | None = None) -> runs.Run:
-        """Named after what decides a fold's result: the same study with more repeats or models goes on in the same folder."""
+        """Named after what decides a fold's result: with more repeats or models a study goes on in its folder."""
         config = json.dumps(self.config, sort_keys=True)
         name = f"{self.task}-{hashlib.sha256(config.encode()).hexdigest()[:10]}"
         return runs.Run((run_dir or places.runs()) / "eb_lnast" / name)

@@ -1,7 +1,7 @@
 """The two tasks of EB-LNAST: WDBC and colours.
 
-WDBC (breast masses, 569 cases, 30 measurements) is real and comes with scikit-learn. The paper's colour readings are not
-available: `colour` draws readings of our own, so no figure on it can be compared with the paper's.
+WDBC (breast masses, 569 cases, 30 measurements) is real and comes with scikit-learn. The paper's colour readings are
+not available: `colour` draws readings of our own, so no figure on it can be compared with the paper's.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ COLOURS: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, 
 
 WARMTH, BRIGHTNESS = (-1.0, 1.0), (0.35, 1.0)
 GAIN = np.array([0.22, 0.02, -0.28])
-"""What a warmth of 1 (an incandescent bulb; -1: the sky in shade) adds to the sensor's red, green and blue gains of 1."""
+"""What a warmth of 1 (an incandescent bulb; -1: the sky in shade) adds to the sensor's gains of red, green and blue."""
 STRAY, NOISE, LEVELS = 0.06, 0.012, 1023
-"""Most of the light that reaches the sensor past the surface; standard deviation of a reading; steps of a 10-bit converter."""
+"""Most of the light that reaches the sensor past the surface; standard deviation of its noise; steps of 10 bits."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def wdbc() -> Task:
 def colour(per_class: int = 80, seed: int = COLOUR_SEED) -> Task:
     """Readings of an RGB sensor over coloured surfaces under light that varies, drawn by the program.
 
-    A surface of a class has hue, saturation and value uniform in its ranges (`COLOURS`). Each reading has its own light:
-    a warmth, which scales the three channels apart, a brightness, which scales them together, and stray light, which is
-    added. Gaussian noise and a 10-bit converter follow. Features are R, G, B in [0, 1] and H, S, V computed from them.
+    A surface of a class has hue, saturation and value uniform in its ranges (`COLOURS`). Each reading has its own
+    light: a warmth, which scales the three channels apart, a brightness, which scales them together, and stray light,
+    which is added. Gaussian noise and a 10-bit converter follow. Features are R, G, B in [0, 1] and H, S, V computed from them.
     """
     generator = np.random.default_rng(seed)
     y = np.repeat(np.arange(len(COLOURS)), per_class)
