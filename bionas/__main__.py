@@ -1,5 +1,4 @@
-"""The command line: `bionas run`, `list`, `fetch`, `compare`, `baselines`, `metadata-alone`, `seran`, `eb-lnast`, `runs`,
-`notebooks`.
+"""The command line: `bionas --help` lists the commands.
 
 Also `python -m bionas`. A command is a function that takes the parsed arguments and returns an exit code, and a
 `@command` line above it. 0 is success, 1 a notebook or some links that failed, 2 something typed that cannot be done,
@@ -144,6 +143,29 @@ def fetch(options: argparse.Namespace) -> int:
     from bionas.specimens.fetch import command as fetching
 
     return fetching.fetch(options)
+
+
+def _ablate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rows", default="E001-E015", help="E001-E015, or E005,E009, or a row of your own: SET/FUSION/STRATEGY")
+    parser.add_argument("--seeds", type=_positive, default=3, metavar="N", help="seeds 0 ... N-1 (default: 3)")
+    parser.add_argument("--mode", default="quick", help="smoke (seconds a row), quick (minutes), full (paper scale)")
+    parser.add_argument(
+        "-p", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a choice of the plan: source=folder"
+    )
+    parser.add_argument("--budget", type=_positive, metavar="IMAGES", help="of a search (default: the gradient search's)")
+    parser.add_argument("--child-epochs", type=_positive, metavar="N", help="of a candidate that is trained by itself")
+    parser.add_argument("--jobs", type=_positive, metavar="N", help="processes on this machine (default: 1)")
+    parser.add_argument("--engine", default="local", help="local, or ray: the workers of a Ray cluster")
+    parser.add_argument("--address", help="of the Ray cluster; without one, a cluster of --jobs workers is started here")
+    parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv and NAME_runs.csv")
+
+
+@command("ablate", _ablate_arguments)
+def ablate(options: argparse.Namespace) -> int:
+    """Run the rows of Table I under one budget over several seeds; the same command goes on where it was stopped."""
+    from bionas import ablation_command
+
+    return ablation_command.ablate(options, "bionas " + shlex.join(sys.argv[1:]))
 
 
 def _plan_arguments(parser: argparse.ArgumentParser) -> None:

@@ -64,6 +64,8 @@ def test_torch_and_torchvision_are_pinned_as_a_pair(constraints):
 def test_every_package_bionas_names_is_pinned_within_its_bounds(project, constraints):
     for requirement in named(project):
         assert requirement.specifier.contains(constraints[canonicalize_name(requirement.name)]), requirement
+    for requirement in map(Requirement, sum(project["optional-dependencies"].values(), [])):
+        assert requirement.specifier.contains(constraints[canonicalize_name(requirement.name)]), requirement
     bounds = {requirement.name: str(requirement.specifier) for requirement in named(project)}
     assert bounds["torch"] == ">=2.11"
 
