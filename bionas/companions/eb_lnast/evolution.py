@@ -1,8 +1,8 @@
 """Differential evolution, DE/rand/1/bin (Storn & Price, 1997): the upper level of EB-LNAST, an option for the lower.
 
 A generation is asked for at once, so that an objective may evaluate the whole population in one computation. The
-paper's abstract says "evolutionary" and its index of terms "DE", no more: variant, F, CR, population and generations are
-ours, declared in `Evolution`.
+paper's abstract says "evolutionary" and its index of terms "DE", no more: variant, F, CR, population and generations
+are ours, declared in `Evolution`.
 """
 
 from __future__ import annotations

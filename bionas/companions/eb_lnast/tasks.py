@@ -74,7 +74,8 @@ def colour(per_class: int = 80, seed: int = COLOUR_SEED) -> Task:
 
     A surface of a class has hue, saturation and value uniform in its ranges (`COLOURS`). Each reading has its own
     light: a warmth, which scales the three channels apart, a brightness, which scales them together, and stray light,
-    which is added. Gaussian noise and a 10-bit converter follow. Features are R, G, B in [0, 1] and H, S, V computed from them.
+    which is added. Gaussian noise and a 10-bit converter follow. Features are R, G, B in [0, 1]
+    and H, S, V computed from them.
     """
     generator = np.random.default_rng(seed)
     y = np.repeat(np.arange(len(COLOURS)), per_class)
