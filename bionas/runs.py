@@ -32,7 +32,7 @@ from bionas import files, places
 from bionas.errors import BionasError, CheckpointError
 from bionas.genotype import Genotype
 
-PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "pillow", "accelerate")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "pillow", "accelerate")
 
 
 PARTS = ("epoch", "batch_size", "model", "optimizers", "schedulers", "scaler", "history", "random")
