@@ -93,7 +93,8 @@ def _planned(chosen: Sequence[Remote], data_dir: Path, extract: bool, dry_run: b
             needed += (size or 0) - part + (size or 0) * (extract and remote.unpack is not None)
     if todo:
         at_least = "at least " if unknown or extract else ""
-        print(f"{at_least}{disk.text(needed)} needed, {disk.text(disk.free(data_dir))} free in {data_dir}.")
+        needs = f"{at_least}{disk.text(needed)} needed" if needed else "how much is needed could not be asked"
+        print(f"{needs}, {disk.text(disk.free(data_dir))} free in {data_dir}.")
         disk.require(data_dir, needed, "what is still to be written" if extract else "what is still to be fetched")
     return todo
 
