@@ -17,6 +17,7 @@ import pandas as pd
 
 from bionas.errors import SpecimenError
 from bionas.specimens.decoding import SUFFIXES
+from bionas.specimens.gathering import SHOWN, existing, some
 from bionas.specimens.image_cache import image_cache
 from bionas.specimens.photographs import FolderPhotographs
 from bionas.specimens.schema import NUMERIC, missing
@@ -24,8 +25,6 @@ from bionas.specimens.sources import SOURCES, Collected
 from bionas.specimens.tables import FILE_NAMES, Table, numbers, read_table
 
 SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test"})
-SHOWN = 5
-"""How many offenders a message lists."""
 
 
 @SOURCES.register("folder")
@@ -59,7 +58,7 @@ def folder(
         SpecimenError: the folder, the table or too many photographs cannot be used; the message names rows and files.
         UnknownName: no such fit.
     """
-    data_dir = _existing(data_dir)
+    data_dir = existing(data_dir, "folder", "the folder that holds the photographs and labels.csv")
     images = _images(data_dir)
     table_file = _table_file(data_dir, labels)
     if table_file is None:
@@ -69,13 +68,13 @@ def folder(
     unlabelled = sorted(set(images) - set(records["file"]))
     if unlabelled:
         notes.append(
-            f"{len(unlabelled):,} of {len(images):,} images have no label and were left out: {_some(unlabelled)}."
+            f"{len(unlabelled):,} of {len(images):,} images have no label and were left out: {some(unlabelled)}."
         )
 
     photographs = FolderPhotographs(data_dir, records["file"].tolist())
     store, unreadable = image_cache(photographs, image_size, fit, cache_dir, workers)
     if unreadable:
-        listed = _some([f"{records['file'][position]} ({reason})" for position, reason in sorted(unreadable.items())])
+        listed = some([f"{records['file'][position]} ({reason})" for position, reason in sorted(unreadable.items())])
         share = len(unreadable) / len(records)
         found = f"{len(unreadable):,} of {len(records):,} images cannot be read ({share:.1%}): {listed}"
         if share > max_unreadable:
@@ -87,22 +86,6 @@ def folder(
         kept = np.setdiff1d(np.arange(len(records)), list(unreadable))
         records, store = records.iloc[kept].reset_index(drop=True), store.subset(kept)
     return Collected(records, store, tuple(notes), origin=f"Photographs in {data_dir.resolve().name}")
-
-
-def _existing(data_dir: Path | None) -> Path:
-    if data_dir is None:
-        raise SpecimenError("source='folder' needs data_dir=...: the folder that holds the photographs and labels.csv.")
-    data_dir = Path(data_dir).expanduser()
-    if data_dir.is_dir():
-        return data_dir
-    if data_dir.exists():
-        raise SpecimenError(f"data_dir={str(data_dir)!r} is a file; give the folder that holds it.")
-    beside = (
-        sorted(path.name for path in data_dir.parent.iterdir() if path.is_dir()) if data_dir.parent.is_dir() else []
-    )
-    near = difflib.get_close_matches(data_dir.name, beside, n=1)
-    hint = f" Did you mean {str(data_dir.parent / near[0])!r}?" if near else ""
-    raise SpecimenError(f"the folder {str(data_dir)!r} is not there (looked from {Path.cwd()}).{hint}")
 
 
 def _images(data_dir: Path) -> list[str]:
@@ -182,7 +165,7 @@ def _from_table(
 
     unnamed = missing(frame["file"])
     if unnamed.any():
-        notes.append(f"{unnamed.sum():,} rows of {name} name no image and were left out: row {_some(lines[unnamed])}.")
+        notes.append(f"{unnamed.sum():,} rows of {name} name no image and were left out: row {some(lines[unnamed])}.")
         frame, lines = frame[~unnamed].reset_index(drop=True), lines[~unnamed]
     frame["file"], absent = _matched(data_dir, frame["file"], lines, images, name)
     if absent:
@@ -196,7 +179,7 @@ def _from_table(
             )
         if len(rows) == len(frame):
             raise SpecimenError(f"{listed}{more}\nNone of the files in {name} is there: nothing is left to skip to.")
-        notes.append(f"{summary} Their rows were skipped: row {_some(lines[rows])}.")
+        notes.append(f"{summary} Their rows were skipped: row {some(lines[rows])}.")
         kept = np.setdiff1d(np.arange(len(frame)), rows)
         frame, lines = frame.iloc[kept].reset_index(drop=True), lines[kept]
     frame = _without_repeats(frame, lines, name, target, notes)
@@ -207,7 +190,7 @@ def _from_table(
             frame[column], strange = numbers(frame[column])
             if strange:
                 notes.append(
-                    f"column {column!r}: {len(strange)} values are no numbers and count as missing: {_some(strange)}."
+                    f"column {column!r}: {len(strange)} values are no numbers and count as missing: {some(strange)}."
                 )
     return frame, notes
 
@@ -270,12 +253,6 @@ def _without_repeats(frame: pd.DataFrame, lines: np.ndarray, name: str, target: 
         )
         raise SpecimenError(f"{listed}\n{len(quarrels):,} images have two labels. Keep one row an image.")
     notes.append(
-        f"{repeated.sum():,} rows of {name} repeat an image; the first of each was kept: row {_some(lines[repeated])}."
+        f"{repeated.sum():,} rows of {name} repeat an image; the first of each was kept: row {some(lines[repeated])}."
     )
     return frame[~repeated].reset_index(drop=True)
-
-
-def _some(things: list | np.ndarray) -> str:
-    """The first few, and how many more."""
-    more = f" and {len(things) - SHOWN:,} more" if len(things) > SHOWN else ""
-    return ", ".join(map(str, things[:SHOWN])) + more
