@@ -41,6 +41,7 @@ from bionas.fusion import FUSIONS, WITHOUT_METADATA
 from bionas.genotype import Genotype
 from bionas.operators import primitive_set
 from bionas.plans import Plan
+from bionas.progress import told_to
 from bionas.runs import Run, code_fingerprint, provenance
 from bionas.specimens.metadata import usable_presets
 from bionas.strategies import STRATEGIES, PlanEvaluator
@@ -290,7 +291,7 @@ def run_one(grid: Grid, task: Task) -> None:
         BionasError: not even that could be written.
     """
     run = grid.run(task)
-    with _alone(run.path), _printing_to(run.path / "log.txt"):
+    with _alone(run.path), (run.path / "log.txt").open("a", encoding="utf-8") as log, told_to(log):
         if run.complete:
             return
         (run.path / "failed.json").unlink(missing_ok=True)
@@ -349,18 +350,3 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
-
-
-@contextlib.contextmanager
-def _printing_to(path: Path) -> Iterator[None]:
-    """What training prints goes to a file, and its progress bars nowhere: the grid has its own table."""
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
-    try:
-        with path.open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
-            yield
-    finally:
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before

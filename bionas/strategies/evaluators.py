@@ -7,14 +7,12 @@ one by one, a "supernet" is trained once for all of them. A strategy states whic
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import io
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -26,6 +24,7 @@ from bionas.genotype import Genotype
 from bionas.loop import predict
 from bionas.network import SearchNetwork
 from bionas.plans import Plan
+from bionas.progress import told_to
 from bionas.recipe import FitConfig, SearchConfig
 from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.metadata import MetadataEncoding
@@ -173,7 +172,7 @@ class PlanEvaluator:
         if not run.complete:
             train, val, _ = plan.splits()
             network, encoding = plan.derived(genotype), plan.encoding()
-            with _quiet():
+            with told_to(io.StringIO()):
                 trainer = Fit(network, train, val, encoding, self.config, run, description)
                 try:
                     trainer.train()
@@ -213,18 +212,3 @@ class PlanEvaluator:
 def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Mean recall of the classes that occur."""
     return float(np.mean([(predicted[labels == c] == c).mean() for c in np.unique(labels)]))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The epochs of one child among hundreds are no news."""
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before
