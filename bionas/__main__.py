@@ -272,15 +272,7 @@ def seran(options: argparse.Namespace) -> int:
     return 0
 
 
-def _metadata_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-p", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a choice of the plan: source=records"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv and NAME_runs.csv")
-
-
-@command("metadata-alone", _metadata_arguments)
+@command("metadata-alone", _plan_arguments)
 def metadata_alone(options: argparse.Namespace) -> int:
     """Train the metadata encoder without any image, over several seeds: what do the records alone tell?"""
     from bionas import comparison, experiments
