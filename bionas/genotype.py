@@ -221,7 +221,7 @@ class Genotype:
 
 
 def derive(
-    alphas: Any, primitives: Sequence[str], reductions: Sequence[bool], primitive_set: str = "full"
+    alphas: Any, primitives: Sequence[str], reductions: Sequence[bool], primitive_set: str = "full", removable: bool = True
 ) -> Genotype:
     """The discrete architecture: on each edge the primitive with the highest alpha, the first of equals.
 
@@ -233,6 +233,7 @@ def derive(
         alphas: (n_cells, 3, K), softmaxed over K; an array or a tensor on any device.
         primitives: K names in the order of the last axis.
         reductions: n_cells booleans.
+        removable: False leaves `none` out of the choice, so that every edge stays (the convention of DARTS).
 
     Raises:
         GenotypeError: alphas of another shape, not finite, negative or not summing to one; primitives that are not
@@ -249,6 +250,8 @@ def derive(
         raise GenotypeError("alphas has values that are not finite or negative; they should come out of a softmax.")
     if np.abs(alphas.sum(axis=2) - 1).max() > 1e-3:
         raise GenotypeError("alphas do not sum to one on every edge; pass the softmaxed alpha, not the raw theta.")
+    if not removable:
+        alphas = np.where(np.array(names) == "none", -1.0, alphas)
     cells = [
         CellGenotype(_winners(cell, names), bool(reduction)) for cell, reduction in zip(alphas, reductions)
     ]

@@ -67,6 +67,7 @@ class Plan:
     theta_data: str
     theta_learning_rate: float | None
     warmup_epochs: int
+    theta_batch_norm: str
     shared_theta: bool
     derived_channels: int | None
     max_mmacs: float | None
@@ -165,8 +166,8 @@ class Plan:
     def search_config(self) -> SearchConfig:
         rate = {} if self.theta_learning_rate is None else {"theta_learning_rate": self.theta_learning_rate}
         return SearchConfig(
-            epochs=self.search_epochs, theta_data=self.theta_data, warmup_epochs=self.warmup_epochs, **rate,
-            **self._training(),
+            epochs=self.search_epochs, theta_data=self.theta_data, warmup_epochs=self.warmup_epochs,
+            theta_batch_norm=self.theta_batch_norm, **rate, **self._training(),
         )  # fmt: skip
 
     def fit_config(self) -> FitConfig:
@@ -225,6 +226,7 @@ def plan(
     theta_data: str = "val",
     theta_learning_rate: float | None = None,
     warmup_epochs: int = 0,
+    theta_batch_norm: str = "batch",
     shared_theta: bool = False,
     derived_channels: int | None = None,
     max_mmacs: float | None = None,
@@ -246,13 +248,14 @@ def plan(
         source, data_dir: a name of `specimens.SOURCES`, and where its files are.
         source_options: what else the source takes, as "package=cropped_256 splits=train+val+test".
         unlabelled: records without a label are left out ("drop") or a class of their own ("class").
-        metadata: a preset of `METADATA_PRESETS`; "none" or None for images alone.
+        metadata: a preset of `METADATA_PRESETS`, or fields by name ("family+country"); "none" or None for images alone.
         bin_buckets: size of the hash table of BINs.
         split: a scheme of `SPLITS`; by default "official" where the records have a split of their own to follow
             (source folder with a `split` column), else "paper".
         theta_learning_rate: Adam's for theta, the paper's 3e-4 by default. Adam moves theta by at most rate x steps: on a
             small collection the paper's rate leaves every alpha within a tenth of where it began.
         warmup_epochs: epochs of the search before theta moves.
+        theta_batch_norm: "batch" or "running" (`SearchConfig`).
         learning_rate: peak of the retraining's schedule; the search keeps the paper's 1e-3.
         derived_channels: width of derived networks where it is not that of the search: cells are often searched narrow and
             trained wide (as in DARTS).
@@ -288,6 +291,7 @@ def plan(
         theta_data=theta_data,
         theta_learning_rate=theta_learning_rate,
         warmup_epochs=warmup_epochs,
+        theta_batch_norm=theta_batch_norm,
         shared_theta=shared_theta,
         derived_channels=derived_channels,
         max_mmacs=max_mmacs,

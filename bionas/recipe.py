@@ -56,6 +56,8 @@ class SearchConfig(FitConfig):
             (Algorithm 1 to the letter).
         warmup_epochs: epochs in which w alone is updated, before theta moves at all. The paper has none; an operation
             without weights (a pool, a skip) is otherwise compared with convolutions that have learnt nothing yet.
+        theta_batch_norm: in a theta step batch normalisation uses that batch's statistics and keeps account of them, as in
+            a w step ("batch"), or uses the running ones and leaves them alone ("running"). The paper does not say.
     """
 
     learning_rate: float = 1e-3
@@ -64,8 +66,11 @@ class SearchConfig(FitConfig):
     theta_weight_decay: float = 1e-3
     theta_data: str = "val"
     warmup_epochs: int = 0
+    theta_batch_norm: str = "batch"
 
     def __post_init__(self):
         super().__post_init__()
         if self.theta_data not in ("val", "train"):
             raise UnknownName("theta_data", self.theta_data, ("val", "train"))
+        if self.theta_batch_norm not in ("batch", "running"):
+            raise UnknownName("theta_batch_norm", self.theta_batch_norm, ("batch", "running"))

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
 from bionas import files
@@ -136,7 +137,9 @@ class BilevelTrainer(Trainer):
                 self.update("w", weights, loss)
             else:
                 _freeze(weights), _unfreeze(architecture)
+                self._batch_norm(self.config.theta_batch_norm == "batch")
                 loss, right = self.loss(batch)
+                self._batch_norm(True)
                 theta.add(step, loss, right, len(batch.label))
                 self.update("theta", architecture, loss)
             bar.set_postfix(step=f"{step + 1}", refresh=False)
@@ -145,6 +148,11 @@ class BilevelTrainer(Trainer):
         row, scored = w.row(), theta.row()
         theta_loss = scored["train_loss"] if scored["images"] else float("nan")  # in the warm-up theta rests
         return row | {"theta_loss": theta_loss, "images": row["images"] + scored["images"]}
+
+    def _batch_norm(self, training: bool) -> None:
+        for module in self.supernet.modules():
+            if isinstance(module, _BatchNorm):
+                module.train(training)
 
     def trial_step(self, batch: Batch) -> None:
         _freeze(self.supernet.architecture())  # the w step needs the more memory of the two

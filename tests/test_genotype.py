@@ -49,6 +49,13 @@ def test_a_winning_none_removes_the_edge():
     assert genotype.removed_edges() == ((0, "x->z2"), (0, "z1->z2"))
 
 
+def test_without_removal_the_best_other_primitive_takes_the_edge():
+    alpha = [edge_alpha(conv_1x1=0.4), edge_alpha(none=0.5, max_pool_3x3=0.2), edge_alpha(none=0.9, conv_1x1=0.05)]
+    kept = derive([alpha], FULL, [False], removable=False)
+    assert kept.cells[0].operations == ("conv_1x1", "max_pool_3x3", "conv_1x1") and kept.removed_edges() == ()
+    assert derive([alpha], FULL, [False]).cells[0].operations == ("conv_1x1", "none", "none")
+
+
 def test_a_cell_cut_in_two_keeps_the_best_other_primitive_of_the_edges_from_x():
     alpha = [edge_alpha(none=0.8, conv_1x1=0.1), edge_alpha(none=0.6, avg_pool_3x3=0.2), edge_alpha(conv_1x1=0.5)]
     assert derive_cell(alpha, FULL) == ("none", "avg_pool_3x3", "none")  # z1 stays empty: z1->z2 goes with it

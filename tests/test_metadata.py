@@ -145,6 +145,17 @@ def test_a_preset_without_data_says_which_ones_work():
         MetadataEncoding.fit(TRAIN, "leakfree")
 
 
+def test_fields_can_be_named_one_by_one():
+    encoding = MetadataEncoding.fit(TRAIN, "country+coord-lat")
+    assert encoding.fields == ("country", "coord-lat")
+    assert MetadataEncoding.from_json(encoding.to_json()) == encoding
+    whole = MetadataEncoding.fit(TRAIN, "leak_free")
+    place = whole.fields.index("country")
+    assert torch.equal(encoding.transform(TEST).categorical[:, 0], whole.transform(TEST).categorical[:, place])
+    with pytest.raises(UnknownName, match="metadata field 'contry'.*country"):
+        MetadataEncoding.fit(TRAIN, "contry+family")
+
+
 def test_a_column_that_a_later_set_lacks_is_missing_there():
     encoding = MetadataEncoding.fit(TRAIN)
     categorical, numeric = encoding.transform(records_of(list("AB")))

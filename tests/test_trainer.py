@@ -18,6 +18,7 @@ from bionas.baselines import BASELINES
 from bionas.errors import CheckpointError, TrainingError, UnknownName
 from bionas.genotype import EDGES
 from bionas.loop import predict
+from bionas.progress import progress
 from bionas.recipe import FitConfig, SearchConfig
 from bionas.runs import Run
 from bionas.trainer import BilevelTrainer, Fit
@@ -116,6 +117,34 @@ def test_theta_rests_in_the_warm_up(data, tmp_path, theta_data):
 def test_a_warm_up_leaves_epochs_to_search_in(data, tmp_path, warmup_epochs):
     with pytest.raises(TrainingError, match=f"warmup_epochs={warmup_epochs} of 2"):
         searching(data, tmp_path, epochs=2, warmup_epochs=warmup_epochs)
+
+
+@pytest.mark.parametrize("kind, alike", [("batch", False), ("running", True)])
+def test_whose_statistics_a_theta_step_uses(data, tmp_path, kind, alike, monkeypatch):
+    """With "running" a theta step sees the network as validation does (dropout apart) and leaves its statistics alone."""
+    trainer = searching(data, tmp_path, epochs=1, theta_batch_norm=kind)
+    network, original = trainer.supernet, BilevelTrainer.loss
+    statistics = lambda: [b.clone() for name, b in network.named_buffers() if "running" in name]  # noqa: E731
+
+    def watched(self, batch):
+        before = statistics()
+        loss = original(self, batch)
+        if not network.weights()[0].requires_grad:  # theta's turn
+            assert any(moved(before, statistics())) != alike
+            norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+            assert norms and all(m.training != alike for m in norms)
+        return loss
+
+    monkeypatch.setattr(BilevelTrainer, "loss", watched)
+    network.train()
+    with progress(total=1) as bar:
+        trainer.train_epoch(0, bar)
+    assert all(m.training for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+
+
+def test_statistics_of_a_theta_step_have_two_names(data, tmp_path):
+    with pytest.raises(UnknownName, match="theta_batch_norm 'runing'.*running"):
+        searching(data, tmp_path, theta_batch_norm="runing")
 
 
 def test_one_training_batch_cannot_alternate(data, tmp_path):

@@ -69,15 +69,31 @@ def preset_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["preset", "fields", "meaning"])
 
 
-def preset_fields(preset: str, records: pd.DataFrame, target: str = "order") -> tuple[str, ...]:
-    """The fields of a preset that these records have a value for; `no_target` never holds the target itself.
+def named_fields(choice: str) -> tuple[str, ...]:
+    """The fields of a preset, or of a list of names joined by "+" ("family+country").
 
     Raises:
-        UnknownName: no such preset.
+        UnknownName: no such preset, or no such field.
     """
-    if preset not in METADATA_PRESETS:
-        raise UnknownName("metadata preset", preset, METADATA_PRESETS)
-    fields = [name for name in METADATA_PRESETS[preset] if preset != "no_target" or name != target]
+    if choice in METADATA_PRESETS:
+        return METADATA_PRESETS[choice]
+    fields = tuple(dict.fromkeys(choice.split("+")))
+    unknown = [name for name in fields if name not in CATEGORICAL + NUMERIC]
+    if unknown == [choice]:
+        raise UnknownName("metadata preset", choice, METADATA_PRESETS)
+    if unknown:
+        raise UnknownName("metadata field", unknown[0], CATEGORICAL + NUMERIC)
+    return fields
+
+
+def preset_fields(preset: str, records: pd.DataFrame, target: str = "order") -> tuple[str, ...]:
+    """The fields of a preset, or of a list (`named_fields`), that these records have a value for; `no_target` never holds
+    the target itself.
+
+    Raises:
+        UnknownName: no such preset or field.
+    """
+    fields = [name for name in named_fields(preset) if preset != "no_target" or name != target]
     return tuple(name for name in fields if name in records and not missing(records[name]).all())
 
 
@@ -109,22 +125,22 @@ class MetadataEncoding:
 
         Args:
             train: the training specimens, and no others.
-            preset: a name of `METADATA_PRESETS`.
+            preset: a name of `METADATA_PRESETS`, or fields by name ("family+country").
             bin_buckets: size of the hash table of BINs, for presets that hold `dna_bin`. With BIOSCAN-5M's 324,411 BINs
                 some 79 share each of 4,096 buckets; every bucket is a row of the embedding.
 
         Raises:
-            UnknownName: no such preset.
+            UnknownName: no such preset or field.
             SpecimenError: the records have none of the preset's fields, or there is no bucket.
         """
         if bin_buckets < 1:
             raise SpecimenError(f"bin_buckets={bin_buckets}: the table of BINs needs at least one bucket.")
         fields = preset_fields(preset, train.records, train.target)
-        if METADATA_PRESETS[preset] and not fields:
+        if named_fields(preset) and not fields:
             works = [name for name in usable_presets(train) if name != "none"]
             others = f" Presets that these records can fill: {', '.join(works)}." if works else ""
             raise SpecimenError(
-                f"metadata={preset!r} needs at least one of {', '.join(METADATA_PRESETS[preset])}; the training "
+                f"metadata={preset!r} needs at least one of {', '.join(named_fields(preset))}; the training "
                 f'records have none of them filled in. metadata="none" trains on images alone.{others}'
             )
         vocabularies = {name: _values(train.records[name]) for name in fields if name in CATEGORICAL and name != HASHED}
@@ -206,17 +222,21 @@ class MetadataEncoding:
 
         preset, buckets = content.get("preset"), content.get("bin_buckets")
         vocabularies, scales = content.get("vocabularies"), content.get("scales")
-        need("preset", isinstance(preset, str) and preset in METADATA_PRESETS)
+        try:
+            fields = named_fields(str(preset))
+        except UnknownName:
+            fields = ()
+        need("preset", isinstance(preset, str) and (fields != () or preset == "none"))
         need("bin_buckets", isinstance(buckets, int) and not isinstance(buckets, bool) and buckets > 0)
         need("vocabularies", isinstance(vocabularies, dict))
         for name, values in vocabularies.items():
             strings = isinstance(values, list) and all(isinstance(value, str) for value in values)
-            need(f"vocabularies.{name}", strings and name in METADATA_PRESETS[preset] and name in CATEGORICAL)
+            need(f"vocabularies.{name}", strings and name in fields and name in CATEGORICAL)
             need(f"vocabularies.{name}", len(set(values)) == len(values) and (name != HASHED or not values))
         need("scales", isinstance(scales, dict))
         for name, scale in scales.items():
             pair = isinstance(scale, list) and len(scale) == 2 and all(type(x) in (int, float) for x in scale)
-            need(f"scales.{name}", pair and name in METADATA_PRESETS[preset] and name in NUMERIC)
+            need(f"scales.{name}", pair and name in fields and name in NUMERIC)
             need(f"scales.{name}", all(map(math.isfinite, scale)) and scale[1] > 0)
         return cls(
             preset,
