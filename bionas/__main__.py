@@ -281,6 +281,19 @@ def metadata_alone(options: argparse.Namespace) -> int:
     return _report(comparison.metadata_alone(plan, options.seeds), plan, options.out)
 
 
+def _evidence_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", metavar="STUDY", help="inputs (image, metadata, both), or assumptions (one turned at a time)")
+    _plan_arguments(parser)
+
+
+@command("evidence", _evidence_arguments)
+def evidence(options: argparse.Namespace) -> int:
+    """Measure what the audit asks: what each input contributes, or what each open choice of the paper changes."""
+    from bionas.evidence import command as studies
+
+    return studies.run(options, "bionas " + shlex.join(sys.argv[1:]))
+
+
 def _eb_lnast_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="wdbc", help="wdbc, colour, or records: a table without images (default: wdbc)")
     parser.add_argument("--repeats", type=_positive, default=10, metavar="N", help="of the cross-validation; seeds of records (10)")

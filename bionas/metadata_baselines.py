@@ -92,6 +92,14 @@ def boosted(train: SpecimenSet, test: SpecimenSet, fields: Iterable[str], seed: 
     return model.fit(known, train.labels).predict(asked)
 
 
+def removals(specimens: SpecimenSet) -> list[tuple[str, ...]]:
+    """The ranks and the BIN, as far as the records have them and the target is none of them: all, then with the finest
+    taken away one at a time, then with the coarsest."""
+    present = preset_fields("no_target", specimens.records, specimens.target)
+    ranks = tuple(name for name in RANKS if name in present)
+    return [ranks[i:] for i in range(len(ranks))] + [ranks[:-i] for i in range(1, len(ranks))]
+
+
 def compare(splits: Splits, seed: int = 0) -> pd.DataFrame:
     """All of them on the test specimens: the majority class; `back_off` on all its fields, with the finest taken
     away one at a time, and with the coarsest taken away one at a time; boosting on each preset that has fields.
@@ -101,11 +109,9 @@ def compare(splits: Splits, seed: int = 0) -> pd.DataFrame:
     NaN where a group is empty.
     """
     train, test = splits.train, splits.test
-    seen, unseen = _bins(train, test)
-    ranks = [name for name in RANKS if name != train.target and name in preset_fields("no_target", train.records, train.target)]
+    seen, unseen = known_bins(train, test)
     models = [("majority class", "-", majority(train, test))]
-    fewer = [ranks[i:] for i in range(len(ranks))] + [ranks[:-i] for i in range(1, len(ranks))]
-    models += [("counting", ", ".join(given), back_off(train, test, given)) for given in fewer]
+    models += [("counting", ", ".join(given), back_off(train, test, given)) for given in removals(train)]
     for preset in METADATA_PRESETS:
         if fields := preset_fields(preset, train.records, train.target):
             models.append((f"boosting, {preset}", ", ".join(fields), boosted(train, test, fields, seed)))
@@ -134,8 +140,9 @@ def _commonest(column: pd.Series, labels: np.ndarray, sizes: np.ndarray) -> dict
     return {texts[code]: label for code, label in zip(best["code"], best["label"], strict=True)}
 
 
-def _bins(train: SpecimenSet, test: SpecimenSet) -> tuple[np.ndarray, np.ndarray]:
-    """bool (n,) each: test specimens with a BIN that training has, and with one that it has not."""
+def known_bins(train: SpecimenSet, test: SpecimenSet) -> tuple[np.ndarray, np.ndarray]:
+    """bool (n,) each: test specimens with a BIN that training has, and with one that it has not; a specimen without a BIN
+    is in neither."""
     if "dna_bin" not in train.records or "dna_bin" not in test.records:
         return np.zeros(len(test), dtype=bool), np.zeros(len(test), dtype=bool)
     shown = set(coded(train.records["dna_bin"]).texts)

@@ -1,12 +1,19 @@
 """Every figure of the project: plain data in, a plotly figure out.
 
 `collection` draws specimens, their records and splits, `world` where they were caught; `search` the primitives and what a search does to their weights;
-`results` what a trained network is worth. Functions take what the CSV files of a run hold (or arrays and dicts), touch
+`results` what a trained network is worth, `evidence` what it owes to which input and which choice. Functions take what the CSV files of a run hold (or arrays and dicts), touch
 no network and no trainer, and round what they draw. A `caption` is shown under the title: it says where the data come
 from. Colours are those of `palette`.
 """
 
 from bionas.figures.collection import leakage_bars, long_tail, missingness, specimen_grid, split_schemes, split_sizes
+from bionas.figures.evidence import (
+    class_sizes,
+    fields_taken_away,
+    input_contributions,
+    shuffled_inputs,
+    turned_assumptions,
+)
 from bionas.figures.results import comparison, confusion, reliability, roc_curves
 from bionas.figures.search import (
     alpha_heatmap,
@@ -21,10 +28,13 @@ from bionas.figures.world import collected_where
 __all__ = [
     "alpha_heatmap",
     "alpha_trajectories",
+    "class_sizes",
     "collected_where",
     "comparison",
     "confusion",
     "cost_bars",
+    "fields_taken_away",
+    "input_contributions",
     "leakage_bars",
     "long_tail",
     "loss_curves",
@@ -32,8 +42,10 @@ __all__ = [
     "primitive_responses",
     "reliability",
     "roc_curves",
+    "shuffled_inputs",
     "skip_count",
     "specimen_grid",
     "split_schemes",
     "split_sizes",
+    "turned_assumptions",
 ]

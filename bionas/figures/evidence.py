@@ -1,0 +1,218 @@
+"""What our own runs say to the audit: inputs given and taken away, inputs shuffled, open choices turned, classes by size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from bionas.figures.sheet import HEAD, MUTED, plain, rows, sheet
+from bionas.palette import ACCENT, INK, PAPER
+
+BLUE = "#3d5a80"
+GREY = "#b9bdc4"
+
+LEGEND = {"orientation": "h", "x": 0, "y": 1.06, "yanchor": "bottom"}
+
+
+def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], caption: str = "") -> go.Figure:
+    """Accuracy against what is given: metadata alone and with the image, a dot a training; the image alone as a line.
+
+    Args:
+        frame: split, metadata, inputs ("image", "metadata", "image + metadata"), accuracy (share of 1), a row a training.
+        majority: accuracy of the majority class, a share of 1, by split.
+    """
+    splits = list(dict.fromkeys(frame["split"]))
+    choices = [c for c in dict.fromkeys(frame["metadata"]) if c != "none"]
+    figure = make_subplots(
+        len(splits), 1, shared_xaxes=True, vertical_spacing=0.12, subplot_titles=[f"division: {s}" for s in splits]
+    )
+    looks = {"metadata": (GREY, "circle", 0.16), "image + metadata": (BLUE, "circle", -0.16)}
+    for row, split in enumerate(splits, start=1):
+        of_split = frame[frame["split"] == split]
+        for inputs, (color, symbol, shift) in looks.items():
+            own = of_split[of_split["inputs"] == inputs]
+            at = [choices.index(c) + shift for c in own["metadata"]]
+            figure.add_scatter(
+                x=plain(100 * own["accuracy"], 2), y=at, mode="markers", name=inputs, showlegend=row == 1,
+                legendgroup=inputs, marker={"color": color, "size": 11, "symbol": symbol, "line": {"color": INK, "width": 0.6}},
+                customdata=own["metadata"].tolist(), hovertemplate="%{customdata}: %{x:.1f} %<extra>" + inputs + "</extra>",
+                row=row, col=1,
+            )  # fmt: skip
+        image = 100 * of_split.loc[of_split["inputs"] == "image", "accuracy"].mean()
+        lines = [(100 * majority[split], "majority class", MUTED, "dot")]
+        if math.isfinite(image):
+            lines.append((image, "image alone (mean)", ACCENT, "solid"))
+        for x, name, color, dash in lines:
+            figure.add_scatter(
+                x=[round(x, 2)] * 2, y=[-0.5, len(choices) - 0.5], mode="lines", name=name, showlegend=row == 1,
+                legendgroup=name, line={"color": color, "width": 2, "dash": dash}, hovertemplate="%{x:.1f} %<extra>" + name + "</extra>",
+                row=row, col=1,
+            )  # fmt: skip
+    sheet(
+        figure, "Accuracy against what is given, a dot a training", caption,
+        height=rows(len(splits) * len(choices), 46) + 60 * len(splits), left=140, head=HEAD + 44, legend=LEGEND,
+    )  # fmt: skip
+    figure.update_yaxes(
+        tickmode="array", tickvals=list(range(len(choices))), ticktext=choices, range=[len(choices) - 0.5, -0.5],
+        ticksuffix="  ", showgrid=False,
+    )  # fmt: skip
+    figure.update_xaxes(range=[0, 103], dtick=20)
+    figure.update_xaxes(title_text="accuracy on the test split (%)", row=len(splits), col=1)
+    figure.update_annotations(font={"size": 13, "color": INK})
+    return figure
+
+
+def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], caption: str = "") -> go.Figure:
+    """Metadata alone with fewer and fewer fields: a panel a division, a row a choice, bars for what has been shown in
+    training and for what has not.
+
+    Args:
+        frame: split, fields, model, accuracy (and accuracy_seen, accuracy_unseen; shares of 1, NaN where empty), a row a
+            choice and model: means over seeds. Rows keep the frame's order.
+        majority: accuracy of the majority class by split.
+    """
+    splits = list(dict.fromkeys(frame["split"]))
+    fields = list(dict.fromkeys(frame["fields"]))
+    models = list(dict.fromkeys(frame["model"]))
+    figure = make_subplots(
+        1, len(splits), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=[f"division: {s}" for s in splits]
+    )
+    symbols = dict(zip(models, ("circle", "diamond-open", "square-open", "cross"), strict=False))
+    kinds = {"accuracy_seen": ("BIN shown in training", BLUE), "accuracy_unseen": ("BIN never shown", ACCENT)}
+    for column, split in enumerate(splits, start=1):
+        of_split = frame[frame["split"] == split]
+        for kind, (name, color) in kinds.items():
+            for model in models:
+                own = of_split[(of_split["model"] == model) & of_split[kind].notna()]
+                figure.add_scatter(
+                    x=plain(100 * own[kind].astype(float), 2), y=[fields.index(f) for f in own["fields"]], mode="markers",
+                    name=f"{model}, {name}", legendgroup=f"{model}{kind}", showlegend=False,
+                    marker={"color": color, "size": 10, "symbol": symbols[model], "line": {"color": color, "width": 1.6}},
+                    hovertemplate="%{x:.1f} %<extra>" + f"{model}, {name}" + "</extra>", row=1, col=column,
+                )  # fmt: skip
+        figure.add_vline(x=round(100 * majority[split], 2), line={"color": MUTED, "width": 1.4, "dash": "dot"}, row=1, col=column)
+    for kind, (name, color) in kinds.items():  # every pair once, though a panel may hold only some of them
+        for model in models:
+            figure.add_scatter(
+                x=[None], y=[None], mode="markers", name=f"{model}, {name}", legendgroup=f"{model}{kind}",
+                marker={"color": color, "size": 10, "symbol": symbols[model], "line": {"color": color, "width": 1.6}},
+            )  # fmt: skip
+    sheet(
+        figure, "Records alone, fields taken away", caption, height=rows(len(fields), 30) + 70, left=250, head=HEAD + 70,
+        legend={"orientation": "h", "x": -0.38, "y": 1.12, "yanchor": "bottom"},
+    )  # fmt: skip
+    figure.update_xaxes(range=[0, 104], dtick=20, title_text="accuracy (%)")
+    figure.update_yaxes(
+        tickmode="array", tickvals=list(range(len(fields))), ticktext=[_wrapped(f) for f in fields],
+        range=[len(fields) - 0.5, -0.5], ticksuffix="  ",
+    )  # fmt: skip
+    figure.update_annotations(font={"size": 13, "color": INK})
+    return figure
+
+
+def shuffled_inputs(frame: pd.DataFrame, caption: str = "") -> go.Figure:
+    """What trained networks lose when one input is shuffled: a panel a choice of metadata, a dot a training.
+
+    Args:
+        frame: metadata, shuffled (the input), drop (share of 1), a row a training and input.
+    """
+    choices = list(dict.fromkeys(frame["metadata"]))
+    names = [list(dict.fromkeys(frame.loc[frame["metadata"] == c, "shuffled"])) for c in choices]
+    figure = make_subplots(
+        len(choices), 1, shared_xaxes=True, vertical_spacing=0.09, row_heights=[len(n) for n in names],
+        subplot_titles=[f"given the image and {c}" for c in choices],
+    )  # fmt: skip
+    for row, (choice, inputs) in enumerate(zip(choices, names, strict=True), start=1):
+        own = frame[frame["metadata"] == choice]
+        means = own.groupby("shuffled")["drop"].mean()
+        figure.add_bar(
+            x=plain(100 * means[inputs], 2), y=list(range(len(inputs))), orientation="h", width=0.5, showlegend=False,
+            marker={"color": [ACCENT if i == "image" else GREY for i in inputs]}, hoverinfo="skip", row=row, col=1,
+        )  # fmt: skip
+        figure.add_scatter(
+            x=plain(100 * own["drop"], 2), y=[inputs.index(i) for i in own["shuffled"]], mode="markers", showlegend=False,
+            marker={"color": INK, "size": 6, "opacity": 0.7}, hovertemplate="%{x:.1f} points<extra></extra>", row=row, col=1,
+        )  # fmt: skip
+        figure.update_yaxes(
+            tickmode="array", tickvals=list(range(len(inputs))), ticktext=inputs, range=[len(inputs) - 0.5, -0.5],
+            showgrid=False, ticksuffix="  ", row=row, col=1,
+        )  # fmt: skip
+    sheet(
+        figure, "Points lost when one input is shuffled among specimens", caption,
+        height=rows(sum(map(len, names)), 24) + 50 * len(choices), left=210,
+    )  # fmt: skip
+    figure.update_xaxes(title_text="loss of validation accuracy (points); a bar is the mean, a dot a training", row=len(choices), col=1)
+    figure.update_annotations(font={"size": 13, "color": INK})
+    return figure
+
+
+def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", caption: str = "") -> go.Figure:
+    """Small multiples: a panel an open choice, each seed as a line from the choices as declared to this one turned.
+
+    Args:
+        frame: model (the variant), seed, balanced_accuracy (share of 1), a row a training; `declared` names the reference.
+    """
+    by_seed = 100 * frame.pivot(index="seed", columns="model", values="balanced_accuracy")
+    variants = [m for m in dict.fromkeys(frame["model"]) if m != declared]
+    columns = min(3, len(variants))
+    n_rows = -(-len(variants) // columns)
+    titles = []
+    for name in variants:
+        gap = by_seed[name] - by_seed[declared]
+        error = f" ± {gap.sem():.1f}" if len(gap) > 1 else ""
+        titles.append(f"<b>{name}</b><br>{gap.mean():+.1f}{error} points")
+    figure = make_subplots(n_rows, columns, shared_yaxes=True, subplot_titles=titles, vertical_spacing=0.3, horizontal_spacing=0.05)
+    for i, name in enumerate(variants):
+        place = {"row": i // columns + 1, "col": i % columns + 1}
+        for seed, pair in by_seed[[declared, name]].iterrows():
+            figure.add_scatter(
+                x=[0, 1], y=plain(pair, 2), mode="lines+markers", showlegend=False, line={"color": GREY, "width": 1.6},
+                marker={"color": [BLUE, ACCENT], "size": 9, "line": {"color": PAPER, "width": 1}},
+                hovertemplate="%{y:.1f} %<extra>seed " + str(seed) + "</extra>", **place,
+            )  # fmt: skip
+    low, high = float(by_seed.min().min()), float(by_seed.max().max())
+    pad = max(0.12 * (high - low), 1.0)
+    sheet(figure, "One open choice turned at a time, a line a seed", caption, height=HEAD + 120 + 260 * n_rows, head=HEAD + 60)
+    figure.update_xaxes(tickmode="array", tickvals=[0, 1], ticktext=["declared", "turned"], range=[-0.35, 1.35], showgrid=False)
+    figure.update_yaxes(range=[round(low - pad, 1), round(high + pad, 1)])
+    figure.update_yaxes(title_text="balanced accuracy (%)", col=1)
+    figure.update_annotations(font={"size": 12.5, "color": INK})
+    return figure
+
+
+def class_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
+    """Recall of each class against its size in training, a dot a training, a dash the mean; the size on a log axis.
+
+    Args:
+        frame: class, n_train, recall (share of 1, NaN where the test split has none), a row a class and training.
+    """
+    known = frame[frame["recall"].notna()]
+    means = known.groupby(["class", "n_train"], as_index=False, sort=False)["recall"].mean()
+    figure = go.Figure()
+    figure.add_scatter(
+        x=plain(known["n_train"]), y=plain(100 * known["recall"], 2), mode="markers", name="a training",
+        marker={"color": BLUE, "size": 8, "opacity": 0.45}, customdata=known["class"].tolist(),
+        hovertemplate="%{customdata}: %{y:.1f} %<extra></extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=plain(means["n_train"]), y=plain(100 * means["recall"], 2), mode="markers+text", name="mean", text=means["class"].tolist(),
+        textposition="top center", textfont={"size": 10.5, "color": MUTED},
+        marker={"color": ACCENT, "size": 14, "symbol": "line-ew", "line": {"color": ACCENT, "width": 3}},
+    )  # fmt: skip
+    low, high = np.log10([known["n_train"].min(), known["n_train"].max()])
+    sheet(figure, "Recall of each class against its size", caption, height=480, legend=LEGEND | {"y": 1.0}, head=HEAD + 28)
+    figure.update_xaxes(
+        title_text="specimens in training (log scale)", type="log", range=[round(low - 0.15, 2), round(high + 0.2, 2)],
+    )  # fmt: skip
+    figure.update_yaxes(title_text="recall on the test split (%)", range=[-4, 108])
+    return figure
+
+
+def _wrapped(fields: str) -> str:
+    names = fields.split(", ")
+    return ", ".join(names) if len(names) <= 3 else ", ".join(names[:3]) + ",<br>" + ", ".join(names[3:])
