@@ -53,7 +53,7 @@ def search(plan: Plan) -> Run:
     trainer = BilevelTrainer(plan.supernet(), train, val, plan.encoding(), config, run, description)
     report_leakage(trainer.encoding.fields, splits, run)
     trainer.train()
-    run.finish(_summary(run))
+    run.finish(_summary(run) | {"derived_from_epoch": trainer.derived_epoch, "stopped": trainer.stopped})
     return run
 
 

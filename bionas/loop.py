@@ -85,6 +85,11 @@ class Trainer:
     def train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
         raise NotImplementedError
 
+    @property
+    def stopped(self) -> str:
+        """Why training ends before its last epoch, in words; "" where it does not. It follows from `state` alone."""
+        return ""
+
     # --- the loop -----------------------------------------------------------------------------------------------
 
     def train(self) -> Run:
@@ -97,6 +102,8 @@ class Trainer:
         total = self.config.epochs
         with progress(total=total, initial=self.epoch, desc=self.phase, unit="epoch") as bar:
             for epoch in range(self.epoch, total):
+                if self.stopped:
+                    break
                 start = time.perf_counter()
                 self.model.train()
                 row = {"epoch": epoch + 1, "phase": self.phase, **self.train_epoch(epoch, bar)}
@@ -112,6 +119,8 @@ class Trainer:
                 bar.set_postfix(loss=f"{row['train_loss']:.3f}", val=f"{row['val_accuracy']:.3f}")
                 if bar.disable and (self.epoch == total or self.epoch % -(-total // HEADLESS_LINES) == 0):
                     print(_line(row, total), flush=True)
+        if self.stopped:
+            print(self.stopped, flush=True)
         return self.run
 
     def validate(self) -> dict[str, float]:

@@ -68,6 +68,7 @@ class Plan:
     theta_learning_rate: float | None
     warmup_epochs: int
     theta_batch_norm: str
+    max_skips: int | None
     shared_theta: bool
     derived_channels: int | None
     max_mmacs: float | None
@@ -167,7 +168,7 @@ class Plan:
         rate = {} if self.theta_learning_rate is None else {"theta_learning_rate": self.theta_learning_rate}
         return SearchConfig(
             epochs=self.search_epochs, theta_data=self.theta_data, warmup_epochs=self.warmup_epochs,
-            theta_batch_norm=self.theta_batch_norm, **rate, **self._training(),
+            theta_batch_norm=self.theta_batch_norm, max_skips=self.max_skips, **rate, **self._training(),
         )  # fmt: skip
 
     def fit_config(self) -> FitConfig:
@@ -227,6 +228,7 @@ def plan(
     theta_learning_rate: float | None = None,
     warmup_epochs: int = 0,
     theta_batch_norm: str = "batch",
+    max_skips: int | None = None,
     shared_theta: bool = False,
     derived_channels: int | None = None,
     max_mmacs: float | None = None,
@@ -256,6 +258,7 @@ def plan(
             small collection the paper's rate leaves every alpha within a tenth of where it began.
         warmup_epochs: epochs of the search before theta moves.
         theta_batch_norm: "batch" or "running" (`SearchConfig`).
+        max_skips: the search ends early once more edges than this are led by skip_connect (`skips.guard`).
         learning_rate: peak of the retraining's schedule; the search keeps the paper's 1e-3.
         derived_channels: width of derived networks where it is not that of the search: cells are often searched narrow and
             trained wide (as in DARTS).
@@ -292,6 +295,7 @@ def plan(
         theta_learning_rate=theta_learning_rate,
         warmup_epochs=warmup_epochs,
         theta_batch_norm=theta_batch_norm,
+        max_skips=max_skips,
         shared_theta=shared_theta,
         derived_channels=derived_channels,
         max_mmacs=max_mmacs,

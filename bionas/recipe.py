@@ -58,6 +58,8 @@ class SearchConfig(FitConfig):
             without weights (a pool, a skip) is otherwise compared with convolutions that have learnt nothing yet.
         theta_batch_norm: in a theta step batch normalisation uses that batch's statistics and keeps account of them, as in
             a w step ("batch"), or uses the running ones and leaves them alone ("running"). The paper does not say.
+        max_skips: the search ends early once skip_connect leads more edges than this, and what is derived is of the
+            last epoch in which it did not (`skips.guard`). None, as in the paper: it never does.
     """
 
     learning_rate: float = 1e-3
@@ -67,6 +69,7 @@ class SearchConfig(FitConfig):
     theta_data: str = "val"
     warmup_epochs: int = 0
     theta_batch_norm: str = "batch"
+    max_skips: int | None = None
 
     def __post_init__(self):
         super().__post_init__()

@@ -193,8 +193,8 @@ def commit() -> str:
 
 
 NUMBERS = (
-    "operators", "cells", "fusion", "network", "genotype", "recipe", "loop", "trainer", "baselines", "specimens",
-    "strategies", "companions/seran",
+    "operators", "cells", "fusion", "network", "genotype", "recipe", "loop", "trainer", "skips", "baselines",
+    "specimens", "strategies", "companions/seran",
 )  # fmt: skip
 """The modules whose code decides a run's numbers."""
 

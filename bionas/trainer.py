@@ -20,10 +20,12 @@ from tqdm.auto import tqdm
 
 from bionas import files
 from bionas.errors import TrainingError
-from bionas.genotype import EDGES
+from bionas.genotype import EDGES, Genotype, derive
 from bionas.loop import Tally, Trainer, adamw
 from bionas.network import SearchNetwork
 from bionas.recipe import SearchConfig
+from bionas.runs import Run
+from bionas.skips import Guarded, guard, leading_skips
 from bionas.specimens.loader import Batch
 
 
@@ -65,7 +67,8 @@ class BilevelTrainer(Trainer):
 
     With theta_data="val" an epoch is one pass over the training split for w, and after each of its batches a
     validation batch for theta; with "train" the training batches alternate, even for w, odd for theta. In the warm-up
-    theta's batches are left out.
+    theta's batches are left out. With `max_skips` the search may end before its last epoch; the weights in the checkpoint
+    are then those of the epoch that ended it, the one after that which is derived from.
 
     Args:
         model: the supernet. The other arguments are those of `Fit`.
@@ -93,6 +96,65 @@ class BilevelTrainer(Trainer):
                 f"warmup_epochs={self.config.warmup_epochs} of {self.config.epochs} epochs leaves none to search in. "
                 "Give more epochs, or a shorter warm-up."
             )
+        if self.config.max_skips is not None and self.config.max_skips < 0:
+            raise TrainingError(
+                f"max_skips={self.config.max_skips}: it is the number of edges that skip_connect may lead. Give 0 or more."
+            )
+
+    def train(self) -> Run:
+        """As `Trainer.train`; `genotype` is then what the search found.
+
+        Raises:
+            TrainingError: with `max_skips`, where skip_connect led more edges after every single epoch.
+        """
+        run = super().train()
+        if self.config.max_skips is not None and self._guarded().epoch is None:
+            searched = self._skips().loc[self.config.warmup_epochs + 1 :]
+            raise TrainingError(
+                f"search: skip_connect led more than max_skips={self.config.max_skips} of {self._edges()} edges after every "
+                f"epoch (fewest: {searched.min()}, after epoch {searched.idxmin()}), so none is left to derive from. Search "
+                "with a longer warm-up (warmup_epochs), a smaller theta_learning_rate or a larger max_skips. The weights "
+                f"of every epoch are in {run.path / 'alphas.csv'}."
+            )
+        return run
+
+    # --- what is found ------------------------------------------------------------------------------------------
+
+    @property
+    def derived_epoch(self) -> int:
+        """The epoch whose alphas are derived from: the last one, or with `max_skips` what `skips.guard` says."""
+        kept = self._guarded().epoch
+        return self.epoch if kept is None else kept
+
+    @property
+    def stopped(self) -> str:
+        if not self._guarded().stop:
+            return ""
+        skips, edges = self._skips(), self._edges()
+        return (
+            f"search: stopped after epoch {self.epoch} of {self.config.epochs}, where skip_connect leads {skips[self.epoch]} "
+            f"of {edges} edges, more than max_skips={self.config.max_skips}. Derived from epoch {self.derived_epoch}, where "
+            f"it leads {skips[self.derived_epoch]}."
+        )
+
+    def genotype(self) -> Genotype:
+        """What the alphas of `derived_epoch` derive (section III-B.2)."""
+        net = self.supernet
+        alpha = torch.softmax(self.thetas[self.derived_epoch].double(), dim=-1).expand(net.config.cells, -1, -1)
+        return derive(alpha, net.primitives, net.config.reductions, net.primitive_set)
+
+    def _guarded(self) -> Guarded:
+        if self.config.max_skips is None:
+            return Guarded(None, False)
+        return guard(self._skips(), self.config.max_skips, self.config.warmup_epochs)
+
+    def _skips(self) -> pd.Series:
+        return leading_skips(alpha_table(self.thetas, self.supernet))
+
+    def _edges(self) -> int:
+        return self.supernet.config.cells * len(EDGES)
+
+    # --- a search, epoch by epoch -------------------------------------------------------------------------------
 
     def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
@@ -169,7 +231,7 @@ class BilevelTrainer(Trainer):
     def write_tables(self) -> None:
         super().write_tables()
         files.write_csv(self.run.path / "alphas.csv", alpha_table(self.thetas, self.supernet))
-        self.supernet.genotype().save(self.run.path / "genotype.json")
+        self.genotype().save(self.run.path / "genotype.json")
 
 
 def alpha_table(thetas: list[Tensor], supernet: SearchNetwork) -> pd.DataFrame:

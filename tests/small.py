@@ -9,6 +9,7 @@ import torch
 from bionas.genotype import Genotype
 from bionas.network import DerivedNetwork, NetworkConfig, SearchNetwork
 from bionas.specimens import ImageStore, MetadataEncoding, SpecimenSet
+from bionas.trainer import BilevelTrainer
 
 CLASSES = ("Coleoptera", "Diptera", "Hymenoptera")
 CONFIG = NetworkConfig(image_size=16, channels=4, cells=3, stem_stride=2, dropout=0.2, embedding=4)
@@ -67,3 +68,23 @@ def differences(one, other, where: str = "") -> list[str]:
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return [] if one.dtype == other.dtype and torch.equal(one, other) else [where]
     return [] if type(one) is type(other) and one == other else [where]
+
+
+class Collapsing(BilevelTrainer):
+    """A search on its way into skips: after epoch n skip_connect leads the first n edges, and no other.
+
+    Every theta step also lifts skip_connect, on one edge more in every epoch; `begun` puts it below the others first. All
+    else is the search's own.
+    """
+
+    @staticmethod
+    def begun(network: SearchNetwork) -> SearchNetwork:
+        with torch.no_grad():
+            network.theta[..., network.primitives.index("skip_connect")] = -0.1
+        return network
+
+    def update(self, name, parameters, loss):
+        super().update(name, parameters, loss)
+        if name == "theta":
+            theta = self.supernet.theta.data
+            theta.flatten(0, 1)[: self.epoch + 1, self.supernet.primitives.index("skip_connect")] += 0.1

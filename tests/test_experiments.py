@@ -254,7 +254,7 @@ def test_two_plans_never_share_a_folder(folder, tmp_path, claims):
     splits = plans.SpecimenSet.split
     with pytest.MonkeyPatch.context() as patch:  # these photographs have no BINs
         patch.setattr(plans.SpecimenSet, "split", lambda self, scheme, seed: splits(self, "paper", seed))
-        searched = [*COMMON, {"primitive_set": "reduced"}, {"theta_data": "train"}, {"search_epochs": 3}]
+        searched = [*COMMON, {"primitive_set": "reduced"}, {"theta_data": "train"}, {"search_epochs": 3}, {"max_skips": 2}]
         folders = [claims(search, planned(folder, tmp_path, **choices)) for choices in searched]
         assert len(set(folders)) == len(folders)
         ours = planned(folder, tmp_path)

@@ -31,8 +31,8 @@ from bionas.trainer import BilevelTrainer, Fit
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork: no process to kill")
 
 EPOCHS = 3
-UPDATES = {"search": 8, "fit": 4}
-"""Updates in an epoch: of w, and of theta in a search."""
+UPDATES = {"search": 8, "fit": 4, "guarded search": 8}
+"""Updates in an epoch: of w, and of theta in a search. The guarded one is given more epochs and ends itself after EPOCHS."""
 
 KILLS = {
     "in the first epoch": [("update", 0, 3)],
@@ -61,6 +61,10 @@ def start(kind: str, path: Path) -> Trainer:
     choices = {"epochs": EPOCHS, "batch_size": 12, "augment": "flips_and_shifts", "device": "cpu", "seed": 3}
     if kind == "search":
         return BilevelTrainer(small.supernet(sides[2], seed=3), *sides, SearchConfig(**choices), Run(path))
+    if kind == "guarded search":
+        choices |= {"epochs": EPOCHS + 3, "max_skips": EPOCHS - 1}
+        network = small.Collapsing.begun(small.supernet(sides[2], seed=3))
+        return small.Collapsing(network, *sides, SearchConfig(**choices), Run(path))
     return Fit(small.derived(sides[2], seed=3), *sides, FitConfig(**choices), Run(path))
 
 
@@ -172,7 +176,7 @@ def test_a_killed_run_ends_as_one_that_was_not(runs, kind, killed):  # section I
     assert small.differences(found, expected) == []  # weights, theta, both optimisers, schedule, history
     histories = [one.history.drop(columns=FORGIVEN) for one in (run, undisturbed)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
-    tables = ["alphas.csv", "genotype.json"] if kind == "search" else []
+    tables = ["alphas.csv", "genotype.json"] if "search" in kind else []
     assert all((run.path / name).read_bytes() == (undisturbed.path / name).read_bytes() for name in tables)
     names = [{str(path.relative_to(one.path)) for path in one.path.rglob("*")} for one in (run, undisturbed)]
     assert names[0] == names[1]  # and no half-written file is left behind
@@ -182,8 +186,21 @@ def test_the_undisturbed_runs_drew_and_learnt(runs):  # or the comparison would 
     for kind in UPDATES:
         losses = Run(runs / kind / "never").history["train_loss"]
         assert losses.nunique() == EPOCHS
-    alphas = Run(runs / "search" / "never").alphas
-    assert alphas.groupby(["cell", "edge", "primitive"])["theta"].nunique().min() == EPOCHS + 1
+    for kind in ("search", "guarded search"):
+        alphas = Run(runs / kind / "never").alphas
+        assert alphas.groupby(["cell", "edge", "primitive"])["theta"].nunique().min() == EPOCHS + 1
+
+
+def test_a_guarded_search_says_each_time_where_it_ended_and_what_it_derived(runs):
+    for name in ("never", *KILLS):
+        run = Run(runs / "guarded search" / name)
+        said = f"search: stopped after epoch {EPOCHS} of {EPOCHS + 3}, where skip_connect leads {EPOCHS} of 9 edges"
+        assert said in (runs / "guarded search" / f"{name}.log").read_text()
+        last = run.alphas[run.alphas["epoch"] == EPOCHS - 1]
+        leader = last.loc[last.groupby(["cell", "edge"], sort=False)["alpha"].idxmax(), "primitive"].tolist()
+        assert leader.count("skip_connect") == EPOCHS - 1
+        chosen = [operation for cell in run.genotype.cells for operation in cell.operations]
+        assert [a for a, b in zip(chosen, leader) if b == "skip_connect"] == ["skip_connect"] * (EPOCHS - 1)
 
 
 if __name__ == "__main__":

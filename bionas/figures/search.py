@@ -12,6 +12,7 @@ from plotly.subplots import make_subplots
 
 from bionas.figures.sheet import DIVERGING, HEAD, MUTED, hex_to_rgb, picture, plain, rows, sheet, table
 from bionas.palette import ACCENT, GRID, INK, PAPER, PRIMITIVE_COLORS, class_color
+from bionas.skips import leaders, leading_skips
 
 LINES = {
     "train_loss": ("training", "#3d5a80"),
@@ -154,8 +155,8 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
             )  # fmt: skip
     even = 1 / len(primitives)
     reach = max(float((now["alpha"] - even).abs().max()), 1e-3)
-    leaders = now.loc[now.groupby(["cell", "edge"])["alpha"].idxmax(), "alpha"]
-    title = f"Edge weights after epoch {epoch}: leaders hold {leaders.min():.3f} to {leaders.max():.3f}"
+    held = now.groupby(["cell", "edge"])["alpha"].max()
+    title = f"Edge weights after epoch {epoch}: leaders hold {held.min():.3f} to {held.max():.3f}"
     sheet(
         figure, title, caption, height=HEAD + 26 + inner + 100, head=HEAD + 26, left=84, bottom=100, right=96,
         coloraxis={
@@ -186,12 +187,10 @@ def skip_count(alphas: pd.DataFrame, caption: str = "") -> go.Figure:
     Args:
         alphas: a run's alphas.csv.
     """
-    leaders = alphas.loc[alphas.groupby(["epoch", "cell", "edge"])["alpha"].idxmax()]
-    led = leaders.groupby(["epoch", "primitive"]).size().unstack(fill_value=0)
-    n_edges = int(led.iloc[-1].sum())
-    skips = int(led["skip_connect"].iloc[-1]) if "skip_connect" in led else 0
+    led = leaders(alphas)
+    n_edges, skips = int(led.iloc[-1].sum()), int(leading_skips(alphas).iloc[-1])
     figure = go.Figure()
-    for name in [p for p in PRIMITIVE_COLORS if p in led] + [p for p in led if p not in PRIMITIVE_COLORS]:
+    for name in led:
         figure.add_bar(
             x=plain(led.index),
             y=plain(led[name]),

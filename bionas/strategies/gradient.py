@@ -32,7 +32,8 @@ from bionas.trainer import BilevelTrainer
 def gradient(
     space: Space, evaluate: Evaluator, budget: int, seed: int = 0, *, folder: Path | None = None
 ) -> SearchResult:
-    """As many epochs of Algorithm 1 as the budget has room for; the answer is what the last one derives.
+    """As many epochs of Algorithm 1 as the budget has room for; the answer is what the last one derives, or with
+    `max_skips` (`SearchConfig`) the last one before skips led too many edges.
 
     Images on which theta is updated count, since the supernet is run on them forward and backward. A row of the trace is an
     epoch: what would be derived after it (one genotype may stand in many rows), the supernet's own validation accuracy
@@ -54,10 +55,9 @@ def gradient(
         trainer.train()
         trace = _trace(trainer)
         spent = int(trace["images"].iloc[-1])
-        inner.finish({"epochs": len(trace), "images_seen": spent})  # its weights may be inherited
-    done = len(trace) == epochs
-    stopped = "the budget is spent" if done else f"the search ended itself after {len(trace)} of {epochs} epochs"
-    return conclude(run, SearchResult(supernet.model.genotype(), trace, spent, stopped))
+        found = {"derived_from_epoch": trainer.derived_epoch, "stopped": trainer.stopped}
+        inner.finish({"epochs": len(trace), "images_seen": spent, **found})  # its weights may be inherited
+    return conclude(run, SearchResult(trainer.genotype(), trace, spent, trainer.stopped or "the budget is spent"))
 
 
 def epochs_within(budget: int, supernet: Supernet) -> int:
