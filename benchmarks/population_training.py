@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from bionas import files
-from bionas.companions.eb_lnast.population import Population, Training, train
+from bionas.companions.eb_lnast.population import OPTIMIZERS, Population, Training, train
 from bionas.companions.eb_lnast.space import Architecture, Space
 from bionas.companions.eb_lnast.tasks import TASKS
 from bionas.runs import commit
@@ -35,7 +35,9 @@ from bionas.runs import commit
 def one_by_one(networks: list[nn.Sequential], x: Tensor, y: Tensor, training: Training) -> None:
     """Each network trained on all rows in each step, as `population.train` does."""
     for network in networks:
-        optimizer = torch.optim.AdamW(network.parameters(), training.learning_rate, weight_decay=training.weight_decay)
+        optimizer = OPTIMIZERS[training.optimizer](
+            network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+        )
         for step in range(training.steps):
             share = (1 + math.cos(math.pi * step / training.steps)) / 2
             optimizer.param_groups[0]["lr"] = training.learning_rate * share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,10 +14,10 @@ from torch import nn
 
 from bionas.companions.eb_lnast import fields
 from bionas.companions.eb_lnast.evolution import Evolution
-from bionas.companions.eb_lnast.lower import EvolutionLevel, GradientLevel, inner_folds
-from bionas.companions.eb_lnast.population import Population, Training, losses, train
+from bionas.companions.eb_lnast.lower import EvolutionLevel, GradientLevel, evolvable, inner_folds
+from bionas.companions.eb_lnast.population import OPTIMIZERS, Population, Training, losses, train
 from bionas.companions.eb_lnast.space import ACTIVATIONS, Architecture, Space
-from bionas.errors import SearchError, TrainingError
+from bionas.errors import SearchError, TrainingError, UnknownName
 from bionas.network import MetadataEncoder
 from bionas.specimens.metadata import Metadata
 
@@ -76,6 +77,42 @@ def test_a_member_that_learns_from_some_rows_is_one_trained_on_those_alone():
     train(population, x, y, training, 0, of_member=rows)
     for i, single in enumerate(singles):
         torch.testing.assert_close(population(x)[i], single(x), rtol=1e-9, atol=1e-9)
+
+
+def test_batches_of_members_with_rows_of_their_own_are_batches_of_those_rows():
+    x, y = blobs()
+    rows = torch.zeros(2, 60, dtype=torch.bool)
+    rows[0, :40], rows[1, 20:] = True, True
+    population, training = Population(MIXED[:2], 4, 3, [0, 1], torch.float64), Training(steps=25, batch_size=16)
+    singles = [alone(population.member(i), x[rows[i]], y[rows[i]], training, 3) for i in range(2)]
+    train(population, x, y, training, 3, of_member=rows)
+    for i, single in enumerate(singles):
+        torch.testing.assert_close(population(x)[i], single(x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [("sgd", {"momentum": 0.9, "nesterov": True}), ("rmsprop", {})],
+)
+def test_every_optimiser_trains_a_population_as_it_trains_one(name, theirs):
+    x, y = blobs()
+    training = Training(steps=12, learning_rate=0.01, weight_decay=0.1, optimizer=name)
+    population = Population(MIXED[:3], 4, 3, range(3), torch.float64)
+    kind = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}[name]
+    for i in range(3):
+        single = population.member(i)
+        optimizer = kind(single.parameters(), lr=0.01, weight_decay=0.1, **theirs)
+        for step in range(12):
+            optimizer.param_groups[0]["lr"] = 0.01 * (1 + math.cos(math.pi * step / 12)) / 2
+            optimizer.zero_grad()
+            F.cross_entropy(single(x), y).backward()
+            optimizer.step()
+        trained = Population(MIXED[:3], 4, 3, range(3), torch.float64)
+        train(trained, x, y, training, 0)
+        torch.testing.assert_close(trained(x)[i], single(x), rtol=1e-9, atol=1e-9)
+    assert list(OPTIMIZERS) == ["adamw", "sgd", "rmsprop"]
+    with pytest.raises(UnknownName, match="adamw"):
+        Training(optimizer="adam_w")
 
 
 def test_what_is_padded_stays_zero_and_a_start_does_not_depend_on_company():
@@ -148,6 +185,13 @@ def test_weights_may_be_evolved_where_networks_are_small():
     assert max(float(p.detach().abs().max()) for p in network.parameters()) <= 5
     with pytest.raises(SearchError, match="up to 400"):
         level([Architecture((60,), "tanh")])
+    space = Space(layers=2, neurons=32)
+    smaller = evolvable(space, level)
+    more = dataclasses.replace(smaller, neurons=smaller.neurons + 1)
+    assert level.parameters(smaller.largest) <= 400 < level.parameters(more.largest)
+    assert evolvable(smaller, level) == smaller
+    with pytest.raises(SearchError, match="by gradients"):
+        evolvable(space, EvolutionLevel(torch.zeros(9, 500), torch.arange(9) % 3, 3))
 
 
 def test_metadata_networks_together_are_metadata_networks_alone():  # Eq. 10, with d_f searched

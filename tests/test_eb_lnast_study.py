@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
@@ -18,14 +19,15 @@ from sklearn.tree import DecisionTreeClassifier
 
 from bionas import files, published
 from bionas.__main__ import main
-from bionas.companions.eb_lnast import comparators, study, tasks
+from bionas.companions.eb_lnast import comparators, study, tasks, tuning
 from bionas.companions.eb_lnast.comparators import MODELS, Budget, Fitted
 from bionas.companions.eb_lnast.evolution import Evolution
+from bionas.companions.eb_lnast.lower import GradientLevel
 from bionas.companions.eb_lnast.population import Training
 from bionas.companions.eb_lnast.significance import holm, signed_rank
 from bionas.companions.eb_lnast.space import Space
 from bionas.companions.eb_lnast.study import Study
-from bionas.errors import BionasError, SearchError, UnknownName
+from bionas.errors import BionasError, SearchError, TrainingError, UnknownName
 
 TINY = Budget(
     Space(1, 4, ("relu",)), Evolution(4, 1), Training(steps=5), weights=Evolution(4, 1), trials=1, trees=2, epochs=5
@@ -84,7 +86,8 @@ def test_numbers_kept_are_counted_as_said():
 
 
 @pytest.mark.parametrize("name", [*MODELS])
-def test_every_model_fits_predicts_and_says_its_size(name):
+def test_every_model_fits_predicts_and_says_its_size(name, monkeypatch):
+    monkeypatch.setattr(tuning, "STEPS", (5,))
     if name == "mlp_tuned":
         pytest.importorskip("optuna", reason="Optuna is not installed: no tuned MLP")
     task = tasks.wdbc()
@@ -100,8 +103,9 @@ def test_every_model_fits_predicts_and_says_its_size(name):
 
 def test_weights_by_evolution_can_be_asked_for():
     task = tasks.wdbc()
-    fitted = comparators.fit("eb_lnast", task.x[::8], task.y[::8], dataclasses.replace(TINY, lower="evolution"), 0)
-    assert fitted.candidates >= 1 and set(fitted.predict(task.x)) <= {0, 1}
+    wide = dataclasses.replace(TINY, lower="evolution", space=Space(2, 32, ("relu",)))  # cut to what evolution bears
+    fitted = comparators.fit("eb_lnast", task.x[::8], task.y[::8], wide, 0)
+    assert fitted.candidates >= 1 and set(fitted.predict(task.x)) <= {0, 1} and fitted.parameters <= 400
     with pytest.raises(SearchError, match="gradient"):
         Budget(lower="annealing")
 
@@ -233,6 +237,44 @@ def test_the_command_on_a_table_of_records(monkeypatch, tmp_path, capsys):
     words += ["--run-dir", str(tmp_path / "runs"), "--repeats"]
     assert main([*words, "1"]) == 0 and main([*words, "2"]) == 0
     assert asked == [0, 1] and "bioautoml_nas_metadata" in capsys.readouterr().out
+
+
+def test_the_tuned_mlp_is_the_best_of_its_trials_scored_as_eb_lnast_scores_its_candidates(monkeypatch):
+    pytest.importorskip("optuna", reason="Optuna is not installed: no tuned MLP")
+    tried = []
+
+    class Level(GradientLevel):
+        def __call__(self, architectures):
+            (score,) = super().__call__(architectures)
+            tried.append((score, architectures[0], self.training))
+            if len(tried) == 2:
+                raise TrainingError("not finite")
+            return np.array([score])
+
+    monkeypatch.setattr(tuning, "GradientLevel", Level)
+    monkeypatch.setattr(tuning, "STEPS", (4, 8))
+    monkeypatch.setattr(tuning, "NEURONS", (2, 6))
+    task = tasks.wdbc()
+    x, y = torch.tensor(task.x[::5], dtype=torch.float32), torch.tensor(task.y[::5])
+    found = tuning.tuned(x, y, 2, trials=5, seed=0)
+    assert len(tried) == 5 and len({training for _, _, training in tried}) > 1
+    best = max((trial for i, trial in enumerate(tried) if i != 1), key=lambda trial: trial[0])  # the first of equals
+    assert (found.architecture, found.training) == best[1:]
+    assert found.parameters == sum(p.numel() for p in found.network.parameters())
+    alone = GradientLevel(x, y, 2, found.training, 0).final(found.architecture)
+    assert torch.equal(found.network(x), alone(x)) and str(found.architecture) in found.choice
+
+
+def test_the_command_gives_no_library_a_second_thread(monkeypatch):
+    from threadpoolctl import threadpool_info
+
+    from bionas.companions.eb_lnast import command
+
+    seen = []
+    monkeypatch.setattr(command.study, "measured", lambda *a: seen.extend(threadpool_info()))
+    monkeypatch.setattr(command.study, "summary", lambda *a: (_ for _ in ()).throw(BionasError("far enough")))
+    assert main(["eb-lnast", "--task", "wdbc"]) == 2
+    assert {pool["num_threads"] for pool in seen} == {1}
 
 
 def test_without_optuna_the_tuned_mlp_says_what_to_do(monkeypatch):

@@ -7,8 +7,9 @@ range, setting and grid is ours, declared where it stands.
     space.py        what is searched                      evolution.py      differential evolution
     search.py       the upper level                       lower.py          the lower level, by gradients or evolution
     population.py   whole populations in one computation  tasks.py          WDBC and colours
-    comparators.py  everything it is compared with        significance.py   Wilcoxon and Holm
-    study.py        repeated nested cross-validation      fields.py         the metadata encoder of Eq. 10, searched
+    comparators.py  everything it is compared with        tuning.py         the MLP tuned by Optuna
+    study.py        repeated nested cross-validation      significance.py   Wilcoxon and Holm
+    fields.py       the metadata encoder of Eq. 10, searched
 """
 
 from bionas.companions.eb_lnast.comparators import MODELS, Budget

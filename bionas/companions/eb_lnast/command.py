@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
 
 from bionas import files, places, runs
 from bionas.companions.eb_lnast import fields, study
@@ -25,6 +26,11 @@ RECORDS = "records"
 def run(options: argparse.Namespace) -> int:
     """What was asked for, and an exit code."""
     torch.set_num_threads(1)  # networks of a few hundred parameters: a second thread costs more than it gives
+    with threadpool_limits(1):  # the same of scikit-learn's, which where cores are shared wait for each other
+        return _measured(options)
+
+
+def _measured(options: argparse.Namespace) -> int:
     command = "bionas " + shlex.join(sys.argv[1:])
     if options.task == RECORDS:
         return _records(options, command)

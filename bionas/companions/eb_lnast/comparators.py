@@ -22,7 +22,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -30,13 +30,15 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
+from torch import Tensor, nn
 
 from bionas.companions.eb_lnast.evolution import Evolution
-from bionas.companions.eb_lnast.lower import INNER_FOLDS, OF_WEIGHTS, EvolutionLevel, GradientLevel
+from bionas.companions.eb_lnast.lower import INNER_FOLDS, OF_WEIGHTS, EvolutionLevel, GradientLevel, evolvable
 from bionas.companions.eb_lnast.population import Training
-from bionas.companions.eb_lnast.search import PENALTY, search
+from bionas.companions.eb_lnast.search import PENALTY, LowerLevel, search
 from bionas.companions.eb_lnast.space import Space
-from bionas.errors import BionasError, SearchError
+from bionas.companions.eb_lnast.tuning import tuned
+from bionas.errors import SearchError
 from bionas.registry import Registry
 
 MODELS: Registry = Registry("model")
@@ -54,7 +56,7 @@ class Budget:
         lower: "gradient" or "evolution", how EB-LNAST's lower level finds weights.
         weights: the settings of the latter.
         trials: of Optuna for the tuned MLP.
-        trees, epochs: of forest and boosting; of scikit-learn's MLPs at most.
+        trees, epochs: of forest and boosting; of the MLPs of fixed architecture at most.
     """
 
     space: Space = field(default_factory=Space)
@@ -113,20 +115,15 @@ def majority(x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Fitted:
 @MODELS.register(OURS)
 def eb_lnast(x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Fitted:
     """The search of `search`; features are standardised over the training part once, for its inner folds too."""
-    scaler = StandardScaler().fit(x)
-    rows, labels = torch.tensor(scaler.transform(x), dtype=torch.float32), torch.tensor(y)
-    n_classes = int(y.max()) + 1
-    lower = (
-        GradientLevel(rows, labels, n_classes, budget.training, seed)
-        if budget.lower == "gradient"
-        else EvolutionLevel(rows, labels, n_classes, budget.weights, seed)
-    )
-    found = search(budget.space, lower, budget.evolution, seed, penalty=budget.penalty)
-
-    @torch.no_grad()
-    def predict(features: np.ndarray) -> np.ndarray:
-        return found.network(torch.tensor(scaler.transform(features), dtype=torch.float32)).argmax(dim=1).numpy()
-
+    scaler, rows, labels, n_classes = _standardised(x, y)
+    space = budget.space
+    if budget.lower == "gradient":
+        lower: LowerLevel = GradientLevel(rows, labels, n_classes, budget.training, seed)
+    else:
+        lower = EvolutionLevel(rows, labels, n_classes, budget.weights, seed)
+        space = evolvable(space, lower)
+    found = search(space, lower, budget.evolution, seed, penalty=budget.penalty)
+    predict = _predicting(found.network, scaler)
     return Fitted(predict, found.parameters, str(found.architecture), found.trained, found.history)
 
 
@@ -191,46 +188,14 @@ def mlp_deep(x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Fitted:
 
 @MODELS.register(TUNED)
 def mlp_tuned(x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Fitted:
-    """An MLP tuned by Optuna's tree-structured Parzen estimator: layers, neurons (up to 256 each), activation,
-    regularisation, optimiser, rate and batch, by mean accuracy over the inner folds.
+    """An MLP tuned by Optuna (`tuning.tuned`), standardised as for EB-LNAST and trained by the same code.
 
     Raises:
         BionasError: Optuna is not installed.
     """
-    try:
-        import optuna
-    except ImportError:
-        raise BionasError(
-            "the tuned MLP needs Optuna: pip install -c constraints.txt 'bionas[companions]', or leave mlp_tuned out "
-            "of the models."
-        ) from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folds = _inner_folds(seed)
-
-    def network(trial: Any) -> Pipeline:
-        layers = trial.suggest_int("layers", 1, 3)
-        neurons = tuple(trial.suggest_int(f"neurons_{i}", 4, 256, log=True) for i in range(layers))
-        solver = trial.suggest_categorical("solver", ["adam", "sgd", "lbfgs"])
-        more = {}
-        if solver != "lbfgs":
-            more = {
-                "learning_rate_init": trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True),
-                "batch_size": trial.suggest_categorical("batch_size", [16, 32, 64]),
-            }
-        network = MLPClassifier(
-            neurons, activation=trial.suggest_categorical("activation", ["relu", "tanh", "logistic"]), solver=solver,
-            alpha=trial.suggest_float("alpha", 1e-6, 1.0, log=True), max_iter=budget.epochs, random_state=seed, **more,
-        )  # fmt: skip
-        return make_pipeline(StandardScaler(), network)
-
-    def score(trial: Any) -> float:
-        scores = cross_val_score(network(trial), x, y, cv=folds, error_score=0.0)
-        return float(scores.mean())
-
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
-    study.optimize(score, n_trials=budget.trials)
-    best = network(optuna.trial.FixedTrial(study.best_params)).fit(x, y)
-    return Fitted(best.predict, numbers_kept(best[-1]), _said(study.best_params), budget.trials)
+    scaler, rows, labels, n_classes = _standardised(x, y)
+    found = tuned(rows, labels, n_classes, budget.trials, seed)
+    return Fitted(_predicting(found.network, scaler), found.parameters, found.choice, budget.trials)
 
 
 def numbers_kept(model: BaseEstimator) -> int:
@@ -265,6 +230,20 @@ def numbers_kept(model: BaseEstimator) -> int:
 def _of_tree(tree: Any) -> int:
     leaves = int((tree.children_left == -1).sum())
     return 2 * (tree.node_count - leaves) + leaves * tree.value.shape[2]
+
+
+def _standardised(x: np.ndarray, y: np.ndarray) -> tuple[StandardScaler, Tensor, Tensor, int]:
+    """(scaler, rows (N, D) float32, labels (N,), number of classes) of a training part."""
+    scaler = StandardScaler().fit(x)
+    return scaler, torch.tensor(scaler.transform(x), dtype=torch.float32), torch.tensor(y), int(y.max()) + 1
+
+
+def _predicting(network: nn.Module, scaler: StandardScaler) -> Callable[[np.ndarray], np.ndarray]:
+    @torch.no_grad()
+    def predict(features: np.ndarray) -> np.ndarray:
+        return network(torch.tensor(scaler.transform(features), dtype=torch.float32)).argmax(dim=1).numpy()
+
+    return predict
 
 
 def _inner_folds(seed: int) -> StratifiedKFold:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bionas.companions.eb_lnast.evolution import Evolution, minimise
 from bionas.companions.eb_lnast.population import Population, Training, losses, train
-from bionas.companions.eb_lnast.space import Architecture
+from bionas.companions.eb_lnast.space import Architecture, Space
 from bionas.errors import SearchError
 
 INNER_FOLDS = 3
@@ -117,7 +117,7 @@ class EvolutionLevel:
         if n > MOST_EVOLVED:
             raise SearchError(
                 f"{architecture} has {n:,} parameters: evolving weights is for networks of up to {MOST_EVOLVED}. Make "
-                "the space smaller, or train by gradients."
+                "the space smaller (`evolvable`), or train by gradients."
             )
         seed = start_seed(self.seed, architecture, fold)
         members = self.evolution.population
@@ -135,6 +135,19 @@ class EvolutionLevel:
         alone = Population([architecture], self.x.shape[1], self.n_classes, [0], self.x.dtype)
         alone.load(torch.as_tensor(best[None], dtype=x.dtype))
         return alone.member(0)
+
+
+def evolvable(space: Space, level: EvolutionLevel) -> Space:
+    """`space` with so few neurons a layer that the weights of its largest network may be evolved (`MOST_EVOLVED`).
+
+    Raises:
+        SearchError: not even one neuron a layer is few enough.
+    """
+    for neurons in range(space.neurons, 0, -1):
+        smaller = dataclasses.replace(space, neurons=neurons)
+        if level.parameters(smaller.largest) <= MOST_EVOLVED:
+            return smaller
+    raise SearchError(f"one neuron in each of {space.layers} layers is more than {MOST_EVOLVED} parameters: train by gradients.")
 
 
 def inner_folds(y: Tensor, folds: int, seed: int) -> Tensor:

@@ -9,6 +9,7 @@ layers.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bionas.companions.eb_lnast.space import ACTIVATIONS, Architecture
-from bionas.errors import TrainingError
+from bionas.errors import TrainingError, UnknownName
+from bionas.registry import Registry
+
+OPTIMIZERS: Registry = Registry("optimizer")
+OPTIMIZERS.register("adamw")(functools.partial(torch.optim.AdamW, fused=True))
+OPTIMIZERS.register("sgd")(functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True))
+OPTIMIZERS.register("rmsprop")(torch.optim.RMSprop)
 
 
 @dataclass(frozen=True)
@@ -29,16 +36,20 @@ class Training:
 
     Attributes:
         steps: of the optimiser.
-        learning_rate, weight_decay: of AdamW.
+        learning_rate, weight_decay: of the optimiser.
         batch_size: rows a step, drawn anew for each pass, the same for every member; None: all rows in each step.
+        optimizer: a name of `OPTIMIZERS`.
     """
 
     steps: int = 150
     learning_rate: float = 0.02
     weight_decay: float = 1e-3
     batch_size: int | None = None
+    optimizer: str = "adamw"
 
     def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise UnknownName("optimizer", self.optimizer, OPTIMIZERS)
         if self.steps < 1 or self.learning_rate <= 0 or (self.batch_size is not None and self.batch_size < 1):
             raise TrainingError(f"{self}: at least one step, one row a batch and a positive rate are needed.")
 
@@ -176,20 +187,27 @@ def train(
         x: (N, ...) rows, of a type that can be indexed by a tensor.
         y: (N,) int64 labels.
         training, seed: what is done, and in which order rows come where there are batches.
-        of_member: bool (P, N), the rows that member i learns from; all of them where not given.
+        of_member: bool (P, N), the rows that member i learns from; all of them where not given. Nothing is computed on
+            the others; a batch is the same places among each member's own rows.
 
     Raises:
         TrainingError: a loss that is not finite.
     """
-    optimizer = torch.optim.AdamW(
+    optimizer = OPTIMIZERS[training.optimizer](
         population.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
     )
-    rows = _batches(len(y), training, seed)
+    real = None
+    if of_member is not None:
+        at, real = _own_rows(of_member)
+        x, y = x[at], y[at]
+    batches = _batches(y.shape[-1], training, seed)
     for step in range(training.steps):
         optimizer.param_groups[0]["lr"] = training.learning_rate * (1 + math.cos(math.pi * step / training.steps)) / 2
-        chosen = next(rows)
-        own = of_member if of_member is None or chosen is None else of_member[:, chosen]
-        loss = losses(population(x if chosen is None else x[chosen]), y if chosen is None else y[chosen], own).sum()
+        chosen = next(batches)
+        if real is None:
+            loss = losses(population(x[chosen]), y[chosen]).sum()
+        else:
+            loss = losses(population(x[:, chosen]), y[:, chosen], real[:, chosen]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -199,21 +217,30 @@ def train(
         )
 
 
-def losses(logits: Tensor, y: Tensor, of_member: Tensor | None = None) -> Tensor:
-    """(P, B, C), (B,), bool (P, B) -> (P,) mean cross-entropy of each member over its own rows (0 if it has none)."""
+def losses(logits: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
+    """(P, B, C), (B,) or (P, B), bool (P, B) -> (P,) mean cross-entropy of each member over its real rows (0 if none)."""
     members, rows, classes = logits.shape
-    each = F.cross_entropy(logits.reshape(-1, classes), y.repeat(members), reduction="none").view(members, rows)
-    if of_member is None:
+    labels = y.expand(members, rows).reshape(-1)
+    each = F.cross_entropy(logits.reshape(-1, classes), labels, reduction="none").view(members, rows)
+    if real is None:
         return each.mean(dim=1)
-    own = of_member.to(each.dtype)
+    own = real.to(each.dtype)
     return (each * own).sum(dim=1) / own.sum(dim=1).clamp(min=1)
 
 
-def _batches(n: int, training: Training, seed: int) -> Iterator[Tensor | None]:
-    """Positions of the rows of each step, without end; None: all rows."""
+def _own_rows(of_member: Tensor) -> tuple[Tensor, Tensor]:
+    """bool (P, N) -> (P, M) positions of each member's rows, in order, and bool (P, M) which of them are real: M is what
+    the member with the most has, the others' places past their own are filled with any row."""
+    own = of_member.sum(dim=1)
+    at = torch.sort((~of_member).to(torch.uint8), dim=1, stable=True).indices[:, : int(own.max())]
+    return at, torch.arange(at.shape[1], device=at.device) < own[:, None]
+
+
+def _batches(n: int, training: Training, seed: int) -> Iterator[Tensor | slice]:
+    """Positions of the rows of each step, without end."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         if training.batch_size is None or training.batch_size >= n:
-            yield None
+            yield slice(None)
         else:
             yield from torch.randperm(n, generator=generator).split(training.batch_size)
