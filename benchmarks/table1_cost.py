@@ -5,7 +5,8 @@ each primitive set are built at a preset and counted: MACs, fp32 weights and the
 the same to each of them, so it is counted once, on the genotype nearest to the medians. Networks see 20 orders, two
 categorical fields (50 countries, 100 provinces) and five numbers. Three tables are written:
 
-    table1_cost.csv            a row an experiment: medians with their quartiles, and the paper's figures in their own columns
+    table1_cost.csv            a row an experiment: medians with their quartiles, and the paper's figures in their own columns;
+                               of the network made by hand (E012) its own cost
     table1_cost_genotypes.csv  a row a genotype
     table1_cost_lines.csv      memory fitted against GFLOPs: the paper's fifteen points, and ours
 
@@ -23,23 +24,19 @@ import pandas as pd
 import torch
 
 from bionas import files, published
+from bionas.ablations import table_one
 from bionas.cost import cost
+from bionas.fusion import FUSIONS
 from bionas.genotype import Genotype
 from bionas.network import DerivedNetwork, preset
 from bionas.operators import PRIMITIVE_SETS
 from bionas.progress import progress
 from bionas.runs import commit
+from bionas.strategies import Space
+from bionas.strategies.fixed import manual_genotype
 
 CLASSES, VOCABULARY_SIZES, N_NUMERIC = 20, (50, 100), 5
 COUNTED = ("gmacs", "weights_mb", "peak_mb")
-
-SETS = {"Full": "full", "Reduced": "reduced", "Conv-only": "conv_only"}
-FUSIONS = {
-    "Concatenation": "concatenation", "Bilinear Pooling": "bilinear_pooling", "Gating": "gating",
-    "Cross-Attention": "cross_attention", "Transformer Fusion": "transformer", "Multi-Head Fusion": "multi_head",
-    "Progressive Fusion": "progressive", "Ensemble Fusion": "ensemble",
-}  # fmt: skip
-"""The paper's words and ours."""
 
 
 def counted(size: str, genotype: Genotype, fusion: str = "concatenation") -> dict[str, Any]:
@@ -74,28 +71,35 @@ def fusions(size: str, genotypes: pd.DataFrame) -> pd.DataFrame:
     full = genotypes[genotypes["primitive_set"] == "full"]
     shares = full[list(COUNTED[:2])] / full[list(COUNTED[:2])].median()
     genotype = drawn(size, "full", int(full.loc[(shares - 1).abs().sum(axis=1).idxmin(), "seed"]))
-    costs = {name: counted(size, genotype, name) for name in progress(FUSIONS.values(), unit="fusion")}
+    costs = {name: counted(size, genotype, name) for name in progress(list(FUSIONS), unit="fusion")}
     table = pd.DataFrame(costs).T[list(COUNTED)]
     return table - table.loc["concatenation"]
 
 
-def experiments(genotypes: pd.DataFrame, added: pd.DataFrame) -> pd.DataFrame:
+def by_hand(size: str) -> Genotype:
+    """The network that no strategy searched for (E012; the paper does not say what its own is)."""
+    return manual_genotype(Space(preset(size).reductions, "full"))
+
+
+def experiments(size: str, genotypes: pd.DataFrame, added: pd.DataFrame) -> pd.DataFrame:
     """A row an experiment of Table I: what a random network of its set and fusion costs, and what the paper printed.
 
     Strategies choose within these distributions; what they choose is not known before they have searched. The network
-    drawn by hand (E012) belongs to no distribution: its columns are empty.
+    made by hand (E012) belongs to no distribution: it is one genotype, its own median, without quartiles.
     """
     rows = []
     for paper in published.table("table1_ablation").itertuples(index=False):
-        primitives, fusion = SETS.get(paper.primitive_set), FUSIONS[paper.fusion]
-        row = {"exp_id": paper.exp_id, "primitive_set": primitives or "fixed", "fusion": fusion, "strategy": paper.strategy}
-        of_set = genotypes[genotypes["primitive_set"] == primitives]
-        row["n_genotypes"] = len(of_set)
-        for column in COUNTED if len(of_set) else ():
-            quartiles = of_set[column].quantile([0.5, 0.25, 0.75]) + added.loc[fusion, column]
-            row |= dict(zip((f"{column}_{q}" for q in ("median", "q25", "q75")), quartiles))
-            row[f"{column}_of_fusion"] = added.loc[fusion, column]
-        rows.append(row | {"paper_gflops": paper.gflops, "paper_memory_mb": paper.memory_mb})
+        row = table_one()[paper.exp_id]
+        known = row.strategy == "fixed"
+        of_set = genotypes[genotypes["primitive_set"] == row.primitive_set]
+        of_set = pd.DataFrame([counted(size, by_hand(size))]) if known else of_set
+        line = {"exp_id": row.name, "primitive_set": "fixed" if known else row.primitive_set, "fusion": row.fusion}
+        line |= {"strategy": paper.strategy, "n_genotypes": len(of_set)}
+        for column in COUNTED:
+            quartiles = of_set[column].quantile([0.5] if known else [0.5, 0.25, 0.75]) + added.loc[row.fusion, column]
+            line |= dict(zip((f"{column}_{q}" for q in ("median", "q25", "q75")), quartiles))
+            line[f"{column}_of_fusion"] = added.loc[row.fusion, column]
+        rows.append(line | {"paper_gflops": paper.gflops, "paper_memory_mb": paper.memory_mb})
     return pd.DataFrame(rows)
 
 
@@ -115,7 +119,7 @@ def line(points: str, billions: pd.Series, mb: pd.Series) -> dict[str, Any]:
 def lines(genotypes: pd.DataFrame, by_experiment: pd.DataFrame) -> pd.DataFrame:
     """The line through the paper's fifteen points, and those through ours, read both ways."""
     full = genotypes[genotypes["primitive_set"] == "full"]
-    ours = by_experiment.drop_duplicates(["primitive_set", "fusion"]).dropna(subset="gmacs_median")
+    ours = by_experiment[by_experiment["n_genotypes"] > 1].drop_duplicates(["primitive_set", "fusion"])
     return pd.DataFrame([
         line("the paper's experiments: memory, GFLOPs", by_experiment["paper_gflops"], by_experiment["paper_memory_mb"]),
         line("random genotypes, full set: weights, GMACs", full["gmacs"], full["weights_mb"]),
@@ -140,7 +144,7 @@ def main() -> None:
     a = parser.parse_args()
     genotypes = distributions(a.preset, a.genotypes)
     added = fusions(a.preset, genotypes)
-    by_experiment = experiments(genotypes, added)
+    by_experiment = experiments(a.preset, genotypes, added)
     fitted = lines(genotypes, by_experiment)
     full = genotypes[genotypes["primitive_set"] == "full"]
     for column, paper in (("gmacs", 2.95), ("weights_mb", 40.06)):
