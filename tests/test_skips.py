@@ -173,7 +173,8 @@ def test_a_run_of_another_limit_is_another_run(data, tmp_path):
 
 
 def test_a_plan_passes_it_on_and_the_run_folder_says_what_came_of_it(data, tmp_path, monkeypatch):
-    asked = plan("smoke", max_skips=1, search_epochs=4, batch_size=12, preset="tiny", limit=120, image_size=16, run_dir=tmp_path)
+    sizes = {"search_epochs": 4, "batch_size": 12, "preset": "tiny", "limit": 120, "image_size": 16}
+    asked = plan("smoke", max_skips=1, run_dir=tmp_path, **sizes)
     assert asked.search_config().max_skips == 1
     made = type(asked).supernet
     monkeypatch.setattr(type(asked), "supernet", lambda self: small.Collapsing.begun(made(self)))
