@@ -1,4 +1,4 @@
-"""The colours of the project: one a primitive, one a taxonomic order, the same in every figure and every notebook.
+"""The colours of the project: one a primitive, a strategy, a taxonomic order, the same in every figure and every notebook.
 
 The nine primitives that compute something wear Paul Tol's "muted" scheme, which stays apart for readers with any of
 the usual colour-vision deficiencies; `none`, which computes nothing, is light grey. Relatives are close: blues for the
@@ -31,6 +31,20 @@ PRIMITIVE_COLORS: dict[str, str] = {
     "skip_connect": "#882255",
     "none": "#c9c9c9",
 }
+
+STRATEGY_COLORS: dict[str, str] = {
+    "gradient": ACCENT,
+    "reinforce": "#4477aa",
+    "enas": "#66ccee",
+    "random": "#6b6f76",
+    "evolutionary": "#228833",
+    "nao": "#aa3377",
+    "fixed": "#ccbb44",
+}
+"""One colour a way of searching: Paul Tol's "bright" scheme, dice in grey."""
+
+SET_COLORS: dict[str, str] = {"full": "#4477aa", "reduced": "#228833", "conv_only": "#aa3377", "fixed": "#ccbb44"}
+"""One colour a primitive set; "fixed" is the network made by hand."""
 
 ORDER_COLORS: dict[str, str] = {
     "Diptera": "#4477aa",

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+import results_made_up
 from PIL import Image
 
 from bionas import figures
@@ -104,6 +105,11 @@ def every(judged, alphas, history, photographs):
         "roc_curves": figures.roc_curves(judged.roc, CAPTION),
         "reliability": figures.reliability(judged.reliability, CAPTION),
         "comparison": figures.comparison(runs, caption=CAPTION, highlight="derived"),
+        "accuracy_against_cost": figures.accuracy_against_cost(results_made_up.grid(), caption=CAPTION),
+        "gains": figures.gains(results_made_up.gains(), "random search", CAPTION),
+        "regret_curves": figures.regret_curves(results_made_up.regret(), CAPTION),
+        "skip_courses": figures.skip_courses(results_made_up.skips(), CAPTION),
+        "cost_clouds": figures.cost_clouds(*results_made_up.costs(), CAPTION),
     }
 
 

@@ -1,11 +1,13 @@
 """Every figure of the project: plain data in, a plotly figure out.
 
 `collection` draws specimens, their records and splits, `world` where they were caught; `search` the primitives and what a search does to their weights;
-`results` what a trained network is worth, `evidence` what it owes to which input and which choice. Functions take what the CSV files of a run hold (or arrays and dicts), touch
+`results` what a trained network is worth, `evidence` what it owes to which input and which choice, `ablation` Table I.
+Functions take what the CSV files of a run hold (or arrays and dicts), touch
 no network and no trainer, and round what they draw. A `caption` is shown under the title: it says where the data come
 from. Colours are those of `palette`.
 """
 
+from bionas.figures.ablation import accuracy_against_cost, cost_clouds, gains, regret_curves, skip_courses
 from bionas.figures.collection import leakage_bars, long_tail, missingness, specimen_grid, split_schemes, split_sizes
 from bionas.figures.evidence import (
     class_sizes,
@@ -26,6 +28,7 @@ from bionas.figures.search import (
 from bionas.figures.world import collected_where
 
 __all__ = [
+    "accuracy_against_cost",
     "alpha_heatmap",
     "alpha_trajectories",
     "class_sizes",
@@ -33,17 +36,21 @@ __all__ = [
     "comparison",
     "confusion",
     "cost_bars",
+    "cost_clouds",
     "fields_taken_away",
+    "gains",
     "input_contributions",
     "leakage_bars",
     "long_tail",
     "loss_curves",
     "missingness",
     "primitive_responses",
+    "regret_curves",
     "reliability",
     "roc_curves",
     "shuffled_inputs",
     "skip_count",
+    "skip_courses",
     "specimen_grid",
     "split_schemes",
     "split_sizes",
