@@ -235,6 +235,29 @@ def baselines(options: argparse.Namespace) -> int:
     return 0
 
 
+def _automl_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--system", nargs="+", metavar="NAME", help="optuna, smac3, ...; without it, what there is")
+    parser.add_argument("--budget", default="10m", metavar="TIME", help="wall time of each run: 10m, 90s, 1.5h (default: 10m)")
+    parser.add_argument("--seed", "--seeds", dest="seeds", type=int, nargs="+", default=[0])
+    parser.add_argument(
+        "-p", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a choice of the plan: source=folder"
+    )
+    parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv and NAME_runs.csv")
+
+
+@command("automl", _automl_arguments)
+def automl(options: argparse.Namespace) -> int:
+    """Give AutoML and NAS systems of Table V the same data and the same time; alone, list them."""
+    from bionas.automl import command as systems
+
+    asked = systems.run(options, "bionas " + shlex.join(sys.argv[1:]))
+    if asked is None:
+        return 0
+    rows, table = asked
+    _keep(options.out, rows, table)
+    return int(rows["note"].str.startswith("failed").any())
+
+
 def _keep(name: str | None, rows: pd.DataFrame, table: pd.DataFrame) -> None:
     """Where a name was given, both tables go to data/results/."""
     from bionas import files

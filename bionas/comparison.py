@@ -174,7 +174,7 @@ def _folded(group: pd.DataFrame, metrics: Sequence[str]) -> dict:
         shares[f"{metric}_sd"] = round(100 * group[metric].std(), 2)
     return {
         "n_seeds": group["seed"].nunique(), **shares,
-        "mmacs": round(group["mmacs"].mean(), 2), "parameters": int(group["parameters"].mean()),
+        "mmacs": round(group["mmacs"].mean(), 2), "parameters": _whole(group["parameters"].mean()),
         "minutes": round(group["minutes"].mean(), 1), "search_minutes": round(group["search_minutes"].mean(), 1),
         "epochs": _one(group["epochs"]), "images_seen": _one(group["images_seen"]),
         "learning_rate": _one(group["learning_rate"]),
@@ -205,5 +205,9 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def _whole(value: float) -> int | None:
+    return None if pd.isna(value) else int(value)
+
+
 def _one(values: pd.Series) -> str:
-    return "; ".join(str(v) for v in sorted(values.unique()))
+    return "; ".join(str(v) for v in sorted(values.dropna().unique()))

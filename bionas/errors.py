@@ -65,5 +65,9 @@ class BaselineError(BionasError):
     """A baseline that cannot be built as asked: an input size it cannot take, weights that cannot be had."""
 
 
+class AutoMLError(BionasError):
+    """An AutoML system that cannot be had here, or cannot be run as asked."""
+
+
 class NotebookError(BionasError):
     """A notebook that cannot be run as asked, or that failed while running."""

@@ -200,14 +200,14 @@ NUMBERS = (
 
 
 @functools.cache
-def code_fingerprint() -> str:
+def code_fingerprint(modules: Sequence[str] = NUMBERS) -> str:
     """A hash of the code that decides a run's numbers, blind to comments, docstrings and layout.
 
     It is part of a run folder's name, so that results of two versions of the code are never mixed.
     """
     digest = hashlib.sha256()
     package = Path(bionas.__file__).parent
-    for name in NUMBERS:
+    for name in modules:
         for path in sorted([*package.glob(f"{name}.py"), *package.glob(f"{name}/**/*.py")]):
             tree = ast.parse(path.read_text(encoding="utf-8"))
             for node in ast.walk(tree):

@@ -1,0 +1,1 @@
+"""One file a system: what `systems.SYSTEMS` holds is registered here."""

@@ -1,0 +1,101 @@
+"""ENAS and NAO: ours, over the cells of the paper (`strategies`), under a budget of time instead of images."""
+
+from __future__ import annotations
+
+import time
+
+from bionas import files
+from bionas.ablations import BUDGETS
+from bionas.automl.clock import OutOfTime
+from bionas.automl.systems import SEARCH_SHARE, SYSTEMS, Found, System, Task
+from bionas.automl.training import MARGIN, train_the_rest
+from bionas.errors import AutoMLError
+from bionas.genotype import Genotype
+from bionas.loop import predict
+from bionas.runs import Run
+from bionas.strategies import STRATEGIES, PlanEvaluator
+from bionas.strategies.searching import SearchResult
+
+OVERRUN = 0.7
+"""Of the time: an epoch of ENAS on a machine that became slower may take its search so far, and no further."""
+UNBOUNDED = 10**12
+"""Training images: the time ends the search."""
+
+
+def enas(task: Task) -> Found:
+    """One epoch first, to know what an epoch takes; then a search of as many epochs as half of the time allows.
+
+    Where even so the time runs out, the answer is that of the one epoch.
+
+    Raises:
+        AutoMLError: no time for one epoch.
+    """
+    plan, evaluator = task.plan, _evaluator(task)
+    space, an_epoch = evaluator.space(), evaluator.images // evaluator.config.epochs
+    planned = task.folder / "enas_epochs.json"
+
+    def searched(name: str, epochs: int) -> SearchResult:
+        return STRATEGIES["enas"](space, evaluator, epochs * an_epoch, plan.seed, folder=task.folder / name)
+
+    with task.clock.until(OVERRUN):
+        try:
+            start = time.perf_counter()
+            result = searched("first_epoch", 1)
+            if not planned.exists():
+                epoch = Run(task.folder / "first_epoch" / "supernet").history["seconds"].sum()
+                around = time.perf_counter() - start - epoch  # the supernet is made, validation, the finalists
+                left = SEARCH_SHARE * task.clock.seconds - task.clock.used
+                files.write_json(planned, int((MARGIN * left - around) / (epoch + around / 4)))
+        except OutOfTime:
+            raise _too_short(task, "one epoch of ENAS") from None
+        if (epochs := files.read_json(planned)) > 1:
+            try:
+                result = searched("search", epochs)
+            except OutOfTime:
+                print(f"ENAS: the time was up before its {epochs} epochs were; the answer is that of one epoch.")
+    return _retrained(task, result, {"score": "val_accuracy"})
+
+
+def nao(task: Task) -> Found:
+    """Children for half of the time, the best of those that were finished is the answer.
+
+    Raises:
+        AutoMLError: no time for one child.
+    """
+    evaluator, folder = _evaluator(task), task.folder / "search"
+    with task.clock.until(SEARCH_SHARE):
+        try:
+            result = STRATEGIES["nao"](evaluator.space(), evaluator, UNBOUNDED, task.plan.seed, folder=folder)
+        except OutOfTime:
+            if not (folder / "trace.csv").exists():
+                raise _too_short(task, "one child of NAO") from None
+            trace = Run(folder).table("trace")
+            best = trace.loc[trace["score"].idxmax()]
+            result = SearchResult(Genotype.from_json(best["genotype"]), trace, int(trace["images"].iloc[-1]), "out of time")
+    return _retrained(task, result, {"score": "val_accuracy"})
+
+
+def _evaluator(task: Task) -> PlanEvaluator:
+    return PlanEvaluator(task.plan, BUDGETS[task.plan.mode]["child_epochs"])
+
+
+def _too_short(task: Task, what: str) -> AutoMLError:
+    return AutoMLError(f"{task.clock.seconds / 60:g} minutes are too few: {what} was not finished. Give more.")
+
+
+def _retrained(task: Task, result: SearchResult, names: dict[str, str]) -> Found:
+    plan, genotype = task.plan, result.genotype
+    task.tell(result.trace.drop(columns="genotype").rename(columns=names).to_dict("records"))
+    genotype.save(task.folder / "genotype.json")
+    config, description = plan.fit_config(), {"genotype": genotype.key()}
+    model, trained = train_the_rest(task, lambda: plan.derived(genotype), config, description)
+    return Found(
+        predict=lambda specimens: predict(model, specimens, plan.encoding(), device=plan.device),
+        chosen={"genotype": genotype.key()}, candidates=len(result.trace), stopped=trained.ended,
+        val_accuracy=trained.val_accuracy, model=model,
+        about={"epochs": trained.epochs, "learning_rate": config.learning_rate},
+    )  # fmt: skip
+
+
+SYSTEMS.register("enas")(System("enas", "ENAS", enas, "ours, over the paper's cells; candidates are its finalists"))
+SYSTEMS.register("nao")(System("nao", "NAO", nao, "ours, over the paper's cells"))
