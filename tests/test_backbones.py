@@ -91,9 +91,12 @@ def test_a_training_step_at_64_px_on_images_and_metadata(name):
 
 
 @pytest.mark.parametrize("name", GIANTS)
-def test_a_giant_passes_forward_at_64_px_without_being_computed(name):
+def test_a_giant_takes_a_training_step_at_64_px_without_being_computed(name):
     network = on_meta(name, 3, 64, (5, 7), 2).train()
-    assert network(images(2, 64, "meta"), fields(2, "meta")).shape == (2, 3)
+    logits = network(images(2, 64, "meta"), fields(2, "meta"))
+    F.cross_entropy(logits, torch.zeros(2, dtype=torch.long, device="meta")).backward()
+    torch.optim.SGD(network.parameters(), lr=0.1).step()
+    assert logits.shape == (2, 3) and all(p.grad is not None for p in network.backbone.parameters())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -112,6 +115,22 @@ def test_a_size_that_cannot_be_taken_names_those_that_can(name):
 )  # fmt: skip
 def test_other_sizes_are_taken(name, size):
     assert on_meta(name, 3, size).train()(images(2, size, "meta")).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_smallest_size_that_is_named_is_taken(name):
+    smallest = BASELINES[name].smallest
+    assert on_meta(name, 3, smallest).train()(images(2, smallest, "meta")).shape == (2, 3)
+
+
+def test_tiny_vits_windows_fit_its_maps():  # timm pads a map to whole windows of the native width, whatever it holds
+    def windows(size: int | None = None) -> list[int]:
+        network = on_meta("Tiny ViT", 3, size).backbone
+        return [stage.blocks[0].window_size for stage in network.stages[1:]]
+
+    assert windows() == [b.window_size for b in (s.blocks[0] for s in timm.create_model("tiny_vit_5m_224").stages[1:])]
+    assert windows(64) == [4, 4, 2] and windows(32) == [4, 2, 1]  # maps of 8, 4, 2 and of 4, 2, 1
+    assert cost(on_meta("Tiny ViT", 3, 64), 64)["macs"] < cost(on_meta("Tiny ViT", 3), 224)["macs"] / 12  # (224/64)^2 = 12.25
 
 
 def test_the_first_baseline_is_still_torchvisions():  # recorded results were made by it

@@ -9,6 +9,7 @@ paths at 0.1, the others drop nothing.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 
@@ -24,6 +25,10 @@ from bionas.errors import BaselineError, UnknownName
 
 COATNET_7 = "coatnet_7"
 """The one architecture that timm has no name for."""
+
+TINY_VIT = "tiny_vit_5m_224"
+TINY_VIT_WINDOWS = ((4, 7), (8, 7), (16, 14), (32, 7))
+"""Of each stage: pixels of the image to a place of its map, and the side of its windows at 224 px."""
 
 BY_DISTANCE = ("levit_128s", "efficientformer_l1")
 """Those whose attention biases are a table for one map, which timm does not carry over to another."""
@@ -102,7 +107,9 @@ class Backbone:
     def _create(self, n_classes: int, size: int, pretrained: bool = False) -> nn.Module:
         if self.architecture == COATNET_7:
             return coatnet_7(n_classes, size)
-        sized = {"img_size": size} if self.sized else {}
+        sized: dict[str, object] = {"img_size": size} if self.sized else {}
+        if self.architecture == TINY_VIT and not pretrained:  # weights keep the windows that they were learnt with
+            sized = {"window_sizes": tuple(_window(math.ceil(size / step), native) for step, native in TINY_VIT_WINDOWS)}
         network = timm.create_model(self.architecture, pretrained=pretrained, num_classes=n_classes, **sized)
         if isinstance(network, EfficientFormer):
             _fit_attention(network, size // 32)
@@ -124,6 +131,15 @@ class Backbone:
         network = self._create(n_classes, size)
         network.load_state_dict(_at_other_distances(trained.state_dict(), network.state_dict()))
         return network
+
+
+def _window(side: int, native: int) -> int:
+    """The window that divides a map of `side` with the least padding, at most `native` wide.
+
+    timm pads a map to whole windows of the native width: at 64 px Tiny ViT's third stage would attend over 14 x 14 places, of
+    which 4 x 4 hold something.
+    """
+    return math.ceil(side / math.ceil(side / native))
 
 
 def _as_tuple(classifier: nn.Module | tuple[nn.Module, ...]) -> tuple[nn.Module, ...]:
