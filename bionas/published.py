@@ -31,3 +31,9 @@ def table(name: str) -> pd.DataFrame:
         raise UnknownName("published table", name, names())
     as_text = {"exp_id": str, "class_index": str, "reference": str}
     return pd.read_csv(places.data(f"paper/{name}.csv"), dtype=as_text)
+
+
+def commonest_order() -> tuple[str, float]:
+    """The commonest order of BIOSCAN-5M's labelled records, and the percent of them that always naming it gets right."""
+    counts = table("bioscan5m_order_counts").set_index("order")["count"]
+    return str(counts.idxmax()), float(100 * counts.max() / counts.sum())
