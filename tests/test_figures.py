@@ -86,6 +86,12 @@ def every(judged, alphas, history, photographs):
     costs = pd.DataFrame({"primitive": PRIMITIVES, "macs": np.arange(10) * 1e6, "parameters": np.arange(10) * 1e3})
     scores = [0.5, 0.52, 0.54, 0.4, 0.5, 0.45]
     runs = pd.DataFrame({"model": ["derived"] * 3 + ["random"] * 3, "balanced_accuracy": scores})
+    models = pd.DataFrame({
+        "model": ["VGG16", "MAE", "BioAutoML-NAS"], "table": ["II", "III", "I"], "bioscan5m_accuracy": [66.69, 84.67, 96.81],
+        "macs": [15.5, 17.6, 2.95], "parameters": [1.3e8, 8.6e7, 1e7],
+    })  # fmt: skip
+    pairs = pd.DataFrame({"model": ["MAE", "VGG16"], "image": [40.0, np.nan], "image_sd": [1.5, np.nan], "image_seeds": [3, 0],
+                          "both": [47.5, 50.0], "both_sd": [1.0, np.nan], "both_seeds": [3, 1], "gain": [7.5, np.nan]})  # fmt: skip
     responses = {"input": photographs[0], **{name: np.arange(64.0).reshape(8, 8) for name in PRIMITIVES}}
     return {
         "long_tail": figures.long_tail(counts, CAPTION, threshold=10),
@@ -110,6 +116,11 @@ def every(judged, alphas, history, photographs):
         "regret_curves": figures.regret_curves(results_made_up.regret(), CAPTION),
         "skip_courses": figures.skip_courses(results_made_up.skips(), CAPTION),
         "cost_clouds": figures.cost_clouds(*results_made_up.costs(), CAPTION),
+        "published_scores": figures.published_scores(models, 71.57, "Diptera", caption=CAPTION),
+        "accuracy_against_macs": figures.accuracy_against_macs(
+            models, {"BIOSCAN-5M": "bioscan5m_accuracy"}, "What each costs", CAPTION
+        ),
+        "with_and_without_metadata": figures.with_and_without_metadata(pairs, {"majority class": 35.0}, caption=CAPTION),
     }
 
 

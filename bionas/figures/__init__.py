@@ -1,10 +1,10 @@
 """Every figure of the project: plain data in, a plotly figure out.
 
-`collection` draws specimens, their records and splits, `world` where they were caught; `search` the primitives and what a search does to their weights;
-`results` what a trained network is worth, `evidence` what it owes to which input and which choice, `ablation` Table I.
-Functions take what the CSV files of a run hold (or arrays and dicts), touch
-no network and no trainer, and round what they draw. A `caption` is shown under the title: it says where the data come
-from. Colours are those of `palette`.
+`collection` draws specimens, their records and splits, `world` where they were caught; `search` the primitives and what
+a search does to their weights; `results` what a trained network is worth, `evidence` what it owes to which input and
+which choice, `ablation` Table I, `sota` where it stands among others (Tables II to V). Functions take what the CSV
+files of a run hold (or arrays and dicts), touch no network and no trainer, and round what they draw. A `caption` is
+shown under the title: it says where the data come from. Colours are those of `palette`.
 """
 
 from bionas.figures.ablation import accuracy_against_cost, cost_clouds, gains, regret_curves, skip_courses
@@ -25,10 +25,12 @@ from bionas.figures.search import (
     primitive_responses,
     skip_count,
 )
+from bionas.figures.sota import accuracy_against_macs, published_scores, with_and_without_metadata
 from bionas.figures.world import collected_where
 
 __all__ = [
     "accuracy_against_cost",
+    "accuracy_against_macs",
     "alpha_heatmap",
     "alpha_trajectories",
     "class_sizes",
@@ -45,6 +47,7 @@ __all__ = [
     "loss_curves",
     "missingness",
     "primitive_responses",
+    "published_scores",
     "regret_curves",
     "reliability",
     "roc_curves",
@@ -55,4 +58,5 @@ __all__ = [
     "split_schemes",
     "split_sizes",
     "turned_assumptions",
+    "with_and_without_metadata",
 ]

@@ -1,0 +1,331 @@
+"""Figures of the comparison with other networks: scores against the majority class and against cost, metadata's part.
+
+The frames are those of `sota_tables`; percentages stay percent. What was not run has a place of its own in each figure.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from bionas.figures.sheet import HEAD, MUTED, plain, rows, sheet
+from bionas.palette import ACCENT, GRID, INK, PAPER
+
+TABLE_COLORS = {"II": "#3d5a80", "III": "#8e7dbe", "V": "#5b8e7d", "I": ACCENT}
+"""One colour a table of the paper; the proposed network's is the accent."""
+
+TABLE_NAMES = {"II": "Table II, transfer learning", "III": "Table III, transformers", "V": "Table V, AutoML and NAS",
+               "I": "BioAutoML-NAS"}  # fmt: skip
+
+SCALES = {"10^9": "10⁹", "10^6": "10⁶"}
+
+LARGEST = 46
+"""Diameter in pixels of the largest bubble."""
+
+SMALLEST = 7
+
+
+def published_scores(
+    frame: pd.DataFrame, majority: float, order: str, metric: str = "bioscan5m_accuracy", caption: str = ""
+) -> go.Figure:
+    """Every published model by its accuracy, and the line of always naming the commonest order.
+
+    Args:
+        frame: model, table (I, II, III or V), and the published percentages, one of them `metric`.
+        majority, order: percent that always naming this order gets right.
+    """
+    frame = frame.sort_values(metric, ascending=False, kind="stable").reset_index(drop=True)
+    backbones = frame[frame["table"].isin(("II", "III"))]
+    below = int((backbones[metric] < majority).sum())
+    scores = [c for c in frame if c.rpartition("_")[2] in ("accuracy", "precision", "recall", "f1")]
+    figure = go.Figure()
+    for number, color in TABLE_COLORS.items():
+        own = frame[frame["table"] == number]
+        if own.empty:
+            continue
+        low = own[metric] < majority
+        figure.add_scatter(
+            x=plain(own[metric], 2), y=plain(own.index), mode="markers", name=TABLE_NAMES[number],
+            marker={
+                "color": [PAPER if under else color for under in low], "size": 11,
+                "line": {"color": color, "width": 2.2},
+            },
+            text=[_told(row, scores) for _, row in own.iterrows()], hovertemplate="%{text}<extra></extra>",
+        )  # fmt: skip
+    figure.add_vline(x=round(majority, 2), line={"color": INK, "width": 1.4, "dash": "dash"})
+    figure.add_annotation(
+        x=round(majority, 2), y=1, yref="paper", yanchor="bottom", showarrow=False, font={"size": 12},
+        text=f"always {order}: {majority:.2f} %",
+    )  # fmt: skip
+    for y, value in enumerate(frame[metric]):
+        figure.add_annotation(
+            x=1.01,
+            xref="paper",
+            y=y,
+            xanchor="left",
+            showarrow=False,
+            text=f"{value:.2f}",
+            font={"size": 12, "color": INK},
+        )
+    sheet(
+        figure, f"{below} of {len(backbones)} published backbones lie under always answering {order}", caption,
+        height=rows(len(frame), 23) + 64, left=190, right=76, head=HEAD + 24, bottom=104,
+        legend={"orientation": "h", "x": 0, "y": -70 / (rows(len(frame), 23) - 130), "yanchor": "top"},
+    )  # fmt: skip
+    figure.update_xaxes(title_text="accuracy as published (%)")
+    figure.update_yaxes(
+        tickmode="array", tickvals=list(range(len(frame))), ticktext=[str(m) for m in frame["model"]],
+        range=[len(frame) - 0.4, -0.6], gridcolor=GRID, ticksuffix="  ",
+    )  # fmt: skip
+    return figure
+
+
+def accuracy_against_macs(
+    frame: pd.DataFrame,
+    choices: Mapping[str, str],
+    title: str,
+    caption: str = "",
+    lines: Mapping[str, Mapping[str, float]] | None = None,
+    unit: str = "10^9",
+) -> go.Figure:
+    """Accuracy against multiply-accumulates, the area of a bubble by parameters; hover tells every column.
+
+    Models without a score stand on the lower edge, as crosses, and are named under the plot; those without MACs have no
+    place.
+
+    Args:
+        frame: model, table (its colour), macs (in `unit` an image), parameters, and the columns of `choices`, percent;
+            what else it has is told on hover.
+        choices: words on a button -> the column that it draws. The first is drawn at first; one alone has no button.
+        lines: words on a button -> name -> percent of a horizontal line.
+        unit: of `macs`: one of `SCALES`.
+    """
+    frame = frame[frame["macs"].notna()].reset_index(drop=True)
+    scale, lines = SCALES[unit], lines or {}
+    named = frame.rename(columns={"macs": f"MACs an image ({scale})"})
+    told = [_told(row, [c for c in named if c not in ("model", "table")]) for _, row in named.iterrows()]
+    low, high, floor = _span(frame[list(choices.values())], [v for group in lines.values() for v in group.values()])
+    left, right = math.log10(frame["macs"].min()) - 0.3, math.log10(frame["macs"].max()) + 0.3
+    numbers = [n for n in TABLE_COLORS if (frame["table"] == n).any()]
+
+    def heights(column: str) -> list[dict[str, list[Any]]]:
+        """y, text and its position, of each table's bubbles and then of its crosses."""
+        score = frame[column].astype(float)
+        across = (frame["macs"].astype(float).map(math.log10) - left) / (right - left)
+        beside = _beside(across, (score - floor) / (high - floor), frame["model"])
+        traces = []
+        for own in (frame.index[frame["table"] == n] for n in numbers):
+            texts = [str(m) if pd.notna(v) else "" for m, v in zip(frame["model"][own], score[own])]
+            traces.append({"y": plain(score[own], 2), "text": texts, "textposition": [beside[i] for i in own]})
+            crosses = [round(floor, 2) if pd.isna(v) else None for v in score[own]]
+            traces.append({"y": crosses, "text": [""] * len(own), "textposition": ["top center"] * len(own)})
+        return traces
+
+    def layout(words: str) -> dict[str, list[dict[str, Any]]]:
+        absent = [str(m) for m in frame.loc[frame[choices[words]].isna(), "model"]]
+        found = _line_layout(lines.get(words, {}))
+        return found | {"annotations": found["annotations"] + _absent(absent)}
+
+    figure, most = go.Figure(), frame["parameters"].max()
+    for i, trace in enumerate(heights(next(iter(choices.values())))):
+        number, crosses = numbers[i // 2], bool(i % 2)
+        own = frame[frame["table"] == number]
+        figure.add_scatter(
+            x=plain(own["macs"].astype(float), 4), **trace, mode="markers" if crosses else "markers+text",
+            name="not run" if crosses else TABLE_NAMES[number], legendgroup=number, showlegend=not crosses,
+            textfont={"size": 11.5, "color": INK}, customdata=[told[j] for j in own.index],
+            hovertemplate="%{customdata}<extra></extra>",
+            marker=_crosses() if crosses else _bubbles(own["parameters"], most, TABLE_COLORS[number]),
+        )  # fmt: skip
+    buttons = []
+    for words, column in choices.items():
+        traces = heights(column)
+        drawn = {part: [trace[part] for trace in traces] for part in ("y", "text", "textposition")}
+        buttons.append({"label": words, "method": "update", "args": [drawn, layout(words)]})
+    menus = [{
+        "type": "buttons", "direction": "right", "buttons": buttons, "x": 1, "xanchor": "right", "y": 1.02,
+        "yanchor": "bottom", "showactive": True, "font": {"size": 12}, "bgcolor": PAPER, "bordercolor": GRID,
+    }]  # fmt: skip
+    sheet(
+        figure, title, caption, height=640, head=HEAD + 40, bottom=140, right=40,
+        legend={"orientation": "h", "x": 0, "y": -0.13, "yanchor": "top", "itemsizing": "constant"},
+        updatemenus=menus if len(choices) > 1 else [], **layout(next(iter(choices))),
+    )  # fmt: skip
+    decades = range(math.ceil(left), math.floor(right) + 1)
+    figure.update_xaxes(
+        title_text=f"multiply-accumulates an image ({scale}, logarithmic)", type="log", range=plain((left, right), 3),
+        tickmode="array", tickvals=[10.0**d for d in decades], ticktext=[f"{10.0**d:,g}" for d in decades],
+    )  # fmt: skip
+    ends = floor - 0.05 * (high - floor), high + 0.1 * (high - floor)
+    figure.update_yaxes(title_text="accuracy (%)", range=plain(ends, 2))
+    return figure
+
+
+def with_and_without_metadata(
+    frame: pd.DataFrame, lines: Mapping[str, float], metric: str = "accuracy", caption: str = ""
+) -> go.Figure:
+    """Each network on images alone and with the same metadata: two dots and what lies between.
+
+    Args:
+        frame: model, image, image_sd, both, both_sd (percent; NaN where not run), gain, in the order from top to
+            bottom.
+        lines: what does without images, name -> percent: the majority class, the metadata alone.
+    """
+    named = metric.replace("_", " ")
+    complete = frame["gain"].notna()
+    median = frame.loc[complete, "gain"].median()
+    title = f"The same metadata for all: {named} with and without"
+    if complete.any():
+        title = f"The same metadata for all: {median:+.1f} points of {named} in the median"
+    figure = go.Figure()
+    for y, row in enumerate(frame.itertuples()):
+        if pd.notna(row.gain):
+            figure.add_shape(
+                type="line", x0=round(row.image, 2), x1=round(row.both, 2), y0=y, y1=y, layer="below",
+                line={"color": "#b9bdc4", "width": 5},
+            )  # fmt: skip
+        told = [name for name, value in (("image", row.image), ("image+metadata", row.both)) if pd.isna(value)]
+        words = f"{row.gain:+.1f}" if pd.notna(row.gain) else "not run" if len(told) == 2 else f"{told[0]}: not run"
+        figure.add_annotation(
+            x=1.012, xref="paper", y=y, xanchor="left", showarrow=False, text=words,
+            font={"size": 12.5 if pd.notna(row.gain) else 11, "color": INK if pd.notna(row.gain) else MUTED},
+        )  # fmt: skip
+    for column, words, color in (("image", "image alone", "#3d5a80"), ("both", "image and metadata", ACCENT)):
+        own = frame[column].astype(float)
+        figure.add_scatter(
+            x=plain(own, 2), y=list(range(len(frame))), mode="markers", name=words,
+            marker={"color": color, "size": 13, "line": {"color": PAPER, "width": 1.5}},
+            error_x={
+                "type": "data", "array": plain(frame[f"{column}_sd"].astype(float), 2), "color": color, "width": 4,
+                "thickness": 1.4,
+            },
+            customdata=plain(frame[f"{column}_seeds"]),
+            hovertemplate="%{y}<br>" + words + ": %{x:.1f} %<br>seeds: %{customdata}<extra></extra>",
+        )  # fmt: skip
+    _lines(figure, lines, vertical=True)
+    sheet(
+        figure, title, caption, height=rows(len(frame), 40) + 70, left=170, right=150, head=HEAD + 44, bottom=96,
+        legend={"orientation": "h", "x": 0, "y": -0.17, "yanchor": "top"},
+    )  # fmt: skip
+    figure.update_xaxes(title_text=f"{named} on the test split (%)")
+    if not frame[["image", "both"]].notna().any().any() and not lines:
+        figure.update_xaxes(range=[0, 100])
+    figure.update_yaxes(
+        tickmode="array", tickvals=list(range(len(frame))), ticktext=[str(m) for m in frame["model"]],
+        range=[len(frame) - 0.5, -0.5], gridcolor=GRID, ticksuffix="  ",
+    )  # fmt: skip
+    return figure
+
+
+# --- parts -------------------------------------------------------------------------------------------------------
+
+
+def _span(scores: pd.DataFrame, levels: Sequence[float]) -> tuple[float, float, float]:
+    """(lowest, highest, where crosses stand) of scores and lines, percent."""
+    values = [float(v) for v in scores.astype(float).to_numpy().ravel() if pd.notna(v)] + list(levels)
+    if not values:
+        return 0.0, 100.0, 0.0
+    return min(values), max(values), min(values) - 0.12 * max(max(values) - min(values), 4.0)
+
+
+WAYS = {
+    "top center": (-0.5, 0.6), "bottom center": (-0.5, -1.6), "middle right": (0.0, -0.5), "middle left": (-1.0, -0.5),
+}  # fmt: skip
+"""Where a name may stand: its left edge in its own widths, its lower edge in lines, from the middle of the bubble."""
+
+LETTER, LINE, BUBBLE = 0.0078, 0.036, 0.014
+"""Width of a letter, height of a line and room for a bubble, as shares of the plot."""
+
+
+def _beside(across: pd.Series, up: pd.Series, names: pd.Series) -> dict[int, str]:
+    """A place for each name that covers the fewest names before it and bubbles, most crowded last.
+
+    Args:
+        across, up: of each bubble, as shares of the plot; NaN where there is none.
+    """
+    taken = [(x - BUBBLE, y - BUBBLE, x + BUBBLE, y + BUBBLE) for x, y in zip(across, up) if pd.notna(y)]
+    chosen = {}
+    for i in names.index:
+        x, y, width = across[i], up[i], LETTER * len(str(names[i]))
+        if pd.isna(y):
+            chosen[i] = "top center"
+            continue
+        boxes = {}
+        for way, (shift, lift) in WAYS.items():
+            side = BUBBLE * {"middle right": 1, "middle left": -1}.get(way, 0)
+            start, foot = x + shift * width + side, y + lift * LINE
+            boxes[way] = (start, foot, start + width, foot + LINE)
+        chosen[i] = min(WAYS, key=lambda way: sum(_overlap(boxes[way], other) for other in taken))
+        taken.append(boxes[chosen[i]])
+    return chosen
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    wide, high = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    return wide * high if wide > 0 and high > 0 else 0.0
+
+
+def _absent(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Under the plot, the names of those that were not run."""
+    if not names:
+        return []
+    text = "<br>".join(textwrap.wrap(f"× not run ({len(names)}): {', '.join(names)}", 132))
+    return [{
+        "x": 0, "xref": "paper", "xanchor": "left", "y": 0, "yref": "paper", "yanchor": "top", "yshift": -92,
+        "align": "left", "showarrow": False, "text": text, "font": {"size": 11.5, "color": MUTED},
+    }]  # fmt: skip
+
+
+def _crosses() -> dict[str, Any]:
+    return {"size": SMALLEST, "color": MUTED, "symbol": "x-thin", "line": {"color": MUTED, "width": 1.5}}
+
+
+def _bubbles(parameters: pd.Series, most: float, color: str) -> dict[str, Any]:
+    sizes = [_diameter(p, most) for p in parameters.astype(float)]
+    return {"size": sizes, "color": color, "opacity": 0.62, "line": {"color": color, "width": 1.2}}
+
+
+def _diameter(parameters: float, most: float) -> float:
+    """Area by parameters, the largest `LARGEST` wide; never too small to see."""
+    return round(max(LARGEST * (parameters / most) ** 0.5, SMALLEST), 1) if pd.notna(parameters) else SMALLEST
+
+
+def _told(row: pd.Series, columns: Sequence[str]) -> str:
+    """Everything a row knows, a line each."""
+    lines = [f"<b>{row['model']}</b>"]
+    for name in columns:
+        value = row[name]
+        if pd.isna(value) or value == "":
+            continue
+        if not isinstance(value, (str, bool)):
+            value = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"
+        lines.append(f"{name.replace('_', ' ')}: {value}")
+    return "<br>".join(lines)
+
+
+def _lines(figure: go.Figure, lines: Mapping[str, float], vertical: bool = False) -> None:
+    layout = _line_layout(lines, vertical)
+    figure.update_layout(shapes=[*figure.layout.shapes, *layout["shapes"]])
+    figure.update_layout(annotations=[*figure.layout.annotations, *layout["annotations"]])
+
+
+def _line_layout(lines: Mapping[str, float], vertical: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Reference lines and their names, as a layout holds them."""
+    shapes, annotations = [], []
+    for i, (name, percent) in enumerate(lines.items()):
+        at, dash = round(percent, 2), "dash" if i == 0 else "dot"
+        words = f"{name}: {percent:.1f} %"
+        line = {"type": "line", "line": {"color": INK, "width": 1.3, "dash": dash}}
+        note = {"showarrow": False, "font": {"size": 12, "color": INK}, "text": words}
+        if vertical:
+            shapes.append({**line, "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper"})
+            annotations.append({**note, "x": at, "y": 1 + 0.045 * i, "yref": "paper", "yanchor": "bottom"})
+        else:
+            shapes.append({**line, "x0": 0, "x1": 1, "xref": "paper", "y0": at, "y1": at})
+            annotations.append({**note, "x": 0.995, "xref": "paper", "xanchor": "right", "y": at, "yanchor": "top"})
+    return {"shapes": shapes, "annotations": annotations}
