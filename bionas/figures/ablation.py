@@ -149,7 +149,7 @@ def gains(frame: pd.DataFrame, against: str, caption: str = "") -> go.Figure:
     title = f"Points above {against}" + (f": {beyond} of {len(ours)} beyond two standard errors" if len(ours) else "")
     sheet(
         figure, title, caption, height=rows(len(labels), 40) + 20, head=HEAD + 26, left=170,
-        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
+        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"}, showlegend=True,
     )  # fmt: skip
     figure.update_xaxes(title_text="points of test accuracy")
     order = {"categoryorder": "array", "categoryarray": labels[::-1]}
@@ -165,7 +165,7 @@ def regret_curves(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     """
     known = frame.dropna(subset="regret_mean")
     figure = go.Figure()
-    better = 0
+    better, others = 0, known["strategy"].nunique() - ("random" in set(known["strategy"]))
     for strategy, curve in known.groupby("strategy", sort=False):
         better += str(curve["verdict"].iloc[0]).startswith("better")
         figure.add_scatter(
@@ -178,7 +178,7 @@ def regret_curves(frame: pd.DataFrame, caption: str = "") -> go.Figure:
             hovertemplate="%{x} candidates: %{y:.2f} points<extra>" + strategy + "</extra>",
         )  # fmt: skip
     sheet(
-        figure, f"Regret by budget: {better} strategies better than chance", caption, height=440, right=190,
+        figure, f"Regret by budget: {better} of {others} strategies better than chance", caption, height=440, right=190,
         legend={"title": {"text": "strategy (repeats)"}},
     )  # fmt: skip
     figure.update_xaxes(title_text="budget (candidates trained)")
