@@ -113,7 +113,8 @@ PARTS = (
     ),
     Part(
         "automl_synthetic", "the systems of Table V", EMBEDDED, BOTH,
-        "bionas automl --system SYSTEM -p mode=quick --budget 10m --seed 0 --out automl_synthetic",
+        "bionas automl --system optuna smac3 enas nao tpot autokeras autogluon --budget 10m --seed 0 "
+        "--out automl_synthetic",
     ),
 )  # fmt: skip
 
