@@ -93,7 +93,31 @@ def every(judged, alphas, history, photographs):
     pairs = pd.DataFrame({"model": ["MAE", "VGG16"], "image": [40.0, np.nan], "image_sd": [1.5, np.nan], "image_seeds": [3, 0],
                           "both": [47.5, 50.0], "both_sd": [1.0, np.nan], "both_seeds": [3, 1], "gain": [7.5, np.nan]})  # fmt: skip
     responses = {"input": photographs[0], **{name: np.arange(64.0).reshape(8, 8) for name in PRIMITIVES}}
+    maps = np.arange(2 * 4 * 4.0).reshape(2, 4, 4)
+    errors = pd.DataFrame(
+        {
+            "model": ["SERAN", "SERAN-D"], "test_top1_error_mean": [50.0, np.nan], "test_top1_error_sd": [1.5, np.nan],
+            "published_test_top1_error": [15.28, 13.58],
+        }
+    )  # fmt: skip
+    population = pd.DataFrame(
+        {
+            "generation": [0] * 4 + [3] * 4, "member": [0, 1, 2, 3] * 2, "activation": ["relu", "tanh"] * 4,
+            "parameters": [900, 50, 400, 30, 60, 50, 20, 30], "performance": [0.9, 0.8, 0.95, 0.6, 0.95, 0.9, 0.93, 0.9],
+            "objective": [1.9, 2.1, 0.9, 4.1, 0.6, 1.1, 0.7, 1.1],
+        }
+    )  # fmt: skip
+    models = pd.DataFrame(
+        {"model": ["svm", "eb_lnast", "knn"], "parameters": [1500, 60, 14000], "accuracy": [97.0, 96.0, 95.0],
+         "accuracy_sd": [0.5, np.nan, 0.25]}
+    )  # fmt: skip
+    readings = np.random.default_rng(2).random((36, 3)), np.arange(36) % 3
     return {
+        "attention": figures.attention(photographs[0], maps, 1 / (1 + maps), CAPTION),
+        "published_errors": figures.published_errors(errors, caption=CAPTION),
+        "population_evolution": figures.population_evolution(population, caption=CAPTION),
+        "pareto": figures.pareto(models, highlight=["eb_lnast"], caption=CAPTION),
+        "colour_readings": figures.colour_readings(*readings, CLASSES, CAPTION),
         "long_tail": figures.long_tail(counts, CAPTION, threshold=10),
         "specimen_grid": figures.specimen_grid(photographs, list("abcde"), 3, CAPTION),
         "missingness": figures.missingness(records, CAPTION),
@@ -302,3 +326,42 @@ def test_costs_carry_their_unit(every):
         "multiply-accumulates (millions)", "parameters (thousands)",
     ]  # fmt: skip
     assert list(every["cost_bars"].data[0].x) == list(range(10))
+
+
+def test_attention_shows_the_product_of_each_channel(every, photographs):
+    names = [a.text for a in every["attention"].layout.annotations]
+    assert names[:4] == ["specimen", "trunk T, channel 1", "mask M, 0.06 to 1.00", "H = (1 + M) T"]
+    page = _picture(every["attention"])
+    assert len(names) == 8 and (page[:8, :8] == photographs[0]).all()
+
+
+def test_errors_that_were_not_run_say_so_and_panels_are_apart(every):
+    figure = every["published_errors"]
+    assert [list(trace.x) for trace in figure.data] == [[50.0], [15.28, 13.58]]
+    assert figure.data[0].error_x.array[0] == 1.5 and {t.xaxis for t in figure.data} == {"x", "x2"}
+    assert [a.text for a in figure.layout.annotations] == ["ours", "as published", "not run"]
+
+
+def test_the_population_is_shown_generation_by_generation(every):
+    figure = every["population_evolution"]
+    assert [a.text for a in figure.layout.annotations] == ["generation 0", "generation 1", "generation 2", "generation 3"][::3]
+    drawn = {trace.name: list(trace.x) for trace in figure.data if trace.xaxis == "x"}
+    assert drawn["relu"] == [900, 400] and drawn["tanh"] == [50, 30] and drawn["smallest objective"] == [400]
+
+
+def test_the_front_joins_what_no_smaller_model_equals(every):
+    front = every["pareto"].data[0]
+    assert list(front.x) == [60, 1500] and list(front.y) == [96.0, 97.0]
+    assert {a.text for a in every["pareto"].layout.annotations} == {"svm", "eb_lnast", "knn"}
+
+
+def test_readings_are_the_colours_that_were_read(every):
+    readings, labels = np.random.default_rng(2).random((36, 3)), np.arange(36) % 3
+    page = _picture(every["colour_readings"])
+    first = np.round(255 * readings[labels == 0][0])
+    assert (page[:12, :12] == first).all()
+
+
+def _picture(figure):
+    source = figure.data[0].source.split(",", 1)[1]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source))).convert("RGB"))

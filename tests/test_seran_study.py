@@ -6,12 +6,13 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from bionas import comparison, experiments, places, runs, trainer
-from bionas.__main__ import main
-from bionas.companions import seran_study
+from bionas.__main__ import COMMANDS, main
+from bionas.companions import results, seran_study
 from bionas.companions.seran import ROWS, build
 from bionas.companions.seran_study import ERRORS
 from bionas.errors import UnknownName
@@ -177,3 +178,52 @@ def test_the_networks_code_is_part_of_a_runs_name():
     assert "companions/seran" in runs.NUMBERS and all(
         list(folder.glob(f"{name}.py")) or list(folder.glob(f"{name}/**/*.py")) for name in runs.NUMBERS
     )
+
+
+def test_what_was_not_run_has_its_row_beside_the_published_errors(rows, plan):
+    nothing = seran_study.beside_published(pd.DataFrame())
+    assert nothing["model"].tolist() == [row.title for row in ROWS.values()] and (nothing["n_seeds"] == 0).all()
+    assert nothing.set_index("model").loc["SERAN-D", "published_test_top1_error"] == 13.58
+    assert nothing["test_top1_error_mean"].isna().all()
+    table = seran_study.table(rows, plan, "bionas seran")
+    one_seed = seran_study.table(rows[rows["seed"] == 0], plan, "bionas seran")
+    some = seran_study.beside_published(pd.concat([table, one_seed])).set_index("model")
+    assert some.index[0] == "majority class" and len(some) == 1 + len(ROWS)
+    assert some["n_seeds"].to_dict() | {"SERAN": 2, "Attention-92": 2, "SERAN-D": 0} == some["n_seeds"].to_dict()
+    assert some.loc["SERAN", "val_top5_error_mean"] == table["val_top5_error_mean"][1]
+    assert some.loc["SERAN", "published_val_top5_error"] == 4.77
+
+
+def test_trunk_and_mask_of_a_trained_network_are_those_of_its_modules(rows, plan):
+    network = seran_study.restored(plan, "seran", "tiny", seran_study.trained(plan, "seran", "tiny")).eval()
+    images = torch.rand(2, 3, 64, 64)
+    maps = seran_study.attention_maps(network, images)
+    assert [trunk.shape[-1] for trunk, _ in maps] == [16, 8, 4]
+    with torch.no_grad():
+        first = network.body[1]
+        before = first.before(network.body[0](network.stem(images)))
+        assert torch.allclose(maps[0][0], first.trunk(before)) and torch.allclose(maps[0][1], first.mask(before))
+    assert all(0 <= mask.min() and mask.max() <= 1 and mask.shape == trunk.shape for trunk, mask in maps)
+    assert not first.trunk._forward_hooks
+
+
+def test_results_that_are_missing_name_their_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "root", lambda: tmp_path)
+    assert results.table("seran_field_orders").empty
+    assert results.told("eb_lnast_wdbc", "_runs").startswith("eb_lnast_wdbc_runs.csv: not run. Made by: bionas eb-lnast")
+    (tmp_path / "data" / "results").mkdir(parents=True)
+    table = pd.DataFrame({"model": ["a"], "source": ["folder"], "code": ["abc"], "command": ["bionas seran"]})
+    table.to_csv(tmp_path / "data" / "results" / "seran_field_orders.csv", index=False)
+    assert results.table("seran_field_orders").equals(table)
+    assert results.told("seran_field_orders") == "seran_field_orders.csv: folder | abc | bionas seran"
+    with pytest.raises(UnknownName, match="eb_lnast_wdbc"):
+        results.table("eb_lnast_wbdc")
+    assert results.spread(13.238, 0.4) == "13.24 ± 0.40" and results.spread(float("nan")) == "not run"
+    assert results.spread(5.0, float("nan"), 1) == "5.0"
+
+
+def test_the_commands_of_missing_results_are_commands_that_there_are():
+    for stem, command in results.COMMANDS.items():
+        program, name = command.split()[:2]
+        assert stem in command
+        assert (places.root() / name).exists() if program == "python" else name in COMMANDS

@@ -2,6 +2,7 @@
 
     study_plan(size, mode, ...) -> Plan      measured(plan, rows, seeds, size) -> one row a run
     parameter_counts() -> DataFrame          table(rows, plan, command) -> beside the published errors
+    beside_published(tables) -> DataFrame    attention_maps(network, images) -> trunk and mask of each attention module
     assumptions() -> DataFrame               audit() -> DataFrame
 
 Its own data are 34,525 photographs of 123 species from the Atlas of Living Australia (`DATA`), which are not published
@@ -11,15 +12,16 @@ as a collection; any `SpecimenSet` stands in for them, at whatever rank the plan
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from bionas import comparison, experiments, files, published
-from bionas.companions.seran import ROWS, CompanionNetwork, build, size
+from bionas.companions.seran import ROWS, AttentionModule, CompanionNetwork, build, size
 from bionas.evaluation import top_k_error
 from bionas.experiments import Plan
 from bionas.loop import predict
@@ -100,8 +102,7 @@ def errors(plan: Plan, row: str, size_name: str, run: Run) -> dict[str, float]:
     """`ERRORS` of a finished run, kept in its errors.json: validation by the trained network, test from predictions.csv."""
     kept = run.path / "errors.json"
     if not kept.exists():
-        network = _network(plan, row, size_name)
-        network.load_state_dict(run.load_checkpoint()["model"])
+        network = restored(plan, row, size_name, run)
         val = plan.splits().val
         probabilities = predict(network, val, plan.encoding(), device=plan.device)
         of_test = run.table("predictions")
@@ -113,6 +114,35 @@ def errors(plan: Plan, row: str, size_name: str, run: Run) -> dict[str, float]:
         }
         files.write_json(kept, _errors(of_sides))
     return files.read_json(kept)
+
+
+def restored(plan: Plan, row: str, size_name: str, run: Run) -> CompanionNetwork:
+    """The network of a finished run."""
+    network = _network(plan, row, size_name)
+    network.load_state_dict(run.load_checkpoint()["model"])
+    return network
+
+
+@torch.no_grad()
+def attention_maps(network: CompanionNetwork, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """(T, M) of every attention module, from the first on, (B, C, H, W) each, in evaluation.
+
+    Args:
+        images: (B, 3, S, S) as the network takes them.
+    """
+    found: list[dict[str, Tensor]] = []
+    hooks = []
+    for module in (m for m in network.body if isinstance(m, AttentionModule)):
+        of_module: dict[str, Tensor] = {}
+        found.append(of_module)
+        for part in ("trunk", "mask"):
+            hooks.append(getattr(module, part).register_forward_hook(_keeping(of_module, part)))
+    try:
+        network.eval()(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [(maps["trunk"], maps["mask"]) for maps in found]
 
 
 def table(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
@@ -142,6 +172,26 @@ def published_errors() -> pd.DataFrame:
             figures = tables[source].loc[model].to_dict() | figures  # Table 1 is named first and has more
         found.append({"row": name, "model": row.title, **{e: figures.get(e.replace("error", "err")) for e in ERRORS}})
     return pd.DataFrame(found).astype(dict.fromkeys(ERRORS, float))
+
+
+def beside_published(results: pd.DataFrame) -> pd.DataFrame:
+    """Every row of both tables, whatever was run of it, the majority class first where there are results.
+
+    Args:
+        results: what `table` made, one or several of them together, or no rows at all. Where a model is in two, the one
+            with more seeds counts.
+
+    Returns:
+        model, n_seeds (0: not run), <error>_mean, <error>_sd, published_<error> for each of `ERRORS`, per cent.
+    """
+    measured = [f"{error}_{part}" for error in ERRORS for part in ("mean", "sd")]
+    if results.empty:
+        results = pd.DataFrame(columns=["model", "n_seeds", *measured])
+    once = results.sort_values("n_seeds", kind="stable").drop_duplicates("model", keep="last").set_index("model")
+    printed = published_errors().drop(columns="row").set_index("model").add_prefix("published_")
+    rows = [*(model for model in once.index if model not in printed.index), *printed.index]
+    frame = once.reindex(rows)[["n_seeds", *measured]].astype(float).join(printed)
+    return frame.assign(n_seeds=frame["n_seeds"].fillna(0).astype(int)).rename_axis("model").reset_index()
 
 
 def parameter_counts() -> pd.DataFrame:
@@ -229,6 +279,10 @@ def audit() -> pd.DataFrame:
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["section", "claim", "printed", "computed"])
     return frame.assign(computed=frame["computed"].round(2), holds=(frame["printed"] - frame["computed"]).abs() < 0.005)
+
+
+def _keeping(into: dict[str, Tensor], part: str) -> Callable[..., None]:
+    return lambda module, inputs, output: into.update({part: output})
 
 
 def _network(plan: Plan, row: str, size_name: str) -> CompanionNetwork:

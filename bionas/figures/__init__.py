@@ -2,13 +2,15 @@
 
 `collection` draws specimens, their records and splits, `world` where they were caught; `search` the primitives and what
 a search does to their weights; `results` what a trained network is worth, `evidence` what it owes to which input and
-which choice, `ablation` Table I, `sota` where it stands among others (Tables II to V). Functions take what the CSV
-files of a run hold (or arrays and dicts), touch no network and no trainer, and round what they draw. A `caption` is
-shown under the title: it says where the data come from. Colours are those of `palette`.
+which choice, `ablation` Table I, `sota` where it stands among others (Tables II to V), `companions` what
+SERAN and EB-LNAST came to. Functions take what the CSV files of a run hold (or arrays and dicts), touch no network and no
+trainer, and round what they draw. A `caption` is shown under the title: it says where the data come from. Colours are
+those of `palette`.
 """
 
 from bionas.figures.ablation import accuracy_against_cost, cost_clouds, gains, regret_curves, skip_courses
 from bionas.figures.collection import leakage_bars, long_tail, missingness, specimen_grid, split_schemes, split_sizes
+from bionas.figures.companions import attention, colour_readings, pareto, population_evolution, published_errors
 from bionas.figures.evidence import (
     class_sizes,
     fields_taken_away,
@@ -33,8 +35,10 @@ __all__ = [
     "accuracy_against_macs",
     "alpha_heatmap",
     "alpha_trajectories",
+    "attention",
     "class_sizes",
     "collected_where",
+    "colour_readings",
     "comparison",
     "confusion",
     "cost_bars",
@@ -46,7 +50,10 @@ __all__ = [
     "long_tail",
     "loss_curves",
     "missingness",
+    "pareto",
+    "population_evolution",
     "primitive_responses",
+    "published_errors",
     "published_scores",
     "regret_curves",
     "reliability",

@@ -1,0 +1,191 @@
+"""Figures of the neighbouring papers: SERAN's attention and errors, EB-LNAST's population and what its networks cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from bionas.figures.sheet import HEAD, MUTED, hex_to_rgb, picture, plain, rows, sheet
+from bionas.palette import ACCENT, GRID, INK, PAPER
+
+ACTIVATION_COLORS = {"relu": "#4477aa", "leaky_relu": "#66ccee", "tanh": "#e0a100", "sigmoid": "#aa3377"}
+"""One an activation of EB-LNAST's space."""
+
+OURS, THEIRS = "#3d5a80", "#b9bdc4"
+
+PANELS = 3
+"""Small multiples a row."""
+
+
+def attention(image: np.ndarray, trunk: np.ndarray, mask: np.ndarray, caption: str = "") -> go.Figure:
+    """A specimen and, for its most active channels, trunk T, mask M and H = (1 + M) * T.
+
+    Args:
+        image: uint8 (S, S, 3).
+        trunk, mask: (K, H, W) numbers, a channel each. T and H of a channel share one scale, M runs from 0 (paper) to 1
+            (ink).
+    """
+    product = (1 + mask) * trunk
+    tiles, names = [], []
+    for k, (t, m, h) in enumerate(zip(trunk, mask, product), 1):
+        low, high = float(min(t.min(), h.min())), float(max(t.max(), h.max()))
+        tiles += [image, _tile(t, low, high), _tile(m, 0, 1), _tile(h, low, high)]
+        names += [
+            "specimen" if k == 1 else "", f"trunk T, channel {k}", f"mask M, {m.min():.2f} to {m.max():.2f}", "H = (1 + M) T",
+        ]  # fmt: skip
+    side = max(tile.shape[0] for tile in tiles)
+    tiles = [_enlarged(tile, side) for tile in tiles]
+    return picture(tiles, names, 4, "The attention module on one specimen", caption, smooth=False)
+
+
+def published_errors(frame: pd.DataFrame, error: str = "test_top1_error", caption: str = "") -> go.Figure:
+    """Ours and the published error of each network, in a panel of its own each: they are of other images and classes.
+
+    Args:
+        frame: model, `error` of ours as <error>_mean and <error>_sd, published as published_<error>; NaN where not run or
+            not printed. Per cent.
+    """
+    models = [str(m) for m in frame["model"]]
+    where = list(range(len(models)))
+    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.09, subplot_titles=("ours", "as published"))
+    ours, spread = frame[f"{error}_mean"], frame[f"{error}_sd"].fillna(0)
+    for column, (values, wide, color) in enumerate(
+        ((ours, spread, OURS), (frame[f"published_{error}"], spread * 0, THEIRS)), 1
+    ):
+        known = values.notna().to_numpy()
+        figure.add_scatter(
+            x=plain(values[known], 2), y=[y for y, k in zip(where, known) if k], mode="markers", showlegend=False,
+            marker={"color": color, "size": 11, "line": {"color": MUTED, "width": 1}},
+            error_x={"type": "data", "array": plain(wide[known], 2), "color": color, "thickness": 2},
+            hovertemplate="%{x:.2f} %<extra></extra>", row=1, col=column,
+        )  # fmt: skip
+        for y in (y for y, k in zip(where, known) if not k):
+            note = "not run" if column == 1 else "not printed"
+            figure.add_annotation(
+                x=0.02, xref=f"x{'' if column == 1 else column} domain", y=y, yref="y" if column == 1 else "y2",
+                text=note, showarrow=False, xanchor="left", font={"size": 12, "color": MUTED},
+            )  # fmt: skip
+        figure.update_xaxes(title_text=f"{error.replace('_', ' ')} (%)", nticks=6, row=1, col=column)
+    sheet(
+        figure, "Errors by network: each panel has its own images, classes and scale", caption,
+        height=rows(len(models), 34) + 30, left=190, right=40, head=HEAD + 18,
+    )  # fmt: skip
+    figure.update_yaxes(
+        tickmode="array", tickvals=where, ticktext=models, range=[len(models) - 0.5, -0.5], gridcolor=GRID,
+        ticksuffix="  ",
+    )  # fmt: skip
+    return figure
+
+
+def population_evolution(history: pd.DataFrame, generations: Sequence[int] = (), caption: str = "") -> go.Figure:
+    """A population through its generations, a panel each: size against performance, a colour an activation.
+
+    Args:
+        history: generation, member, activation, parameters, performance (a share of 1), objective, one row a generation
+            and member, as `search.Found` holds it.
+        generations: those to show; six from the first to the last where not given. The member with the smallest
+            objective of each is ringed.
+    """
+    last = int(history["generation"].max())
+    chosen = list(generations) or sorted({round(last * share) for share in (0, 0.07, 0.2, 0.4, 0.7, 1)})
+    n_rows = math.ceil(len(chosen) / PANELS)
+    figure = make_subplots(
+        n_rows, min(PANELS, len(chosen)), shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.03,
+        vertical_spacing=0.24 / n_rows, subplot_titles=[f"generation {g}" for g in chosen],
+    )  # fmt: skip
+    for i, generation in enumerate(chosen):
+        row, column = i // PANELS + 1, i % PANELS + 1
+        members = history[history["generation"] == generation]
+        for activation, color in ACTIVATION_COLORS.items():
+            of = members[members["activation"] == activation]
+            figure.add_scatter(
+                x=plain(of["parameters"]), y=plain(100 * of["performance"], 2), mode="markers", name=activation,
+                legendgroup=activation, showlegend=i == 0 and activation in set(history["activation"]),
+                marker={"color": color, "size": 10, "opacity": 0.8, "line": {"color": PAPER, "width": 1}},
+                hovertemplate="%{x} parameters, %{y:.1f} %<extra>" + activation + "</extra>", row=row, col=column,
+            )  # fmt: skip
+        best = members.loc[members["objective"].idxmin()]
+        figure.add_scatter(
+            x=[int(best["parameters"])], y=[round(100 * float(best["performance"]), 2)], mode="markers",
+            name="smallest objective", legendgroup="best", showlegend=i == 0, hoverinfo="skip",
+            marker={"color": ACCENT, "size": 18, "symbol": "circle-open", "line": {"color": ACCENT, "width": 2}},
+            row=row, col=column,
+        )  # fmt: skip
+    sheet(
+        figure, "The population moves to small networks that perform", caption, height=HEAD + 120 + 205 * n_rows,
+        left=76, head=HEAD + 46, legend={"orientation": "h", "x": 0, "y": 1 + 0.16 / n_rows, "yanchor": "bottom"},
+    )  # fmt: skip
+    low = 100 * float(history["performance"].min())
+    figure.update_xaxes(type="log", dtick=1)
+    figure.update_xaxes(title_text="parameters", row=n_rows)
+    figure.update_yaxes(range=[round(low - 2, 1), 101], title_text="performance (%)", col=1)
+    return figure
+
+
+def colour_readings(rgb: np.ndarray, labels: np.ndarray, class_names: Sequence[str], caption: str = "") -> go.Figure:
+    """Readings as the colours that a sensor saw, a tile a class.
+
+    Args:
+        rgb: (N, 3) in [0, 1].
+        labels: (N,) positions in `class_names`.
+    """
+    tiles, columns = [], 6
+    for label in range(len(class_names)):
+        of = np.round(255 * rgb[labels == label]).astype(np.uint8)
+        of = of[: len(of) // columns * columns].reshape(-1, columns, 3)[:columns]
+        tiles.append(np.kron(of, np.ones((12, 12, 1), dtype=np.uint8)))
+    return picture(tiles, class_names, 5, "Readings under varying light, by name of the surface", caption, smooth=False)
+
+
+def pareto(frame: pd.DataFrame, score: str = "accuracy", highlight: Sequence[str] = (), caption: str = "") -> go.Figure:
+    """Size against performance, a point a model; the line joins those that no smaller model equals.
+
+    Args:
+        frame: model, parameters, `score`, <score>_sd (per cent), one row a model.
+        highlight: models to see first.
+    """
+    ordered = frame.sort_values(["parameters", score], ascending=[True, False])
+    front = ordered[ordered[score] > ordered[score].cummax().shift(fill_value=-math.inf)]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=plain(front["parameters"]), y=plain(front[score], 2), mode="lines", showlegend=False, hoverinfo="skip",
+        line={"color": MUTED, "width": 1.2, "dash": "dot", "shape": "hv"},
+    )  # fmt: skip
+    for mark, of in ((OURS, ~ordered["model"].isin(list(highlight))), (ACCENT, ordered["model"].isin(list(highlight)))):
+        part = ordered[of]
+        figure.add_scatter(
+            x=plain(part["parameters"]), y=plain(part[score], 2), mode="markers", showlegend=False,
+            marker={"color": mark, "size": 11}, text=[str(m) for m in part["model"]],
+            error_y={"type": "data", "array": plain(part[f"{score}_sd"].fillna(0), 2), "color": mark, "thickness": 1.3},
+            hovertemplate="%{text}: %{x:,} parameters, %{y:.2f} %<extra></extra>",
+        )  # fmt: skip
+    named = score.replace("_", " ")
+    sheet(
+        figure, f"Size against {named}: the dotted line joins what no smaller model equals", caption, height=540, right=60
+    )
+    for i, (_, point) in enumerate(ordered.iterrows()):
+        figure.add_annotation(
+            x=round(math.log10(point["parameters"]), 4), y=round(float(point[score]), 2), text=str(point["model"]),
+            showarrow=False, xshift=0, yshift=(17, -17)[i % 2], font={"size": 11.5, "color": INK},
+        )  # fmt: skip
+    figure.update_xaxes(type="log", dtick=1, title_text="numbers kept in order to predict (median)")
+    figure.update_yaxes(title_text=f"{named} (%), mean and spread over repeats")
+    return figure
+
+
+def _tile(numbers: np.ndarray, low: float, high: float) -> np.ndarray:
+    """(H, W) numbers -> uint8 (H, W, 3), from paper at `low` through blue to ink at `high`."""
+    share = (numbers - low) / (high - low) if high > low else np.zeros_like(numbers, dtype=float)
+    stops = np.array([hex_to_rgb(c) for c in (PAPER, "#7fa6cc", INK)], dtype=float)
+    return np.stack([np.interp(share, (0, 0.55, 1), stops[:, c]) for c in range(3)], axis=-1).round().astype(np.uint8)
+
+
+def _enlarged(tile: np.ndarray, side: int) -> np.ndarray:
+    """(S, S, 3) to (side, side, 3), every pixel a square."""
+    at = np.arange(side) * tile.shape[0] // side
+    return tile[at][:, at]
