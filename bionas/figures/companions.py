@@ -91,8 +91,8 @@ def population_evolution(history: pd.DataFrame, generations: Sequence[int] = (),
         generations: those to show; six from the first to the last where not given. The member with the smallest
             objective of each is ringed.
     """
-    last = int(history["generation"].max())
-    chosen = list(generations) or sorted({round(last * share) for share in (0, 0.07, 0.2, 0.4, 0.7, 1)})
+    known = sorted(int(g) for g in history["generation"].unique())
+    chosen = list(generations) or sorted({known[round((len(known) - 1) * s)] for s in (0, 0.07, 0.2, 0.4, 0.7, 1)})
     n_rows = math.ceil(len(chosen) / PANELS)
     figure = make_subplots(
         n_rows, min(PANELS, len(chosen)), shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.03,
@@ -131,14 +131,15 @@ def colour_readings(rgb: np.ndarray, labels: np.ndarray, class_names: Sequence[s
     """Readings as the colours that a sensor saw, a tile a class.
 
     Args:
-        rgb: (N, 3) in [0, 1].
+        rgb: (N, 3) in [0, 1]; of each class the first 36 at most, as many of each.
         labels: (N,) positions in `class_names`.
     """
-    tiles, columns = [], 6
+    fewest = int(np.bincount(labels, minlength=len(class_names)).min())
+    side = min(6, math.isqrt(fewest))
+    tiles = []
     for label in range(len(class_names)):
-        of = np.round(255 * rgb[labels == label]).astype(np.uint8)
-        of = of[: len(of) // columns * columns].reshape(-1, columns, 3)[:columns]
-        tiles.append(np.kron(of, np.ones((12, 12, 1), dtype=np.uint8)))
+        of = np.round(255 * rgb[labels == label][: side**2]).astype(np.uint8).reshape(side, side, 3)
+        tiles.append(np.kron(of, np.ones((72 // side, 72 // side, 1), dtype=np.uint8)))
     return picture(tiles, class_names, 5, "Readings under varying light, by name of the surface", caption, smooth=False)
 
 
