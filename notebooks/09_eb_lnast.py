@@ -158,7 +158,8 @@ together = Population(three, 4, 3, seeds=[1, 2, 3], dtype=torch.float64)
 apart = [Population([a], 4, 3, seeds=[s], dtype=torch.float64) for a, s in zip(three, (1, 2, 3))]
 for networks in (together, *apart):
     train(networks, x, y, Training(steps=40), seed=0)
-difference = max(float((together(x)[i] - one(x)[0]).abs().max()) for i, one in enumerate(apart))
+with torch.no_grad():
+    difference = max(float((together(x)[i] - one(x)[0]).abs().max()) for i, one in enumerate(apart))
 print("together and one by one, 40 steps, largest difference of a logit below 1e-9:", difference < 1e-9)
 
 # %% [markdown]

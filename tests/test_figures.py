@@ -158,7 +158,7 @@ def test_title_caption_axes_and_plain_numbers(every, name):
     assert isinstance(figure, go.Figure) and len(figure.layout.title.text) > 12
     assert figure.layout.title.subtitle.text.startswith(CAPTION)
     assert figure.layout.width == 900 and figure.layout.height < 1200
-    if name not in ("specimen_grid", "primitive_responses", "collected_where"):
+    if name not in ("specimen_grid", "primitive_responses", "collected_where", "attention", "colour_readings"):
         titles = [axis.title.text for axis in figure.select_xaxes()]
         assert any(titles) or name == "alpha_heatmap"
     text = figure.to_json()

@@ -71,6 +71,8 @@ def published_errors(frame: pd.DataFrame, error: str = "test_top1_error", captio
                 text=note, showarrow=False, xanchor="left", font={"size": 12, "color": MUTED},
             )  # fmt: skip
         figure.update_xaxes(title_text=f"{error.replace('_', ' ')} (%)", nticks=6, row=1, col=column)
+        if not known.any():
+            figure.update_xaxes(range=[0, 100], row=1, col=column)
     sheet(
         figure, "Errors by network: each panel has its own images, classes and scale", caption,
         height=rows(len(models), 34) + 30, left=190, right=40, head=HEAD + 18,
@@ -117,7 +119,7 @@ def population_evolution(history: pd.DataFrame, generations: Sequence[int] = (),
             row=row, col=column,
         )  # fmt: skip
     sheet(
-        figure, "The population moves to small networks that perform", caption, height=HEAD + 120 + 205 * n_rows,
+        figure, "The population through its generations: size against performance", caption, height=HEAD + 120 + 205 * n_rows,
         left=76, head=HEAD + 46, legend={"orientation": "h", "x": 0, "y": 1 + 0.16 / n_rows, "yanchor": "bottom"},
     )  # fmt: skip
     low = 100 * float(history["performance"].min())
