@@ -171,11 +171,24 @@ def pareto(frame: pd.DataFrame, score: str = "accuracy", highlight: Sequence[str
     sheet(
         figure, f"Size against {named}: the dotted line joins what no smaller model equals", caption, height=540, right=60
     )
-    for i, (_, point) in enumerate(ordered.iterrows()):
+    least = float(ordered[score].nsmallest(2).iloc[-1])
+    below = ordered[ordered[score] < least - 10]
+    span = float(ordered[score].max()) - least if len(below) else float(np.ptp(ordered[score]))
+    for _, point in (shown := ordered.drop(below.index)).iterrows():
+        others = shown[shown["model"] != point["model"]]
+        off_x, off_y = np.log10(others["parameters"] / point["parameters"]), (others[score] - point[score]) / max(span, 1e-9)
+        crowding = (np.sign(off_y + 1e-6 * off_x) * np.exp(-((off_x / 0.4) ** 2) - (off_y / 0.15) ** 2)).sum()
         figure.add_annotation(
             x=round(math.log10(point["parameters"]), 4), y=round(float(point[score]), 2), text=str(point["model"]),
-            showarrow=False, xshift=0, yshift=(17, -17)[i % 2], font={"size": 11.5, "color": INK},
+            showarrow=False, yshift=-17 if crowding > 0 else 17, font={"size": 11.5, "color": INK},
         )  # fmt: skip
+    if len(below):
+        named_below = ", ".join(f"{m} {v:.1f} %" for m, v in zip(below["model"], below[score]))
+        figure.add_annotation(
+            x=0, xref="paper", y=0, yref="paper", xanchor="left", yanchor="bottom", xshift=8, yshift=6, showarrow=False,
+            text=f"below the axis: {named_below}", font={"size": 12, "color": MUTED},
+        )  # fmt: skip
+        figure.update_yaxes(range=[round(least - 0.2 * span, 2), round(least + 1.2 * span, 2)])
     figure.update_xaxes(type="log", dtick=1, title_text="numbers kept in order to predict (median)")
     figure.update_yaxes(title_text=f"{named} (%), mean and spread over repeats")
     return figure
