@@ -107,7 +107,7 @@ def every(judged, alphas, history, photographs):
             "objective": [1.9, 2.1, 0.9, 4.1, 0.6, 1.1, 0.7, 1.1],
         }
     )  # fmt: skip
-    models = pd.DataFrame(
+    sized = pd.DataFrame(
         {"model": ["svm", "eb_lnast", "knn"], "parameters": [1500, 60, 14000], "accuracy": [97.0, 96.0, 95.0],
          "accuracy_sd": [0.5, np.nan, 0.25]}
     )  # fmt: skip
@@ -116,7 +116,7 @@ def every(judged, alphas, history, photographs):
         "attention": figures.attention(photographs[0], maps, 1 / (1 + maps), CAPTION),
         "published_errors": figures.published_errors(errors, caption=CAPTION),
         "population_evolution": figures.population_evolution(population, caption=CAPTION),
-        "pareto": figures.pareto(models, highlight=["eb_lnast"], caption=CAPTION),
+        "pareto": figures.pareto(sized, highlight=["eb_lnast"], caption=CAPTION),
         "colour_readings": figures.colour_readings(*readings, CLASSES, CAPTION),
         "long_tail": figures.long_tail(counts, CAPTION, threshold=10),
         "specimen_grid": figures.specimen_grid(photographs, list("abcde"), 3, CAPTION),
