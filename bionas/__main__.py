@@ -242,6 +242,7 @@ def _automl_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a choice of the plan: source=folder"
     )
+    parser.add_argument("--make-env", metavar="NAME", help="make the environment that a system needs for itself")
     parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv and NAME_runs.csv")
 
 

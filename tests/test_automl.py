@@ -1,4 +1,4 @@
-"""Systems of Table V: one budget of time, one call, and what is left where one of them breaks off."""
+"""The systems of Table V: one budget of time, one call, and what is left where one of them breaks off."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from bionas.runs import Run
 from bionas.specimens.loader import BatchLoader
 
 SHARED = ("optuna", "smac3", "enas", "nao")
+"""The systems that share this environment."""
 MINUTES = {"optuna": 1.0, "smac3": 0.6, "enas": 4.0, "nao": 1.0}
 """Of the clock below, enough for a few candidates each."""
 CONFIGURATION = {
@@ -309,9 +310,11 @@ def test_what_cannot_be_is_said(plan, capsys, monkeypatch):
         run(plan, "optuna", 1.0)
     (row,) = measured(plan, ["smac3"], [0], 1.0).to_dict("records")
     assert row["note"].startswith("not run: SMAC3 is not installed")
+    assert main(["automl", "--make-env", "nao"]) == 2
+    assert "shares this environment" in capsys.readouterr().err
 
 
-def test_alone_it_lists_what_there_is(capsys):
+def test_alone_it_lists_the_seven(capsys):
     assert main(["automl"]) == 0
     told = capsys.readouterr().out
     published = pd.read_csv(places.data("paper/table5_automl_nas.csv"))["model"].tolist()

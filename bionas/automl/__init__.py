@@ -1,7 +1,8 @@
-"""AutoML and NAS systems of Table V: one call for all, `run(plan, "optuna", minutes=10) -> Run`.
+"""The AutoML and NAS systems of Table V: one call for all, `run(plan, "optuna", minutes=10) -> Run`.
 
     optuna, smac3          one space of small CNNs and their training (`space`), searched two ways
     enas, nao              ours, from `strategies`
+    tpot, autokeras, autogluon   in environments of their own (`environments`), talked to through files
 
 A system is given the training and the validation split, with the metadata as the plan encodes them, and so many minutes of
 wall time (`clock`). It leaves a predictor, which is judged on the test split by `evaluation` as every other network is.

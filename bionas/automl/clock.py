@@ -80,6 +80,10 @@ class Clock:
         if monotonic() - self._kept > KEPT_EVERY:
             self.keep()
 
+    def restart(self) -> None:
+        """Forget what earlier starts used: their work is lost, so it is not counted."""
+        self._before, self._started, self.images = 0.0, monotonic(), 0
+
     def keep(self) -> None:
         """Write to disk what is used."""
         self._kept = monotonic()

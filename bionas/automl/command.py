@@ -21,8 +21,14 @@ def run(options: argparse.Namespace, command: str) -> tuple[pd.DataFrame, pd.Dat
 
     Raises:
         UnknownName: a system or parameter that there is not.
-        AutoMLError: a budget that is no time.
+        AutoMLError: a budget that is no time; an environment that cannot be made.
     """
+    if options.make_env:
+        system = SYSTEMS[options.make_env]
+        if system.environment is None:
+            raise AutoMLError(f"{system.name} shares this environment: pip install -c constraints.txt -e '.[automl]'")
+        print(f"{system.name}: {system.environment.make()}")
+        return None
     if not options.system:
         print(catalogue().to_string(index=False))
         return None

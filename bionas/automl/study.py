@@ -127,7 +127,8 @@ def _sizes(plan: Plan, found: Found) -> dict[str, Any]:
 
 
 def _versions(system: System) -> dict[str, str]:
-    return {package: metadata.version(package) for package in system.packages}
+    apart = system.environment.versions() if system.environment else {}
+    return apart | {package: metadata.version(package) for package in system.packages}
 
 
 # --- several ---------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from torch import nn
 
 from bionas import files
 from bionas.automl.clock import Clock, TimedPlan
+from bionas.automl.environments import Environment
 from bionas.errors import AutoMLError
 from bionas.registry import Registry
 from bionas.specimens.collection import SpecimenSet
@@ -77,7 +78,8 @@ class System:
         search: what it does with a task.
         note: what a reader of its row must know.
         require: raises AutoMLError where it cannot be had here.
-        packages: whose versions belong to a run's birth.
+        environment: its own, where it has one.
+        packages: of this environment, whose versions belong to a run's birth.
     """
 
     name: str
@@ -85,6 +87,7 @@ class System:
     search: Callable[[Task], Found]
     note: str
     require: Callable[[], None] = lambda: None
+    environment: Environment | None = None
     packages: tuple[str, ...] = ()
 
 
@@ -92,7 +95,7 @@ SYSTEMS: Registry[System] = Registry("AutoML system")
 
 
 def needs(package: str, module: str) -> Callable[[], None]:
-    """A `require` for a system of one package.
+    """A `require` for a system that shares this environment.
 
     Raises (when called):
         AutoMLError: it is not installed; the message is the command that installs it.

@@ -1,0 +1,51 @@
+"""What every worker does: read the task, fit, say so, wait to be asked, answer. Of this package nothing is imported here.
+
+A worker is `serve(fit)`, where `fit(task, train, val)` gives back a function of arrays to probabilities, and what it says of
+itself: chosen, candidates, stopped, val_accuracy, about.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def left(task):
+    """Seconds until the time is up; not below 0."""
+    return max(0.0, task["until"] - time.time())
+
+
+def spread(probabilities, classes, n_classes):
+    """(N, K) probabilities of the classes that a system knows -> (N, n_classes), those it has never seen 0."""
+    full = np.zeros((len(probabilities), n_classes))
+    full[:, np.asarray(classes, dtype=int)] = probabilities
+    return full / full.sum(axis=1, keepdims=True)
+
+
+def serve(fit):
+    """Asked to stop, a system is interrupted as by Ctrl-C: what it has by then is its answer."""
+    folder = Path(sys.argv[1])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    (folder / "started").touch()
+    task = json.loads((folder / "task.json").read_text())
+    predict, said = fit(task, _arrays(folder / "train.npz"), _arrays(folder / "val.npz"))
+    _place(folder / "fitted.json", lambda path: path.write_text(json.dumps(said)))
+    if not sys.stdin.readline():  # whoever would have asked is gone
+        return
+    probabilities = np.asarray(predict(_arrays(folder / "test.npz")), dtype=np.float64)
+    _place(folder / "probabilities.npz", lambda path: np.savez(path.open("wb"), probabilities=probabilities))
+
+
+def _arrays(path):
+    with np.load(path, allow_pickle=False) as held:
+        return {name: held[name] for name in held.files}
+
+
+def _place(path, write):
+    part = path.with_name(f".{path.name}.part")
+    write(part)
+    os.replace(part, path)
