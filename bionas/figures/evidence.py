@@ -103,7 +103,7 @@ def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], captio
                 marker={"color": color, "size": 10, "symbol": symbols[model], "line": {"color": color, "width": 1.6}},
             )  # fmt: skip
     sheet(
-        figure, "Records alone, fields taken away", caption, height=rows(len(fields), 30) + 70, left=250, head=HEAD + 70,
+        figure, "Records alone, fields taken away", caption, height=rows(len(fields), 38) + 70, left=250, head=HEAD + 70,
         legend={"orientation": "h", "x": -0.38, "y": 1.12, "yanchor": "bottom"},
     )  # fmt: skip
     figure.update_xaxes(range=[0, 104], dtick=20, title_text="accuracy (%)")
@@ -166,7 +166,7 @@ def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", capti
         gap = by_seed[name] - by_seed[declared]
         error = f" ± {gap.sem():.1f}" if len(gap) > 1 else ""
         titles.append(f"<b>{name}</b><br>{gap.mean():+.1f}{error} points")
-    figure = make_subplots(n_rows, columns, shared_yaxes=True, subplot_titles=titles, vertical_spacing=0.3, horizontal_spacing=0.05)
+    figure = make_subplots(n_rows, columns, shared_yaxes=True, subplot_titles=titles, vertical_spacing=0.24, horizontal_spacing=0.05)
     for i, name in enumerate(variants):
         place = {"row": i // columns + 1, "col": i % columns + 1}
         for seed, pair in by_seed[[declared, name]].iterrows():
@@ -177,7 +177,7 @@ def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", capti
             )  # fmt: skip
     low, high = float(by_seed.min().min()), float(by_seed.max().max())
     pad = max(0.12 * (high - low), 1.0)
-    sheet(figure, "One open choice turned at a time, a line a seed", caption, height=HEAD + 120 + 260 * n_rows, head=HEAD + 60)
+    sheet(figure, "One open choice turned at a time, a line a seed", caption, height=HEAD + 110 + 230 * n_rows, head=HEAD + 60)
     figure.update_xaxes(tickmode="array", tickvals=[0, 1], ticktext=["declared", "turned"], range=[-0.35, 1.35], showgrid=False)
     figure.update_yaxes(range=[round(low - pad, 1), round(high + pad, 1)])
     figure.update_yaxes(title_text="balanced accuracy (%)", col=1)
@@ -208,6 +208,7 @@ def class_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     sheet(figure, "Recall of each class against its size", caption, height=480, legend=LEGEND | {"y": 1.0}, head=HEAD + 28)
     figure.update_xaxes(
         title_text="specimens in training (log scale)", type="log", range=[round(low - 0.15, 2), round(high + 0.2, 2)],
+        tickmode="array", tickvals=[digit * 10**power for power in range(1, 7) for digit in (1, 3)],
     )  # fmt: skip
     figure.update_yaxes(title_text="recall on the test split (%)", range=[-4, 108])
     return figure
