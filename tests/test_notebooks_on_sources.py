@@ -48,3 +48,12 @@ def test_notebook_01_tours_records_without_photographs(shared_data, tmp_path):
     )  # fmt: skip
     assert "image None metadata (8, 4) (8, 0)" in said  # family, genus, species and BIN
     assert "Hymenoptera" in said or "Coleoptera" in said
+
+
+def test_notebook_03_says_that_its_metadata_hold_the_answer(tmp_path):
+    said = executed("03_search", tmp_path / "runs", metadata="as_published", search_epochs=1)
+    assert "determine order: a look-up table without images names" in said
+    (search,) = (tmp_path / "runs").glob("synthetic-smoke/seed0/search-*")
+    report = json.loads((search / "leakage.json").read_text())
+    verdicts = {field["field"]: field["verdict"] for field in report["fields"]}
+    assert verdicts["order"] == "is the target" and verdicts["family"] == "determines the target"
