@@ -35,3 +35,23 @@ def test_what_the_readme_links_to_is_there():
 
 def test_the_first_two_commands_are_the_door():
     assert re.findall(r"^make \w+", README, re.MULTILINE)[:2] == ["make run", "make test"]
+
+
+def test_what_the_image_adds_is_what_the_runs_gave():
+    table = pd.read_csv(places.data("results/audit_inputs.csv")).query("split == 'paper'").set_index(["model", "metadata"])
+    runs = pd.read_csv(places.data("results/audit_inputs_runs.csv")).query("split == 'paper'")
+    shares = 100 * runs.groupby(["model", "metadata"])["accuracy"].agg(["mean", "std"])
+    assert (shares["mean"] - table["accuracy_mean"]).abs().max() < 0.006
+
+    def stated(model: str, metadata: str) -> str:
+        return "{:.1f} ± {:.1f} %".format(*shares.loc[(model, metadata)])
+
+    text = " ".join(README[README.index("### What the image adds") :].split())[:900]
+    for model, metadata in (("image + metadata", "no_target"), ("metadata", "no_target"), ("image + metadata", "leak_free")):
+        assert stated(model, metadata) in text
+    alone, majority = shares.loc[("metadata", "leak_free"), "mean"], table["accuracy_mean"].iloc[0]
+    assert f"{alone:.1f} % without the image (majority class {majority:.1f} %)" in text
+    drops = pd.read_csv(places.data("results/audit_inputs_permuted.csv")).query("split == 'paper' and metadata == 'no_target'")
+    family, image = (100 * drops.loc[drops["shuffled"] == name, "drop"].mean() for name in ("family", "image"))
+    assert f"shuffling the families costs it {family:.1f} points, shuffling the images {image:.1f}" in text
+    assert table["command"].iloc[1] in README
