@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from bionas import experiments
 from bionas.__main__ import main
@@ -173,3 +174,12 @@ def test_the_command_writes_its_tables(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert main(["evidence", "input"]) == 2
     assert "did you mean 'inputs'" in capsys.readouterr().err.lower()
+
+
+def test_photographs_without_records_have_nothing_to_set_beside_them(tmp_path, capsys):
+    for name in ("Diptera", "Hymenoptera"):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            Image.new("RGB", (16, 16), (60 * i, 0, 0)).save(tmp_path / name / f"{i}.png")
+    assert main(["evidence", "inputs", "-p", "source=folder", "-p", f"data_dir={tmp_path}", "-p", f"run_dir={tmp_path}/r"]) == 2
+    assert "nothing to set beside the image" in capsys.readouterr().err

@@ -21,6 +21,7 @@ from bionas.genotype import Genotype, derive
 from bionas.operators import PRIMITIVE_SETS
 from bionas.progress import progress
 from bionas.runs import Run
+from bionas.skips import guard, leading_skips
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +110,11 @@ def genotype_of(search: Run, removable: bool) -> Genotype:
     if removable:
         return found
     names = PRIMITIVE_SETS[found.primitive_set]
-    last = search.alphas[lambda table: table["epoch"] == table["epoch"].max()]
-    alphas = last["alpha"].to_numpy().reshape(len(found.cells), 3, len(names))
+    table, config = search.alphas, search.config
+    epoch = table["epoch"].max()
+    if config["max_skips"] is not None:
+        epoch = guard(leading_skips(table), config["max_skips"], config["warmup_epochs"]).epoch
+    alphas = table.loc[table["epoch"] == epoch, "alpha"].to_numpy().reshape(len(found.cells), 3, len(names))
     return derive(alphas, names, [cell.reduction for cell in found.cells], found.primitive_set, removable=False)
 
 

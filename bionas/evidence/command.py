@@ -8,10 +8,10 @@ import dataclasses
 import pandas as pd
 
 from bionas import experiments, files, metadata_baselines, places, runner
-from bionas.errors import UnknownName
+from bionas.errors import SpecimenError, UnknownName
 from bionas.evidence import assumptions, inputs
 from bionas.experiments import Plan
-from bionas.specimens.metadata import usable_presets
+from bionas.specimens.metadata import METADATA_PRESETS, preset_fields
 
 SCHEMES = ("paper", "bin_disjoint")
 
@@ -39,7 +39,13 @@ def _inputs(plan: Plan, options: argparse.Namespace, command: str) -> dict[str, 
     """Image, metadata, both; with photographs also what shuffling does, and how the image-and-metadata network errs."""
     specimens = plan.specimens()
     with_images = specimens.images is not None
-    presets = [name for name in usable_presets(specimens) if name != "none"]
+    records, target = specimens.records, specimens.target
+    presets = [name for name in METADATA_PRESETS if {*preset_fields(name, records, target)} - {target}]
+    if not presets:
+        raise SpecimenError(
+            "these records fill no field of any metadata preset but the target itself, so there is nothing to set beside the image. Choose a "
+            "collection with ranks, BINs, places or measurements (`bionas run 01_data_prep` shows what is filled)."
+        )
     choices = [*presets, *("+".join(fields) for fields in metadata_baselines.removals(specimens) if not with_images)]
     rows = inputs.measured(plan, choices, SCHEMES, options.seeds)
     counted = [metadata_baselines.compare(specimens.split(s, plan.data_seed)).assign(split=s) for s in SCHEMES]
