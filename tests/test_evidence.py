@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bionas import experiments
+from bionas import experiments, places
 from bionas.__main__ import main
 from bionas.errors import UnknownName
 from bionas.evidence import assumptions, inputs
@@ -183,3 +183,20 @@ def test_photographs_without_records_have_nothing_to_set_beside_them(tmp_path, c
             Image.new("RGB", (16, 16), (60 * i, 0, 0)).save(tmp_path / name / f"{i}.png")
     assert main(["evidence", "inputs", "-p", "source=folder", "-p", f"data_dir={tmp_path}", "-p", f"run_dir={tmp_path}/r"]) == 2
     assert "nothing to set beside the image" in capsys.readouterr().err
+
+
+# --- what is committed --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["audit_inputs", "audit_records", "audit_assumptions"])
+def test_the_committed_summary_is_of_the_committed_runs(name):
+    table, runs = (pd.read_csv(places.data(f"results/{name}{ending}.csv")) for ending in ("", "_runs"))
+    by = [column for column in ("split", "model", "metadata") if column in table and column in runs]
+    stated = table[table["n_seeds"] > 0].set_index(by).sort_index()
+    found = runs.groupby(by)[["accuracy", "balanced_accuracy"]].agg(["mean", "std", "size"]).sort_index()
+    assert list(stated.index) == list(found.index) and (stated["n_seeds"] == 3).all()
+    for metric in ("accuracy", "balanced_accuracy"):
+        assert (100 * found[metric, "mean"] - stated[f"{metric}_mean"]).abs().max() < 0.006
+        assert (100 * found[metric, "std"] - stated[f"{metric}_sd"]).abs().max() < 0.006
+    assert table["model"].iloc[0] == "majority class"
+    assert table["command"].dropna().unique()[0].endswith(f"--out {name}")
