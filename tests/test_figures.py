@@ -112,12 +112,24 @@ def every(judged, alphas, history, photographs):
          "accuracy_sd": [0.5, np.nan, 0.25]}
     )  # fmt: skip
     readings = np.random.default_rng(2).random((36, 3)), np.arange(36) % 3
+    inputs = pd.DataFrame({
+        "inputs": ["image", "metadata", "image + metadata"], "metadata": ["none", "no_target", "no_target"], "split": "paper",
+        "seed": 0, "accuracy": [0.7, 0.9, 2.8 / 3], "shuffled": ["image", "family", "genus"], "drop": [0.1, 1 / 3, 0.0],
+        "fields": ["genus, family", "family", "genus"], "accuracy_seen": [0.9, 0.8, 2 / 3], "accuracy_unseen": [0.9, np.nan, 0.1],
+        "class": CLASSES, "n_train": [1300, 200, 30], "recall": [0.9, 1 / 3, np.nan],
+        "model": ["as declared", "no edge removed", "inherited weights"], "balanced_accuracy": [0.4, 0.5, 1 / 3],
+    })  # fmt: skip
     return {
         "attention": figures.attention(photographs[0], maps, 1 / (1 + maps), CAPTION),
         "published_errors": figures.published_errors(errors, caption=CAPTION),
         "population_evolution": figures.population_evolution(population, caption=CAPTION),
         "pareto": figures.pareto(sized, highlight=["eb_lnast"], caption=CAPTION),
         "colour_readings": figures.colour_readings(*readings, CLASSES, CAPTION),
+        "input_contributions": figures.input_contributions(inputs, {"paper": 0.6}, CAPTION),
+        "fields_taken_away": figures.fields_taken_away(inputs, {"paper": 0.6}, CAPTION),
+        "shuffled_inputs": figures.shuffled_inputs(inputs, CAPTION),
+        "turned_assumptions": figures.turned_assumptions(inputs, caption=CAPTION),
+        "class_sizes": figures.class_sizes(inputs, CAPTION),
         "long_tail": figures.long_tail(counts, CAPTION, threshold=10),
         "specimen_grid": figures.specimen_grid(photographs, list("abcde"), 3, CAPTION),
         "missingness": figures.missingness(records, CAPTION),
@@ -160,7 +172,7 @@ def test_title_caption_axes_and_plain_numbers(every, name):
     assert figure.layout.width == 900 and figure.layout.height < 1200
     if name not in ("specimen_grid", "primitive_responses", "collected_where", "attention", "colour_readings"):
         titles = [axis.title.text for axis in figure.select_xaxes()]
-        assert any(titles) or name == "alpha_heatmap"
+        assert any(titles) or name in ("alpha_heatmap", "turned_assumptions")
     text = figure.to_json()
     assert "bdata" not in text and not _arrays(figure.to_dict())
     assert all(len(number) < 12 for number in _numbers(json.loads(text)["data"]))
