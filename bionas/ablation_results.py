@@ -127,7 +127,8 @@ def gains(table: pd.DataFrame, rows: Sequence[str], against: str = "E007") -> pd
 def birth(table: pd.DataFrame) -> str:
     """Where a table comes from, in a line: source, code, budget where it has one."""
     known = [name for name in ("source", "mode", "budget", "code") if name in table and table[name].notna().any()]
-    said = [f"{name} {'; '.join(str(value) for value in table[name].dropna().unique())}" for name in known]
+    whole = {name: table[name].dropna().infer_objects().convert_dtypes().unique() for name in known}
+    said = [f"{name} {'; '.join(map(str, values))}" for name, values in whole.items()]
     return ", ".join(said) or "not run"
 
 

@@ -65,7 +65,7 @@ def test_a_file_with_some_rows_is_filled_up_with_what_is_left(results):
     table = grid("ablation_field_orders", rows).set_index("row")
     assert table.index.tolist() == ["majority class", *rows] == ["majority class", *(f"E{i:03d}" for i in range(5, 13))]
     assert table.loc["E012", "not_done"] == f"not run: {COMMANDS['ablation_field_orders']}" and table.loc["E009", "n"] == 3
-    assert table.loc["E012", "paper_accuracy"] == 85.29
+    assert table.loc["E012", "paper_accuracy"] == 85.29 and "budget 4096, code 0123456789" in birth(table)
 
 
 def test_gains_by_hand(results):
