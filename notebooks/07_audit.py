@@ -436,6 +436,15 @@ declared = result("audit_assumptions_runs").query("model == @AS_DECLARED")["oper
 apart = [sum(map(operator.ne, one, other)) for one, other in itertools.combinations(declared, 2)]
 print(f"two seeds as declared differ in {sum(apart) / len(apart):.1f} of {len(declared.iloc[0])} edges")
 
+# %% [markdown]
+# Weights can also be inherited and not trained again at all. What the supernet's weights name of the validation specimens, taken
+# over into the derived network as they are, and after the same training as all others:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+kept = result("audit_assumptions_runs").query("model == 'inherited weights'").set_index("seed")
+print((100 * kept[["inherited_val_accuracy", "val_accuracy"]]).round(1).to_string())
+
 # %%
 figures.turned_assumptions(result("audit_assumptions_runs"), AS_DECLARED, "Synthetic specimens drawn by the program; differences are means ± standard error")
 

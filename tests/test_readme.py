@@ -7,6 +7,7 @@ import re
 import pandas as pd
 
 from bionas import comparison, places
+from bionas.audit import claims
 
 README = (places.root() / "README.md").read_text(encoding="utf-8")
 
@@ -55,3 +56,13 @@ def test_what_the_image_adds_is_what_the_runs_gave():
     family, image = (100 * drops.loc[drops["shuffled"] == name, "drop"].mean() for name in ("family", "image"))
     assert f"shuffling the families costs it {family:.1f} points, shuffling the images {image:.1f}" in text
     assert table["command"].iloc[1] in README
+
+
+def test_the_verdicts_are_those_of_the_claims_table():
+    counts = claims()["verdict"].value_counts()
+    stated = " ".join(README[README.index("### What the audit found") :].split())[:400]
+    assert f"Of {counts.sum()} claims" in stated
+    assert (
+        f"{counts['holds']} hold, {counts['does not hold']} do not hold, {counts['ambiguous']} are ambiguous and "
+        f"{counts['cannot be checked here']} cannot be checked here"
+    ) in stated

@@ -76,7 +76,8 @@ def measured(plan: Plan, seeds: Sequence[int], names: Sequence[str] | None = Non
 
     Returns:
         The columns of `comparison.row_of`, model being the variant, and removed_edges; changed_edges: how many of the
-        edges differ from the network as declared, of the same seed; operations: those of all edges, cells apart by "/".
+        edges differ from the network as declared, of the same seed; operations: those of all edges, cells apart by "/";
+        inherited_val_accuracy: of the supernet's weights in the derived network, before any training.
 
     Raises:
         UnknownName: no such variant.
@@ -124,6 +125,7 @@ def _row(name: str, run: Run, searched: Run, declared: Genotype) -> dict:
     return comparison.row_of(name, run, searched) | {
         "removed_edges": len(genotype.removed_edges()),
         "changed_edges": sum(a != b for one, other in edges for a, b in zip(one.operations, other.operations, strict=True)),
+        "inherited_val_accuracy": run.summary.get("inherited_val_accuracy"),
         "operations": " / ".join(" ".join(cell.operations) for cell in genotype.cells),
     }
 
