@@ -6,16 +6,13 @@ imports what a grid needs once and forks the processes from there.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import os
 import signal
-import subprocess
 import sys
-import traceback
 from pathlib import Path
 
+import killing
 import laboratory
 import pandas as pd
 import pytest
@@ -23,7 +20,7 @@ import pytest
 from bionas import ablations, files, places, runs
 from bionas.ablation_tables import runs_table, summary
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork: no process to kill")
+pytestmark = killing.needs_fork
 
 ROWS = "conv_only/gating/gradient,E007,E012"
 MEASURED = ["cpu_ms", "search_minutes", "minutes"]
@@ -38,34 +35,15 @@ def grid(folder: Path, name: str) -> ablations.Grid:
     return laboratory.grid(folder / "photographs", folder / name, ROWS, search_epochs=1)
 
 
-def kill_before_write(number: int) -> None:
-    """Let one write of a file, counted from 1, kill this process."""
-    replacing, count = files.replacing, iter(range(1, 10_000))
-
-    def killed_replacing(path):
-        if next(count) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return replacing(path)
-
-    files.replacing = killed_replacing
-
-
 def process(made: ablations.Grid, log: Path, kill: int | None) -> int:
     """Run a grid in a process of its own, to the end or to the kill: its exit status, or minus the signal."""
-    if pid := os.fork():
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    try:
-        with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-            try:
-                if kill is not None:
-                    kill_before_write(kill)
-                ablations.ablate(made)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-        os._exit(0)
-    finally:
-        os._exit(2)
+
+    def ablate() -> None:
+        if kill is not None:
+            killing.before_write(kill)
+        ablations.ablate(made)
+
+    return killing.forked(ablate, log)
 
 
 def finished(made: ablations.Grid) -> dict[str, int]:
@@ -97,12 +75,7 @@ def main(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def grids(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("killed")
-    # One thread and no GPU: neither threads nor a CUDA context survive a fork.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TQDM_DISABLE": "1"}
-    done = subprocess.run([sys.executable, __file__, folder], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return folder
+    return killing.run_as_program(__file__, tmp_path_factory.mktemp("killed"))
 
 
 @pytest.mark.parametrize("where", KILLS)

@@ -6,29 +6,26 @@ imports what training needs once and forks the processes from there.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
 import signal
-import subprocess
 import sys
-import traceback
 from pathlib import Path
 
+import killing
 import numpy as np
 import pandas as pd
 import pytest
 import small
 import torch
 
-from bionas import files
 from bionas.loop import Trainer
 from bionas.recipe import FitConfig, SearchConfig
 from bionas.runs import Run
 from bionas.trainer import BilevelTrainer, Fit
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork: no process to kill")
+pytestmark = killing.needs_fork
 
 EPOCHS = 3
 UPDATES = {"search": 8, "fit": 4, "guarded search": 8}
@@ -70,70 +67,24 @@ def start(kind: str, path: Path) -> Trainer:
 
 def arm(kind: str, what: str, *where) -> None:
     """Let one passage of a point of the program, counted from 1, kill this process."""
-    passed = 0
-
-    def die_at(count: int) -> None:
-        nonlocal passed
-        passed += 1
-        if passed == count:
-            os.kill(os.getpid(), signal.SIGKILL)
-
     if what == "update":
         epoch, number = where
-        update = Trainer.update
-
-        def killed_update(self, *args):
-            die_at(epoch * UPDATES[kind] + number)
-            update(self, *args)
-
-        Trainer.update = killed_update
+        killing.before_call(epoch * UPDATES[kind] + number, (Trainer, "update"))
     elif what == "tables":
-        write_tables = Trainer.write_tables
-
-        def killed_tables(self):
-            die_at(*where)
-            write_tables(self)
-
-        Trainer.write_tables = killed_tables
+        killing.before_call(*where, (Trainer, "write_tables"))
     else:
-        name, count = where
-        replacing = files.replacing
-
-        class HalfWritten:
-            def __init__(self, file):
-                self.file = file
-
-            def write(self, content):
-                content = memoryview(content)
-                self.file.write(content[: len(content) // 2])
-                self.file.flush()
-                die_at(count)
-                self.file.write(content[len(content) // 2 :])
-
-        @contextlib.contextmanager
-        def killed_replacing(path):
-            with replacing(path) as file:
-                yield HalfWritten(file) if Path(path).name == name else file
-
-        files.replacing = killed_replacing
+        killing.within_write(*where)
 
 
 def process(kind: str, path: Path, kill: tuple | None) -> int:
     """Train in a process of its own, to the end or to the kill: its exit status, or minus the signal that killed it."""
-    if pid := os.fork():
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    try:
-        with open(f"{path}.log", "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-            try:
-                if kill is not None:
-                    arm(kind, *kill)
-                start(kind, path).train()
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-        os._exit(0)
-    finally:
-        os._exit(2)
+
+    def train() -> None:
+        if kill is not None:
+            arm(kind, *kill)
+        start(kind, path).train()
+
+    return killing.forked(train, f"{path}.log")
 
 
 def main(folder: Path) -> None:
@@ -153,12 +104,7 @@ def main(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     """The folder of all runs, killed and not, by kind and by where they were killed."""
-    folder = tmp_path_factory.mktemp("killed")
-    # One thread and no GPU: neither threads nor a CUDA context survive a fork.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TQDM_DISABLE": "1"}
-    done = subprocess.run([sys.executable, __file__, folder], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return folder
+    return killing.run_as_program(__file__, tmp_path_factory.mktemp("killed"))
 
 
 @pytest.mark.parametrize("kind", list(UPDATES))

@@ -6,27 +6,24 @@ drawn at random. This file, run as a program, imports what searching needs once 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
+import killing
 import numpy as np
 import pandas as pd
 import pytest
 
-from bionas import files, runs
+from bionas import runs
 from bionas.loop import Trainer
 from bionas.runs import Run
 from bionas.strategies import STRATEGIES, SearchResult, Space, TableEvaluator
 from bionas.strategies.enas import SharedWeights
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork: no process to kill")
+pytestmark = killing.needs_fork
 
 CANDIDATES = 16
 OPTIONS = {"nao": {"initial": 6, "batch": 4, "steps": 5}, "evolutionary": {"population": 5, "tournament": 2}}
@@ -57,67 +54,26 @@ def search(name: str, path: Path) -> SearchResult:
     return STRATEGIES[name](space, table, 10 * CANDIDATES, seed=3, folder=path, **OPTIONS.get(name, {}))
 
 
+POINTS = {"candidate": [(TableEvaluator, "__call__"), (SharedWeights, "scored")], "update": [(Trainer, "update")]}
+
+
 def arm(what: str, *where) -> None:
     """Let one passage of a point of the program, counted from 1, kill this process."""
-    passed = 0
-
-    def die_at(count: int) -> None:
-        nonlocal passed
-        passed += 1
-        if passed == count:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    if what in ("candidate", "update"):
-        points = {"candidate": [(TableEvaluator, "__call__"), (SharedWeights, "scored")], "update": [(Trainer, "update")]}
-        for owner, name in points[what]:
-            setattr(owner, name, killing(getattr(owner, name), lambda: die_at(*where)))
-        return
-    name, count = where
-    replacing = files.replacing
-
-    class HalfWritten:
-        def __init__(self, file):
-            self.file = file
-
-        def write(self, content):
-            content = memoryview(content)
-            self.file.write(content[: len(content) // 2])
-            self.file.flush()
-            die_at(count)
-            self.file.write(content[len(content) // 2 :])
-
-    @contextlib.contextmanager
-    def killed_replacing(path):
-        with replacing(path) as file:
-            yield HalfWritten(file) if Path(path).name == name else file
-
-    files.replacing = killed_replacing
-
-
-def killing(function: Callable, first: Callable[[], None]) -> Callable:
-    def replaced(*args):
-        first()
-        return function(*args)
-
-    return replaced
+    if what in POINTS:
+        killing.before_call(*where, *POINTS[what])
+    else:
+        killing.within_write(*where)
 
 
 def process(name: str, path: Path, kill: tuple | None) -> int:
     """Search in a process of its own, to the end or to the kill: its exit status, or minus the signal that killed it."""
-    if pid := os.fork():
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    try:
-        with open(f"{path}.log", "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-            try:
-                if kill is not None:
-                    arm(*kill)
-                search(name, path)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-        os._exit(0)
-    finally:
-        os._exit(2)
+
+    def searched() -> None:
+        if kill is not None:
+            arm(*kill)
+        search(name, path)
+
+    return killing.forked(searched, f"{path}.log")
 
 
 def kills_of(name: str) -> dict[str, list[tuple]]:
@@ -152,12 +108,7 @@ def main(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def searches(tmp_path_factory) -> Path:
     """The folder of all searches, killed and not, by strategy and by where they were killed."""
-    folder = tmp_path_factory.mktemp("killed")
-    # One thread and no GPU: neither threads nor a CUDA context survive a fork.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TQDM_DISABLE": "1"}
-    done = subprocess.run([sys.executable, __file__, folder], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return folder
+    return killing.run_as_program(__file__, tmp_path_factory.mktemp("killed"))
 
 
 @pytest.mark.parametrize(("name", "where"), [(name, where) for name in STRATEGIES for where in kills_of(name)])
