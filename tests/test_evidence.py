@@ -200,3 +200,10 @@ def test_the_committed_summary_is_of_the_committed_runs(name):
         assert (100 * found[metric, "std"] - stated[f"{metric}_sd"]).abs().max() < 0.006
     assert table["model"].iloc[0] == "majority class"
     assert table["command"].dropna().unique()[0].endswith(f"--out {name}")
+
+
+def test_notebook_04_says_how_searches_differ():
+    runs = pd.read_csv(places.data("results/audit_assumptions_runs.csv")).query("model == 'as declared'")
+    scores = 100 * runs["balanced_accuracy"]
+    stated = f"gave networks of {scores.mean():.1f} ± {scores.std():.1f} %"
+    assert stated in (places.notebooks() / "04_derivation.py").read_text(encoding="utf-8").replace("\n# ", " ")
