@@ -21,7 +21,6 @@ from bionas.genotype import Genotype, derive
 from bionas.operators import PRIMITIVE_SETS
 from bionas.progress import progress
 from bionas.runs import Run
-from bionas.skips import guard, leading_skips
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,11 +110,8 @@ def genotype_of(search: Run, removable: bool) -> Genotype:
     if removable:
         return found
     names = PRIMITIVE_SETS[found.primitive_set]
-    table, config = search.alphas, search.config
-    epoch = table["epoch"].max()
-    if config["max_skips"] is not None:
-        epoch = guard(leading_skips(table), config["max_skips"], config["warmup_epochs"]).epoch
-    alphas = table.loc[table["epoch"] == epoch, "alpha"].to_numpy().reshape(len(found.cells), 3, len(names))
+    table = search.alphas
+    alphas = table.loc[table["epoch"] == search.summary["derived_from_epoch"], "alpha"].to_numpy().reshape(len(found.cells), 3, len(names))
     return derive(alphas, names, [cell.reduction for cell in found.cells], found.primitive_set, removable=False)
 
 
