@@ -6,7 +6,6 @@ import csv
 import errno
 import gzip
 import hashlib
-import importlib.util
 import io
 import json
 import multiprocessing
@@ -16,7 +15,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+import scripts
 
 from bionas import files
 from bionas.errors import SpecimenError, UnknownName
@@ -521,9 +520,7 @@ def test_real_records_without_images(shared_data, tmp_path):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    spec = importlib.util.spec_from_file_location("full_size_table", ROOT / "benchmarks" / "full_size_table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = scripts.loaded("full_size_table")
     path = tmp_path_factory.mktemp("drawn") / "metadata.csv"
     module.write_table(path, rows=20_000, seed=3)
     return module, path

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import scripts
 import small
 
-from bionas import experiments, figures, places
+from bionas import experiments, figures
 from bionas.genotype import Genotype
 from bionas.plans import Plan
 from bionas.runs import Run
@@ -17,11 +17,7 @@ from bionas.runs import Run
 
 @pytest.fixture(scope="module")
 def script():
-    path = places.CHECKOUT / "benchmarks" / "skip_guard.py"
-    spec = importlib.util.spec_from_file_location("skip_guard", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.loaded("skip_guard")
 
 
 @pytest.fixture(scope="module")

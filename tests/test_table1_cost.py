@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
+import scripts
 import torch
 
-from bionas import places, published
+from bionas import published
 from bionas.ablations import table_one
 from bionas.genotype import CellGenotype, Genotype
 from bionas.network import DerivedNetwork, preset
@@ -18,11 +17,7 @@ SIZE, N = "tiny", 4
 
 @pytest.fixture(scope="module")
 def script():
-    path = places.CHECKOUT / "benchmarks" / "table1_cost.py"
-    spec = importlib.util.spec_from_file_location("table1_cost", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.loaded("table1_cost")
 
 
 @pytest.fixture(scope="module")
