@@ -14,7 +14,7 @@ from torch import nn
 
 from bionas.companions.eb_lnast import fields
 from bionas.companions.eb_lnast.evolution import Evolution
-from bionas.companions.eb_lnast.lower import EvolutionLevel, GradientLevel, evolvable, inner_folds
+from bionas.companions.eb_lnast.lower import EvolutionLevel, GradientLevel, evolvable, inner_folds, start_seed
 from bionas.companions.eb_lnast.population import OPTIMIZERS, Population, Training, losses, train
 from bionas.companions.eb_lnast.space import ACTIVATIONS, Architecture, Space
 from bionas.errors import SearchError, TrainingError, UnknownName
@@ -169,6 +169,19 @@ def test_performance_is_the_mean_over_folds_of_what_was_not_learned_from():
     assert all(torch.bincount(y[out]).max() - torch.bincount(y[out]).min() <= 1 for out in held_out)
     network = level.final(MIXED[1])
     assert (network(x).argmax(dim=1) == y).double().mean() > 0.5
+
+
+def test_of_several_starts_the_one_that_learned_most_is_kept():
+    x, y = blobs()
+    narrow = Architecture((1, 1), "relu")  # dies at many a start
+    level = GradientLevel(x, y, 3, Training(steps=40), seed=1, starts=6)
+    alone = []
+    for start in range(6):
+        network = Population([narrow], 4, 3, [start_seed(1, narrow, level.folds + start)], torch.float64)
+        train(network, x, y, level.training, 1)
+        alone.append(float(F.cross_entropy(network(x)[0], y).detach()))
+    assert max(alone) > min(alone) + 0.05
+    assert float(F.cross_entropy(level.final(narrow)(x), y).detach()) == pytest.approx(min(alone), abs=1e-9)
 
 
 def test_a_class_smaller_than_the_folds_is_said():

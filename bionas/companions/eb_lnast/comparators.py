@@ -33,7 +33,7 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
 from bionas.companions.eb_lnast.evolution import Evolution
-from bionas.companions.eb_lnast.lower import INNER_FOLDS, OF_WEIGHTS, EvolutionLevel, GradientLevel, evolvable
+from bionas.companions.eb_lnast.lower import INNER_FOLDS, OF_WEIGHTS, STARTS, EvolutionLevel, GradientLevel, evolvable
 from bionas.companions.eb_lnast.population import Training
 from bionas.companions.eb_lnast.search import PENALTY, LowerLevel, search
 from bionas.companions.eb_lnast.space import Space
@@ -56,6 +56,7 @@ class Budget:
         lower: "gradient" or "evolution", how EB-LNAST's lower level finds weights.
         weights: the settings of the latter.
         trials: of Optuna for the tuned MLP.
+        starts: of the final training, of EB-LNAST's network by gradients and of the tuned MLP (`GradientLevel.final`).
         trees, epochs: of forest and boosting; of the MLPs of fixed architecture at most.
     """
 
@@ -66,14 +67,15 @@ class Budget:
     lower: str = "gradient"
     weights: Evolution = OF_WEIGHTS
     trials: int = 40
+    starts: int = STARTS
     trees: int = 100
     epochs: int = 300
 
     def __post_init__(self) -> None:
         if self.lower not in ("gradient", "evolution"):
             raise SearchError(f"lower={self.lower!r}: weights are found by 'gradient' or by 'evolution'.")
-        if min(self.trials, self.trees, self.epochs) < 1:
-            raise SearchError("trials, trees and epochs must be 1 or more.")
+        if min(self.trials, self.starts, self.trees, self.epochs) < 1:
+            raise SearchError("trials, starts, trees and epochs must be 1 or more.")
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def eb_lnast(x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Fitted:
     scaler, rows, labels, n_classes = _standardised(x, y)
     space = budget.space
     if budget.lower == "gradient":
-        lower: LowerLevel = GradientLevel(rows, labels, n_classes, budget.training, seed)
+        lower: LowerLevel = GradientLevel(rows, labels, n_classes, budget.training, seed, starts=budget.starts)
     else:
         lower = EvolutionLevel(rows, labels, n_classes, budget.weights, seed)
         space = evolvable(space, lower)
@@ -194,7 +196,7 @@ def mlp_tuned(x: np.ndarray, y: np.ndarray, budget: Budget, seed: int) -> Fitted
         BionasError: Optuna is not installed.
     """
     scaler, rows, labels, n_classes = _standardised(x, y)
-    found = tuned(rows, labels, n_classes, budget.trials, seed)
+    found = tuned(rows, labels, n_classes, budget.trials, seed, budget.starts)
     return Fitted(_predicting(found.network, scaler), found.parameters, found.choice, budget.trials)
 
 

@@ -25,6 +25,9 @@ from bionas.errors import SearchError
 INNER_FOLDS = 3
 """Inside every outer training part, for EB-LNAST and for every comparator that chooses something."""
 
+STARTS = 5
+"""Trainings of the network that is kept: a layer of two or three rectifiers may die at its start, and never learn."""
+
 WEIGHT_BOUND, FIRST_BOUND = 5.0, 1.0
 """Box of the weights where they are evolved, and of the first population."""
 
@@ -44,6 +47,7 @@ class GradientLevel:
         training: how each is trained.
         seed: of starts, folds and batches.
         folds: inner folds, stratified.
+        starts: of the final training, all at once.
     """
 
     x: Tensor
@@ -52,6 +56,7 @@ class GradientLevel:
     training: Training = dataclasses.field(default_factory=Training)
     seed: int = 0
     folds: int = INNER_FOLDS
+    starts: int = STARTS
 
     def parameters(self, architecture: Architecture) -> int:
         return architecture.parameters(self.x.shape[1], self.n_classes)
@@ -68,11 +73,13 @@ class GradientLevel:
         return _mean_over_folds(right, held_out, self.folds)
 
     def final(self, architecture: Architecture) -> nn.Sequential:
-        """The architecture trained on all rows."""
-        seed = start_seed(self.seed, architecture, self.folds)
-        population = Population([architecture], self.x.shape[1], self.n_classes, [seed], self.x.dtype).to(self.x.device)
+        """The architecture trained on all rows from several starts; the one of the smallest loss on these rows is kept."""
+        seeds = [start_seed(self.seed, architecture, self.folds + start) for start in range(self.starts)]
+        twins = [architecture] * self.starts
+        population = Population(twins, self.x.shape[1], self.n_classes, seeds, self.x.dtype).to(self.x.device)
         train(population, self.x, self.y, self.training, self.seed)
-        return population.member(0)
+        with torch.no_grad():
+            return population.member(int(losses(population(self.x), self.y).argmin()))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bionas.companions.eb_lnast.lower import GradientLevel
+from bionas.companions.eb_lnast.lower import STARTS, GradientLevel
 from bionas.companions.eb_lnast.population import OPTIMIZERS, Training
 from bionas.companions.eb_lnast.space import ACTIVATIONS, Architecture
 from bionas.errors import BionasError, TrainingError
@@ -42,13 +42,13 @@ class Tuned:
     choice: str
 
 
-def tuned(x: Tensor, y: Tensor, n_classes: int, trials: int, seed: int) -> Tuned:
+def tuned(x: Tensor, y: Tensor, n_classes: int, trials: int, seed: int, starts: int = STARTS) -> Tuned:
     """The MLP with the best mean accuracy over inner folds among `trials`, the first of equals.
 
     A training whose loss is not finite scores 0.
 
     Args:
-        x, y, n_classes, seed: as of `GradientLevel`.
+        x, y, n_classes, seed, starts: as of `GradientLevel`.
         trials: of the search.
 
     Raises:
@@ -73,7 +73,7 @@ def tuned(x: Tensor, y: Tensor, n_classes: int, trials: int, seed: int) -> Tuned
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     study.optimize(score, n_trials=trials)
     architecture, training = suggested(optuna.trial.FixedTrial(study.best_params))
-    level = GradientLevel(x, y, n_classes, training, seed)
+    level = GradientLevel(x, y, n_classes, training, seed, starts=starts)
     choice = (
         f"{architecture}, {training.optimizer}, rate {training.learning_rate:.3g}, decay {training.weight_decay:.3g}, "
         f"batch {training.batch_size or 'all'}, {training.steps} steps"
