@@ -319,15 +319,18 @@ def evidence(options: argparse.Namespace) -> int:
 
 
 def _eb_lnast_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--task", default="wdbc", help="wdbc, colour, or records: a table without images (default: wdbc)")
-    parser.add_argument("--repeats", type=_positive, default=10, metavar="N", help="of the cross-validation; seeds of records (10)")
+    parser.add_argument("--task", default="wdbc", metavar="TASK", help=(
+        "wdbc, colour; or, the metadata network: embedded (the synthetic specimens), records: a table without images "
+        "(default: wdbc)"
+    ))  # fmt: skip
+    parser.add_argument("--repeats", type=_positive, default=10, metavar="N", help="of the cross-validation; seeds of embedded and records (10)")
     parser.add_argument("--folds", type=_positive, default=5, metavar="N", help="outer folds (5)")
     parser.add_argument("--models", nargs="+", metavar="MODEL", help="default: all; an unknown one lists them")
     parser.add_argument("--lower", default="gradient", help="how EB-LNAST finds weights: gradient or evolution")
     parser.add_argument("--trials", type=_positive, default=40, metavar="N", help="of Optuna, a fold (40)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", metavar="FILE", help="the table of --task records")
-    parser.add_argument("--metadata", default="leak_free", help="metadata preset of --task records (leak_free)")
+    parser.add_argument("--metadata", default="leak_free", help="metadata preset of --task embedded and records (leak_free)")
     parser.add_argument("--min-records", type=_positive, default=500, metavar="N", help="--task records: rarer orders are Other")
     parser.add_argument("--run-dir", metavar="DIR", help="where finished folds are kept (default: runs/)")
     parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv, NAME_runs.csv and NAME_claims.csv")

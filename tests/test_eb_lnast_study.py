@@ -17,7 +17,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from bionas import files, published
+from bionas import experiments, files, published
 from bionas.__main__ import main
 from bionas.companions.eb_lnast import comparators, study, tasks, tuning
 from bionas.companions.eb_lnast.comparators import MODELS, Budget, Fitted
@@ -237,6 +237,22 @@ def test_the_command_on_a_table_of_records(monkeypatch, tmp_path, capsys):
     words += ["--run-dir", str(tmp_path / "runs"), "--repeats"]
     assert main([*words, "1"]) == 0 and main([*words, "2"]) == 0
     assert asked == [0, 1] and "bioautoml_nas_metadata" in capsys.readouterr().out
+    assert main([*words, "1", "--task", "embedded"]) == 2 and "takes no --data-dir" in capsys.readouterr().err
+
+
+def test_the_command_on_the_embedded_specimens(monkeypatch, tmp_path, capsys):
+    from bionas.companions.eb_lnast import command, fields
+
+    tiny = {"space": Space(1, 3, ("relu",), 2), "evolution": Evolution(4, 1), "training": Training(4)}
+    whole, plan = fields.compared, experiments.plan
+    monkeypatch.setattr(fields, "compared", lambda s, **o: whole(s, **o, **tiny))
+    monkeypatch.setattr(command.experiments, "plan", lambda mode, **o: plan("smoke", **o))
+    written = {}
+    monkeypatch.setattr(command, "_write", lambda out, tables: written.update(tables))
+    assert main(["eb-lnast", "--task", "embedded", "--repeats", "1", "--run-dir", str(tmp_path / "runs")]) == 0
+    assert written["_runs"]["source"].str.contains("ynthetic").all() and len(written["_runs"]) == 3
+    (folder,) = (tmp_path / "runs" / "eb_lnast").iterdir()
+    assert folder.name.startswith("embedded-leak_free")
 
 
 def test_the_tuned_mlp_is_the_best_of_its_trials_scored_as_eb_lnast_scores_its_candidates(monkeypatch):

@@ -1,4 +1,4 @@
-"""`bionas eb-lnast`: the study on WDBC or colours, or the metadata network of a table of records."""
+"""`bionas eb-lnast`: the study on WDBC or colours, or the metadata network of a table of records or of the specimens."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
-from bionas import files, places, runs
+from bionas import experiments, files, places, runs
 from bionas.companions.eb_lnast import fields, study
 from bionas.companions.eb_lnast.comparators import MODELS, Budget
 from bionas.companions.eb_lnast.tasks import TASKS
 from bionas.errors import BionasError, UnknownName
 from bionas.progress import progress
 from bionas.specimens import load_specimens
+from bionas.specimens.collection import SpecimenSet
 
-RECORDS = "records"
-"""The third task of the command: any table of records, without images."""
+RECORDS, EMBEDDED = "records", "embedded"
+"""Two tasks more: the metadata of any table of records, and those of the embedded (synthetic) specimens."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,10 +33,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _measured(options: argparse.Namespace) -> int:
     command = "bionas " + shlex.join(sys.argv[1:])
-    if options.task == RECORDS:
-        return _records(options, command)
+    if options.task in (RECORDS, EMBEDDED):
+        return _metadata(options, command)
     if options.task not in TASKS:
-        raise UnknownName("task", options.task, [*TASKS, RECORDS])
+        raise UnknownName("task", options.task, [*TASKS, RECORDS, EMBEDDED])
     asked = study.Study(
         options.task, tuple(options.models or MODELS), options.repeats, options.folds,
         budget=Budget(lower=options.lower, trials=options.trials), seed=options.seed,
@@ -54,17 +55,25 @@ def _measured(options: argparse.Namespace) -> int:
     return 0
 
 
-def _records(options: argparse.Namespace, command: str) -> int:
+def _specimens(options: argparse.Namespace) -> SpecimenSet:
+    if options.task == EMBEDDED:
+        if options.data_dir:
+            raise BionasError(f"--task {EMBEDDED} has its own specimens and takes no --data-dir; --task {RECORDS} does.")
+        return experiments.plan("quick", seed=options.seed).specimens()
     if not options.data_dir:
         raise BionasError(f"--task {RECORDS} needs --data-dir FILE, a table (.csv, .tsv, also with .gz).")
-    specimens = load_specimens("records", options.data_dir, min_records=options.min_records)
-    config = {"task": RECORDS, "data": specimens.fingerprint, "metadata": options.metadata, "space": str(fields.SPACE)}
-    config |= {"training": str(fields.TRAINING)}
-    name = f"records-{options.metadata}-{specimens.fingerprint[:10]}"
+    return load_specimens("records", options.data_dir, min_records=options.min_records)
+
+
+def _metadata(options: argparse.Namespace, command: str) -> int:
+    specimens = _specimens(options)
+    config = {"task": options.task, "data": specimens.fingerprint, "metadata": options.metadata, "space": str(fields.SPACE)}
+    config |= {"training": str(fields.TRAINING), "evolution": str(fields.EVOLUTION)}
+    name = f"{options.task}-{options.metadata}-{specimens.fingerprint[:10]}"
     run = runs.Run(places.runs(options.run_dir) / "eb_lnast" / name)
     run.begin(config, runs.provenance(options.seed, "cpu", specimens.fingerprint))
     tables = []
-    for seed in progress(range(options.seed, options.seed + options.repeats), desc="eb-lnast records", unit="seed"):
+    for seed in progress(range(options.seed, options.seed + options.repeats), desc=f"eb-lnast {options.task}", unit="seed"):
         path = run.path / "rows" / f"seed{seed}.csv"
         if not path.exists():
             rows, history = fields.compared(specimens, metadata=options.metadata, seed=seed)
