@@ -1,0 +1,233 @@
+"""The workers themselves: what they make of a system, here one that is made up and has the same names."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import laboratory
+import numpy as np
+import pytest
+
+from bionas.automl import apart, run
+from bionas.automl.environments import Environment
+from bionas.automl.study import AutoMLFailure
+
+SHIPPED = apart.WORKERS
+
+KERAS = '''
+"""A network with one weight: the epochs that it was trained for. It is best after three."""
+import types
+import numpy as np
+
+class Callback:
+    pass
+
+class EarlyStopping(Callback):
+    def __init__(self, patience, min_delta):
+        pass
+
+callbacks = types.SimpleNamespace(Callback=Callback, EarlyStopping=EarlyStopping)
+utils = types.SimpleNamespace(set_random_seed=lambda seed: None)
+
+class Model:
+    def __init__(self):
+        self.trained = 0
+
+    def count_params(self):
+        return 1
+
+    def get_weights(self):
+        return [np.array(self.trained)]
+
+    def set_weights(self, weights):
+        self.trained = int(weights[0])
+
+    def fit(self, x, y, validation_data, batch_size, epochs, callbacks, verbose):
+        watch = callbacks[0]
+        watch.model = self
+        if hasattr(watch, "on_train_begin"):
+            watch.on_train_begin()
+        for epoch in range(min(epochs, 5)):
+            for batch in range(-(-len(y) // batch_size)):
+                watch.on_train_batch_end(batch)
+            self.trained += 1
+            watch.on_test_batch_end(0)
+            watch.on_epoch_end(epoch, {"val_accuracy": 0.9 - 0.1 * abs(self.trained - 3)})
+
+    def predict(self, inputs, batch_size, verbose):
+        assert len(inputs) == 2 and len(inputs[0]) == len(inputs[1]) and inputs[0].dtype == np.float32
+        return np.tile(np.eye(3)[self.trained % 3], (len(inputs[0]), 1))
+'''
+AUTOKERAS = '''
+import copy
+import types
+import keras
+
+def block(**choices):
+    return lambda inputs: inputs
+
+def ImageBlock(block_type, normalize, augment):
+    assert block_type == "vanilla"  # the others ask for weights
+    return block()
+
+def ClassificationHead(num_classes):
+    assert num_classes == 3
+    return block()
+
+ImageInput = Input = Merge = DenseBlock = block
+
+class AutoModel:
+    def __init__(self, inputs, output, **choices):
+        assert len(inputs) == 2
+        self.tuner = types.SimpleNamespace(oracle=types.SimpleNamespace(ongoing_trials={}))
+
+    def fit(self, x, y, callbacks, **more):
+        for layers in (1, 2):
+            values = types.SimpleNamespace(values={"layers": layers})
+            self.tuner.oracle.ongoing_trials["tuner"] = types.SimpleNamespace(hyperparameters=values)
+            keras.Model().fit(x, y, callbacks=copy.deepcopy(callbacks), **more)
+'''
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("workers")
+    return laboratory.plan(laboratory.photographs(folder / "photographs"), folder / "runs")
+
+
+@pytest.fixture
+def made_up(plan, tmp_path, monkeypatch):
+    """Puts modules beside the worker of a system, which this Python runs: it takes them for the packages of its environment."""
+    monkeypatch.setattr(apart, "WORKERS", tmp_path)
+    monkeypatch.setattr(Environment, "python", Path(sys.executable))
+    monkeypatch.setattr(Environment, "require", lambda self: None)
+    monkeypatch.setattr(Environment, "versions", lambda self: {})
+
+    def put(system: str, **modules: str) -> None:
+        for name in (f"{system}_worker.py", "exchange.py"):
+            shutil.copy(SHIPPED / name, tmp_path)
+        for name, text in modules.items():
+            (tmp_path / f"{name}.py").write_text(text)
+
+    yield put
+    for folder in plan.folder().glob("automl-*"):
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """The module of a system's worker."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")  # it is set where the worker is imported
+    monkeypatch.syspath_prepend(SHIPPED)
+
+    def load(system: str):
+        spec = importlib.util.spec_from_file_location(f"{system}_worker", SHIPPED / f"{system}_worker.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    sys.modules.pop("exchange", None)
+
+
+def answers(finished) -> np.ndarray:
+    return finished.table("predictions")[["p_Coleoptera", "p_Diptera", "p_Odonata"]].to_numpy()
+
+
+# --- AutoKeras -------------------------------------------------------------------------------------------------------
+
+
+def test_autokeras_answers_with_its_best_epoch(plan, made_up):
+    made_up("autokeras", keras=KERAS, autokeras=AUTOKERAS)
+    finished = run(plan, "autokeras", 5.0)
+    train, _, test = plan.splits()
+    assert answers(finished) == pytest.approx(np.tile([1.0, 0.0, 0.0], (len(test), 1)))  # of the third epoch of six
+    # two trials of one epoch in mode smoke, then five more of the first, which no other beat
+    summary, candidates = finished.summary, finished.table("candidates")
+    assert summary["images_seen"] == 7 * len(train) and summary["epochs"] == 6 and summary["stopped"] == "complete"
+    assert summary["chosen"] == {"trial": 0, "layers": 1} and summary["candidates"] == len(candidates) == 2
+    assert candidates["epochs"].tolist() == [6, 1] and candidates["images"].tolist() == [7 * len(train), 2 * len(train)]
+    assert candidates["val_accuracy"].to_numpy() == pytest.approx([0.9, 0.7])
+
+
+def test_autokeras_out_of_time_answers_with_what_it_has(plan, made_up):
+    out_of_time = KERAS.replace("watch.on_train_batch_end(batch)", "watch.on_train_batch_end(batch) or late()")
+    late = "\ndef late():\n    import exchange, sys\n    sys.modules['__main__'].left = lambda task: 0.0\n"
+    made_up("autokeras", keras=out_of_time + late, autokeras=AUTOKERAS)
+    finished = run(plan, "autokeras", 5.0)
+    seen = min(64, len(plan.splits().train))  # two batches: the second finds that the time is up
+    assert finished.summary["stopped"] == "out of time" and finished.summary["images_seen"] == seen
+    assert finished.table("candidates")["val_accuracy"].isna().all() and finished.summary["epochs"] == 0
+    assert (answers(finished).argmax(axis=1) == 0).all()
+
+
+def test_autokeras_that_breaks_in_its_search_still_leaves_its_best(plan, made_up):
+    made_up("autokeras", keras=KERAS, autokeras=AUTOKERAS + "        raise RuntimeError('three trials in a row have failed')\n")
+    finished = run(plan, "autokeras", 5.0)
+    assert finished.summary["stopped"] == "broke off: RuntimeError" and finished.summary["epochs"] == 6
+    assert "three trials in a row have failed" in (finished.path / "log.txt").read_text()
+
+
+def test_autokeras_that_breaks_before_it_trained_is_a_failure(plan, made_up):
+    made_up("autokeras", keras=KERAS, autokeras=AUTOKERAS.replace("for layers in (1, 2):", "for layers in 1 / 0:"))
+    with pytest.raises(AutoMLFailure, match="exit code 1 before it had a predictor") as failure:
+        run(plan, "autokeras", 5.0)
+    assert "ZeroDivisionError" in (failure.value.folder / "log.txt").read_text()
+
+
+class Network:
+    def __init__(self, weight: float):
+        self.weight = np.array(weight)
+
+    def count_params(self) -> int:
+        return 1
+
+    def get_weights(self) -> list[np.ndarray]:
+        return [self.weight]
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        self.weight = weights[0]
+
+
+def test_autokeras_counts_images_by_batches(worker):
+    module = worker("autokeras")
+    record = module.Record({"until": float("inf"), "seconds": 100.0}, images=70)
+    with pytest.raises(SystemExit, match="before one batch"):
+        record.best()
+    record.begin(Network(0), {})
+    for batch, seen in enumerate((32, 64, 70)):  # the last batch is short
+        record.batch(batch)
+        assert record.seen == record.trials[0]["images"] == seen
+
+
+def test_autokeras_keeps_the_best_epoch_of_all_trials(worker):
+    module = worker("autokeras")
+    record = module.Record({"until": float("inf"), "seconds": 100.0}, images=32)
+    networks = [Network(0.0), Network(10.0)]
+    scores = itertools.chain.from_iterable([[0.2, 0.8, 0.5], [0.3, 0.7]])
+    for network, epochs in zip(networks, (3, 2), strict=True):
+        record.begin(network, {"width": int(network.weight)})
+        for _ in range(epochs):
+            record.batch(0)
+            network.weight += 1  # in place, as a training does
+            record.epoch(network, next(scores))
+    assert record.best() is networks[0] and networks[0].weight == 2
+    assert [trial["val_accuracy"] for trial in record.trials] == [0.8, 0.7]
+    assert json.loads(record.chosen["configuration"]) == {"width": 0}
+
+
+def test_autokeras_stops_where_what_is_left_is_reserved(worker, monkeypatch):
+    module = worker("autokeras")
+    record = module.Record({"until": 0.0, "seconds": 100.0}, images=32)
+    record.reserved = 0.5
+    monkeypatch.setattr(module, "left", lambda task: 50.1)
+    record.look()
+    monkeypatch.setattr(module, "left", lambda task: 50.0)
+    with pytest.raises(module.TimeUp):
+        record.look()
+    assert not issubclass(module.TimeUp, Exception)  # a tuner takes those for a failed trial
