@@ -1,7 +1,5 @@
-"""What is kept of Table I's grids in `data/results/`, as notebook 05 reads it. No run is needed, and none is invented.
-
-A table that was not made yet, or a row that is not in it, says `not run` with the command that makes it. Published
-figures stay in columns of their own.
+"""Table I's grids as they are kept (`results`), a row an experiment, beside what was printed. No run is needed, and none
+is invented: a row that was not run says so, with the command. Published figures stay in columns of their own.
 """
 
 from __future__ import annotations
@@ -11,35 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bionas import places, published
+from bionas import published, results
 from bionas.ablations import table_one
-from bionas.errors import BionasError
-
-COMMANDS = {
-    "ablation_synthetic": "bionas ablate --rows E001-E015 --seeds 3 --mode quick --out ablation_synthetic",
-    "ablation_field_orders": (
-        "bionas ablate --rows E005-E012 --seeds 3 --mode quick -p source=folder -p data_dir=FOLDER -p metadata=none "
-        "--out ablation_field_orders"
-    ),
-    "ablation_synthetic_runs": "bionas ablate --rows E001-E015 --seeds 3 --mode quick --out ablation_synthetic",
-    "regret_table": "python benchmarks/strategy_regret.py table --out data/results/regret_table.csv",
-    "regret": "python benchmarks/strategy_regret.py regret --out data/results/regret.csv",
-    "skip_guard": "python benchmarks/skip_guard.py --out data/results/skip_guard.csv",
-    "skip_guard_epochs": "python benchmarks/skip_guard.py --out data/results/skip_guard.csv",
-    "table1_cost": "python benchmarks/table1_cost.py --out data/results",
-    "table1_cost_genotypes": "python benchmarks/table1_cost.py --out data/results",
-    "table1_cost_lines": "python benchmarks/table1_cost.py --out data/results",
-}
-"""What makes each table, where it is not there yet; a table that is there carries its own command."""
-
-
-def read(name: str) -> pd.DataFrame | None:
-    """`data/results/NAME.csv`; None, and one printed line with the command, where it was not made yet."""
-    try:
-        return _table(name)
-    except BionasError:
-        print(f"not run: {COMMANDS[name]}")
-        return None
 
 
 def grid(name: str, rows: Sequence[str]) -> pd.DataFrame:
@@ -47,11 +18,10 @@ def grid(name: str, rows: Sequence[str]) -> pd.DataFrame:
 
     The majority class is first where the grid was begun. Columns are those of `ablation_tables.summary`.
     """
-    told = f"not run: {COMMANDS[name]}"
+    told = results.not_run(name)
     paper = published.table("table1_ablation").set_index("exp_id").select_dtypes("number").add_prefix("paper_")
-    try:
-        found = _table(name)
-    except BionasError:
+    found = results.table(name)
+    if found.empty:
         found = pd.DataFrame(columns=["row", "primitive_set", "fusion", "strategy", "n", "not_done", *paper.columns])
     absent = [
         {"row": row.name, "primitive_set": row.primitive_set, "fusion": row.fusion, "strategy": row.strategy, "n": 0,
@@ -82,9 +52,9 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
             ("the paper", "GFLOPs"): _number(row.paper_gflops, 2),
             ("the paper", "MB"): _number(row.paper_memory_mb, 2),
             ("the paper", "CPU ms"): _number(row.paper_cpu_ms, 2),
-            ("ours", "accuracy (%)"): _spread(row.accuracy_mean, row.accuracy_sd) or "not run",
-            ("ours", "balanced (%)"): _spread(row.balanced_accuracy_mean, row.balanced_accuracy_sd),
-            ("ours", "macro F1 (%)"): _spread(row.f1_macro_mean, row.f1_macro_sd),
+            ("ours", "accuracy (%)"): results.spread(row.accuracy_mean, row.accuracy_sd),
+            ("ours", "balanced (%)"): results.spread(row.balanced_accuracy_mean, row.balanced_accuracy_sd, missing=""),
+            ("ours", "macro F1 (%)"): results.spread(row.f1_macro_mean, row.f1_macro_sd, missing=""),
             ("ours", "n"): str(int(row.n)),
             ("ours", "MMACs"): _number(row.mmacs, 1),
             ("ours", "MB"): _number(row.weights_mb, 2),
@@ -122,24 +92,6 @@ def gains(table: pd.DataFrame, rows: Sequence[str], against: str = "E007") -> pd
         "error": np.sqrt(variance[0] + variance[1]),
         "paper_gain": other["paper_accuracy"] - start["paper_accuracy"],
     })  # fmt: skip
-
-
-def birth(table: pd.DataFrame) -> str:
-    """Where a table comes from, in a line: source, code, budget where it has one."""
-    known = [name for name in ("source", "mode", "budget", "code") if name in table and table[name].notna().any()]
-    whole = {name: table[name].dropna().infer_objects().convert_dtypes().unique() for name in known}
-    said = [f"{name} {'; '.join(map(str, values))}" for name, values in whole.items()]
-    return ", ".join(said) or "not run"
-
-
-def _table(name: str) -> pd.DataFrame:
-    return pd.read_csv(places.data(f"results/{name}.csv"), dtype={"code": str})  # a commit may look like a number
-
-
-def _spread(mean: float, sd: float) -> str:
-    if pd.isna(mean):
-        return ""
-    return f"{mean:.2f}" if pd.isna(sd) else f"{mean:.2f} ± {sd:.2f}"
 
 
 def _number(value: float, digits: int) -> str:

@@ -16,14 +16,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from bionas import places, published
+from bionas import places, published, results
 from bionas.baselines import published as backbones
 from bionas.baselines import slug
 from bionas.errors import UnknownName
+from bionas.results import NOT_RUN
 
 OURS = "BioAutoML-NAS"
 MAJORITY = "majority class"
-NOT_RUN = "not run"
 
 TABLES = {"II": "table2_transfer_learning", "III": "table3_transformers", "V": "table5_automl_nas"}
 DATASETS = {"BIOSCAN-5M": "bioscan5m", "Insects-1M": "insects1m"}
@@ -67,7 +67,6 @@ class Part:
             tables of runs apart: three seeds of some, one of the rest.
         holds: what is in it, in words.
         collection, inputs: of its rows, where they do not say so themselves.
-        command: what makes it.
         ours: the row of it that is BioAutoML-NAS, None where there is none.
     """
 
@@ -75,48 +74,23 @@ class Part:
     holds: str
     collection: str
     inputs: str
-    command: str
     ours: str | None = None
 
+    @property
+    def command(self) -> str:
+        """What makes it."""
+        return results.command(self.file)
 
-def _eight(*more: str) -> str:
-    return " ".join(("bionas baselines --names", *map(slug, EIGHT), *more))
-
-
-FIELD = "-p source=folder -p data_dir=../shared/data/field_orders -p metadata=none -p preset=laptop"
 
 PARTS = (
-    Part(
-        "spine_field_orders", "BioAutoML-NAS on photographs, images alone", PHOTOGRAPHS, IMAGE,
-        f"bionas compare {FIELD} -p search_epochs=8 -p epochs=15 --seeds 0 1 2 --augment none flips_and_shifts "
-        "--out spine_field_orders", ours="derived",
-    ),
-    Part(
-        "ablation_synthetic", "BioAutoML-NAS with metadata: row E009 of the grid of Table I", EMBEDDED, BOTH,
-        "bionas ablate --rows E001-E015 --seeds 3 --mode quick --jobs 2 --out ablation_synthetic", ours="E009",
-    ),
-    Part(
-        "image_alone_synthetic", "BioAutoML-NAS on images alone: row E009 without metadata", EMBEDDED, IMAGE,
-        "bionas ablate --rows E009 --seeds 3 --mode quick -p metadata=none --out image_alone_synthetic", ours="E009",
-    ),
-    Part(
-        "metadata_alone_synthetic", "the metadata encoder without images", EMBEDDED, RECORDS,
-        "bionas metadata-alone -p mode=quick --seeds 0 1 2 --out metadata_alone_synthetic",
-    ),
-    Part(
-        "backbones_synthetic", "backbones of Tables II and III", EMBEDDED, IMAGE,
-        _eight("--seeds 0 --out backbones_synthetic"),
-    ),
-    Part(
-        "backbones_field_orders", "backbones of Tables II and III", PHOTOGRAPHS, IMAGE,
-        _eight(f"{FIELD} -p epochs=15 --seeds 0 --out backbones_field_orders"),
-    ),
-    Part(
-        "automl_synthetic", "the systems of Table V", EMBEDDED, BOTH,
-        "bionas automl --system optuna smac3 enas nao tpot autokeras autogluon --budget 10m --seed 0 "
-        "--out automl_synthetic",
-    ),
-)  # fmt: skip
+    Part("spine_field_orders", "BioAutoML-NAS on photographs, images alone", PHOTOGRAPHS, IMAGE, ours="derived"),
+    Part("ablation_synthetic", "BioAutoML-NAS with metadata: row E009 of the grid of Table I", EMBEDDED, BOTH, ours="E009"),
+    Part("image_alone_synthetic", "BioAutoML-NAS on images alone: row E009 without metadata", EMBEDDED, IMAGE, ours="E009"),
+    Part("metadata_alone_synthetic", "the metadata encoder without images", EMBEDDED, RECORDS),
+    Part("backbones_synthetic", "backbones of Tables II and III", EMBEDDED, IMAGE),
+    Part("backbones_field_orders", "backbones of Tables II and III", PHOTOGRAPHS, IMAGE),
+    Part("automl_synthetic", "the systems of Table V", EMBEDDED, BOTH),
+)
 
 
 # --- published ---------------------------------------------------------------------------------------------------
@@ -166,7 +140,7 @@ def under_majority() -> pd.DataFrame:
 
 def at_rest() -> pd.DataFrame:
     """What the twenty cost, counted without computing: `data/results/backbones_at_rest.csv`, in the paper's order."""
-    return pd.read_csv(places.data("results/backbones_at_rest.csv"))
+    return results.table("backbones_at_rest")
 
 
 # --- measured ----------------------------------------------------------------------------------------------------
@@ -195,8 +169,7 @@ def _files(part: Part) -> list[str]:
 
 
 def _rows(part: Part, name: str) -> pd.DataFrame:
-    path = places.data(f"results/{name}.csv")
-    frame = pd.read_csv(path, dtype={"code": str}, keep_default_na=False, na_values=[""])  # a commit may be digits
+    frame = results.table(name)
     if "row" in frame:  # a table of experiments (`ablation_tables.summary`)
         frame = frame.rename(columns={"row": "model", "n": "n_seeds"})
     if part.ours is not None:

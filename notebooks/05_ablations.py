@@ -36,8 +36,8 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from bionas import ablation_results as results
-from bionas import experiments, figures, published
+from bionas import ablation_results as grids
+from bionas import experiments, figures, published, results
 from bionas.ablations import BUDGETS, table_one
 from bionas.skips import guard, leading_skips
 
@@ -94,19 +94,19 @@ print(pd.DataFrame(BUDGETS).T.rename_axis("mode").to_string())
 # its neighbour.
 
 # %%
-ours = results.grid("ablation_synthetic", list(table_one()))
-print(results.birth(ours))
-print(results.left(ours))
+ours = grids.grid("ablation_synthetic", list(table_one()))
+print(results.told("ablation_synthetic"))
+print(grids.left(ours))
 
 # %%
-results.side_by_side(ours)
+grids.side_by_side(ours)
 
 # %% [markdown]
 # The first row always answers the commonest order. Every dot below is one search and one training.
 
 # %%
-runs = results.read("ablation_synthetic_runs")
-if runs is not None:
+runs = results.table("ablation_synthetic_runs")
+if len(runs):
     done = runs[runs["status"] == "done"].sort_values("row", kind="stable")
     named = done.assign(model=done["row"] + " " + done["fusion"] + ", " + done["strategy"])
     display(figures.comparison(named, "accuracy", "Synthetic specimens, test split", "E009 concatenation, gradient"))
@@ -140,7 +140,7 @@ above = (paper.loc[searches, "accuracy"] - paper.loc["E007", "accuracy"]).round(
 print(pd.DataFrame({"strategy": paper.loc[searches, "strategy"], "points above random search": above}).to_string())
 
 # %%
-gained = results.gains(ours, searches)
+gained = grids.gains(ours, searches)
 dice = "random search (E007)"
 figures.gains(gained, dice, "Ours: synthetic specimens, equal budget. The paper's: BIOSCAN-5M, as printed")
 
@@ -152,10 +152,11 @@ figures.gains(gained, dice, "Ours: synthetic specimens, equal budget. The paper'
 # genotype of it trained twice. A search there is a look-up, so it can be repeated many times.
 
 # %%
-trained = results.read("regret_table")
-if trained is not None:
+trained = results.table("regret_table")
+print(results.told("regret_table"))
+if len(trained):
     means, each = trained.groupby("key")["val_accuracy"].mean(), trained.groupby("key")["val_accuracy"].var()
-    print(f"{len(means)} genotypes, {len(trained)} trainings, {results.birth(trained)}")
+    print(f"{len(means)} genotypes, {len(trained)} trainings")
     low, middle, high = means.quantile([0, 0.5, 1])
     print(f"validation accuracy of a genotype: {low:.3f} to {high:.3f}, half of them below {middle:.3f}")
     print(f"sd between genotypes {means.std():.3f}, between two trainings of one {np.sqrt(each.mean()):.3f}")
@@ -165,8 +166,9 @@ if trained is not None:
 # trainings.
 
 # %%
-regret = results.read("regret")
-if regret is not None:
+regret = results.table("regret")
+print(results.told("regret"))
+if len(regret):
     display(figures.regret_curves(regret, "Synthetic specimens, one cell, 32 px, images alone; searches are looked up"))
     print(regret.groupby("strategy", sort=False)["verdict"].first().to_string())
 
@@ -204,7 +206,7 @@ print("cheaper than E009:", ", ".join(paper.index[paper["gflops"] < best["gflops
 # weights).
 
 # %%
-genotypes, counted, lines = (results.read(f"table1_cost{part}") for part in ("_genotypes", "", "_lines"))
+genotypes, counted, lines = (results.table(f"table1_cost{part}") for part in ("_genotypes", "", "_lines"))
 figures.cost_clouds(genotypes, counted, lines, "Preset paper, counted without computing. Diamonds: as printed")
 
 # %%
@@ -212,7 +214,7 @@ fits = lines.drop(columns=["preset", "torch", "code", "command"]).set_index("poi
 print(fits.round({"slope_mb_per_giga": 2, "intercept_mb": 2, "correlation": 4, "scatter_pct": 1}).to_string())
 hand = counted.set_index("exp_id").loc["E012"]
 if pd.isna(hand["gmacs_median"]):
-    print(f"E012, the network made by hand: not run: {results.COMMANDS['table1_cost']}")
+    print(f"E012, the network made by hand: {results.not_run('table1_cost')}")
 else:
     print(f"E012, the network made by hand: {hand['gmacs_median']:.2f} GMACs, {hand['weights_mb_median']:.2f} MB")
 
@@ -323,15 +325,15 @@ for most in range(int(skips.max()) + 1):
 # What the two are worth was measured with longer searches, three seeds each, everything else alike.
 
 # %%
-guarded, courses = results.read("skip_guard"), results.read("skip_guard_epochs")
-if courses is not None:
+guarded, courses = results.table("skip_guard"), results.table("skip_guard_epochs")
+print(results.told("skip_guard"))
+if len(courses):
     display(figures.skip_courses(courses, "Synthetic specimens, images alone; dashed: the limit, a cross: stopped"))
 
 # %%
-if guarded is not None:
+if len(guarded):
     scores = ["n_seeds", "accuracy_mean", "accuracy_sd", "balanced_accuracy_mean", "balanced_accuracy_sd"]
     counts = ["skips_at_the_end", "skips_derived", "searched_epochs", "n_stopped", "mmacs", "search_minutes"]
-    print(results.birth(guarded))
     display(guarded.set_index("model")[scores + counts])
 
 # %% [markdown]
@@ -351,12 +353,12 @@ print("need metadata:", *fused, sep="\n  ")
 print("run on images alone:", *alone)
 
 # %%
-field = results.grid("ablation_field_orders", alone)
-print(results.birth(field))
-print(results.left(field))
+field = grids.grid("ablation_field_orders", alone)
+print(results.told("ablation_field_orders"))
+print(grids.left(field))
 
 # %%
-results.side_by_side(field)
+grids.side_by_side(field)
 
 # %% [markdown]
 # On images alone a concatenation joins nothing: these rows compare searches and primitive sets, on 5,598 field
@@ -364,7 +366,7 @@ results.side_by_side(field)
 
 # %%
 caption = "Ours: field photographs, images alone. The paper's: BIOSCAN-5M, as printed"
-figures.gains(results.gains(field, searches), dice, caption)
+figures.gains(grids.gains(field, searches), dice, caption)
 
 # %% [markdown]
 # ## 8. What can be concluded

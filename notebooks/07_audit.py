@@ -41,7 +41,7 @@ import os
 
 import pandas as pd
 
-from bionas import audit, experiments, figures, metadata_baselines, places, published
+from bionas import audit, experiments, figures, metadata_baselines, published, results
 from bionas.audit import counts, scores
 from bionas.evidence.assumptions import AS_DECLARED, VARIANTS
 from bionas.specimens.leakage import leakage_report, warning
@@ -310,11 +310,6 @@ pd.DataFrame(left).rename_axis("per cent of test specimens left").round(1)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-def result(name: str) -> pd.DataFrame:
-    """A table of data/results/."""
-    return pd.read_csv(places.data(f"results/{name}.csv"))
-
-
 def spread(table: pd.DataFrame, runs: pd.DataFrame, by: list[str], metric: str) -> list[str]:
     """Mean ± standard deviation of the runs of each row, per cent; of the majority class what the table says."""
     groups = 100 * runs.groupby(by)[metric].agg(["mean", "std"])
@@ -324,7 +319,7 @@ def spread(table: pd.DataFrame, runs: pd.DataFrame, by: list[str], metric: str) 
     return ["-" if cell == "nan" else cell for cell in cells]
 
 
-given, runs, by = result("audit_inputs"), result("audit_inputs_runs"), ["split", "model", "metadata"]
+given, runs, by = results.table("audit_inputs"), results.table("audit_inputs_runs"), ["split", "model", "metadata"]
 print("$", given["command"].iloc[0], "\n" + given["source"].iloc[0], "\n")
 shown = given[["split", "model", "metadata", "n_seeds"]].fillna("").rename(columns={"n_seeds": "n"})
 metrics = {"accuracy": "accuracy", "balanced": "balanced_accuracy", "BIN seen": "accuracy_seen", "BIN unseen": "accuracy_unseen"}
@@ -341,7 +336,7 @@ figures.input_contributions(runs, majority, synthetic)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-print(result("audit_inputs_remains").round(1).to_string(index=False))
+print(results.table("audit_inputs_remains").round(1).to_string(index=False))
 
 # %% [markdown]
 # And what a trained network relies on: one of its inputs is shuffled among validation specimens, everything else stays. An
@@ -349,7 +344,7 @@ print(result("audit_inputs_remains").round(1).to_string(index=False))
 # also shuffled all together.
 
 # %%
-shuffled = result("audit_inputs_permuted")
+shuffled = results.table("audit_inputs_permuted")
 figures.shuffled_inputs(shuffled[shuffled["split"] == "paper"], synthetic + "; division: paper")
 
 # %% [markdown]
@@ -361,7 +356,7 @@ figures.shuffled_inputs(shuffled[shuffled["split"] == "paper"], synthetic + "; d
 
 # %%
 # NBVAL_CHECK_OUTPUT
-records, of_seeds = result("audit_records"), result("audit_records_runs")
+records, of_seeds = results.table("audit_records"), results.table("audit_records_runs")
 print("$", records["command"].iloc[0], "\n" + records["source"].iloc[0], "\n")
 shown = records.assign(fields=records["fields"].fillna("-"))[["split", "model", "fields", "n_seeds"]].rename(columns={"n_seeds": "n"})
 print(shown.assign(**{name: spread(records, of_seeds, by, metric) for name, metric in metrics.items()}).to_string(index=False))
@@ -371,7 +366,7 @@ columns = ["split", "fields", "model", "accuracy_seen", "accuracy_unseen"]
 encoder = records[records["model"] != "majority class"].assign(
     model="encoder", accuracy_seen=records["accuracy_seen_mean"] / 100, accuracy_unseen=records["accuracy_unseen_mean"] / 100
 )
-counting = result("audit_records_counting").query("model == 'counting'")
+counting = results.table("audit_records_counting").query("model == 'counting'")
 both = pd.concat([encoder[columns], counting[columns]], ignore_index=True)
 finest_first = {name: place for place, name in enumerate(metadata_baselines.RANKS)}  # the encoder lists BINs last
 both["fields"] = [", ".join(sorted(f.split(", "), key=lambda name: finest_first.get(name, 99))) for f in both["fields"]]
@@ -401,10 +396,10 @@ print((100 * own.set_index("seed")[["accuracy", "low", "high", "balanced_accurac
 print(f"\nspread over seeds: {100 * own['accuracy'].std():.1f} points; half an interval: {50 * (own['high'] - own['low']).mean():.1f}")
 
 # %%
-figures.reliability(result("audit_inputs_reliability"), "Synthetic specimens drawn by the program; three trainings together")
+figures.reliability(results.table("audit_inputs_reliability"), "Synthetic specimens drawn by the program; three trainings together")
 
 # %%
-figures.class_sizes(result("audit_inputs_classes"), "Synthetic specimens drawn by the program; image and leak_free metadata, three trainings")
+figures.class_sizes(results.table("audit_inputs_classes"), "Synthetic specimens drawn by the program; image and leak_free metadata, three trainings")
 
 # %% [markdown]
 # Then the choices that the paper leaves open and we had to make. Each is turned alone: the same search (or the same
@@ -418,10 +413,10 @@ for name, variant in VARIANTS.items():
 
 # %%
 # NBVAL_CHECK_OUTPUT
-turned = result("audit_assumptions")
+turned = results.table("audit_assumptions")
 print("$", turned["command"].iloc[0], "\n" + turned["source"].iloc[0], "\n")
 shown = turned[["model", "n_seeds", "removed_edges", "changed_edges"]].assign(
-    **{"balanced accuracy": spread(turned, result("audit_assumptions_runs"), ["model"], "balanced_accuracy")},
+    **{"balanced accuracy": spread(turned, results.table("audit_assumptions_runs"), ["model"], "balanced_accuracy")},
     difference=[f"{d:+.1f} ± {e:.1f}" if pd.notna(d) else "" for d, e in zip(turned["difference"], turned["difference_se"], strict=True)],
 )
 print(shown.rename(columns={"n_seeds": "n"}).to_string(index=False, na_rep=""))
@@ -432,7 +427,7 @@ print(shown.rename(columns={"n_seeds": "n"}).to_string(index=False, na_rep=""))
 
 # %%
 # NBVAL_CHECK_OUTPUT
-declared = result("audit_assumptions_runs").query("model == @AS_DECLARED")["operations"].str.split(r"[ /]+", regex=True)
+declared = results.table("audit_assumptions_runs").query("model == @AS_DECLARED")["operations"].str.split(r"[ /]+", regex=True)
 apart = [sum(map(operator.ne, one, other)) for one, other in itertools.combinations(declared, 2)]
 print(f"two seeds as declared differ in {sum(apart) / len(apart):.1f} of {len(declared.iloc[0])} edges")
 
@@ -442,11 +437,11 @@ print(f"two seeds as declared differ in {sum(apart) / len(apart):.1f} of {len(de
 
 # %%
 # NBVAL_CHECK_OUTPUT
-kept = result("audit_assumptions_runs").query("model == 'inherited weights'").set_index("seed")
+kept = results.table("audit_assumptions_runs").query("model == 'inherited weights'").set_index("seed")
 print((100 * kept[["inherited_val_accuracy", "val_accuracy"]]).round(1).to_string())
 
 # %%
-figures.turned_assumptions(result("audit_assumptions_runs"), AS_DECLARED, "Synthetic specimens drawn by the program; differences are means ± standard error")
+figures.turned_assumptions(results.table("audit_assumptions_runs"), AS_DECLARED, "Synthetic specimens drawn by the program; differences are means ± standard error")
 
 # %% [markdown]
 # ## 11. What was published elsewhere

@@ -35,8 +35,8 @@ import os
 import pandas as pd
 import torch
 
-from bionas import figures
-from bionas.companions import results, seran_study
+from bionas import figures, results
+from bionas.companions import seran_study
 from bionas.companions.seran import POOLINGS, ROWS, SIZES, AttentionModule, SEGate, build, size
 from bionas.cost import cost
 from bionas.specimens.loader import normalised

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from bionas import comparison, experiments, places, runs, trainer
-from bionas.__main__ import COMMANDS, main
-from bionas.companions import results, seran_study
+from bionas.__main__ import main
+from bionas.companions import seran_study
 from bionas.companions.seran import ROWS, build
 from bionas.companions.seran_study import ERRORS
 from bionas.errors import UnknownName
@@ -205,25 +205,3 @@ def test_trunk_and_mask_of_a_trained_network_are_those_of_its_modules(rows, plan
         assert torch.allclose(maps[0][0], first.trunk(before)) and torch.allclose(maps[0][1], first.mask(before))
     assert all(0 <= mask.min() and mask.max() <= 1 and mask.shape == trunk.shape for trunk, mask in maps)
     assert not first.trunk._forward_hooks
-
-
-def test_results_that_are_missing_name_their_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(places, "root", lambda: tmp_path)
-    assert results.table("seran_field_orders").empty
-    assert results.told("eb_lnast_wdbc", "_runs").startswith("eb_lnast_wdbc_runs.csv: not run. Made by: bionas eb-lnast")
-    (tmp_path / "data" / "results").mkdir(parents=True)
-    table = pd.DataFrame({"model": ["a"], "source": ["folder"], "code": ["abc"], "command": ["bionas seran"]})
-    table.to_csv(tmp_path / "data" / "results" / "seran_field_orders.csv", index=False)
-    assert results.table("seran_field_orders").equals(table)
-    assert results.told("seran_field_orders") == "seran_field_orders.csv: folder | abc | bionas seran"
-    with pytest.raises(UnknownName, match="eb_lnast_wdbc"):
-        results.table("eb_lnast_wbdc")
-    assert results.spread(13.238, 0.4) == "13.24 ± 0.40" and results.spread(float("nan")) == "not run"
-    assert results.spread(5.0, float("nan"), 1) == "5.0"
-
-
-def test_the_commands_of_missing_results_are_commands_that_there_are():
-    for stem, command in results.COMMANDS.items():
-        program, name = command.split()[:2]
-        assert stem in command
-        assert (places.root() / name).exists() if program == "python" else name in COMMANDS
