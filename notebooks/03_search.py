@@ -30,6 +30,7 @@ primitive_set: str = "full"  # full, reduced or conv_only
 theta_data: str = "val"  # which data score theta: val (Eq. 12) or train (Algorithm 1 to the letter)
 theta_learning_rate: float = None  # Adam's, for theta; None: the paper's 3e-4
 warmup_epochs: int = 0  # epochs in which w alone is trained, before theta moves
+max_skips: int = None  # the search ends once more edges than this are led by skip_connect (notebook 05); None: never
 shared_theta: bool = False  # one theta for all cells instead of one a cell
 search_epochs: int = None  # passes over the training split; None: by mode
 batch_size: int = None  # images a step; None: by mode (in mode full, the largest that memory allows)
@@ -52,7 +53,7 @@ from bionas.operators import PRIMITIVE_SETS
 plan = experiments.plan(
     mode, source=source, data_dir=data_dir, source_options=source_options, target=target, min_records=min_records,
     metadata=metadata, split=split, preset=preset, primitive_set=primitive_set, theta_data=theta_data,
-    theta_learning_rate=theta_learning_rate, warmup_epochs=warmup_epochs, shared_theta=shared_theta,
+    theta_learning_rate=theta_learning_rate, warmup_epochs=warmup_epochs, max_skips=max_skips, shared_theta=shared_theta,
     search_epochs=search_epochs, batch_size=batch_size, precision=precision, device=device, seed=seed, run_dir=run_dir,
 )  # fmt: skip
 
@@ -172,7 +173,8 @@ print(f"odd batches until a theta has moved by 1, at best: {1 / 3e-4:,.0f}")
 # > *The paper says* that θ moves at a rate of 3e-4 from the first batch on. *It does not say* how many batches that was.
 # > On a small collection two options make the choice clearer: `-p theta_learning_rate=0.003`, so that a few hundred steps
 # > can decide, and `-p warmup_epochs=3`, so that convolutions have learnt something before they are compared with pools
-# > and skips, which need not learn. The default is the paper's.
+# > and skips, which need not learn. A third, `-p max_skips=2`, ends the search before skips fill the cells (notebook
+# > 05). The default is the paper's.
 #
 # ## 4 · The search
 #

@@ -43,6 +43,7 @@ primitive_set: str = "full"  # full (ten primitives), reduced (six) or conv_only
 theta_data: str = "val"  # what the search scored theta on: val (Eq. 12) or train (Algorithm 1 to the letter)
 theta_learning_rate: float = None  # of the search, for theta; None: the paper's 3e-4
 warmup_epochs: int = 0  # of the search: epochs before theta moves
+max_skips: int = None  # that search ends once more edges than this are led by skip_connect (notebook 05); None: never
 shared_theta: bool = False  # the search had one theta for all cells instead of one a cell
 search_epochs: int = None  # of the search; None: by mode
 epochs: int = None  # of each training below; None: by mode
@@ -74,7 +75,7 @@ pd.set_option("display.precision", 4)
 plan = experiments.plan(
     mode, source=source, data_dir=data_dir, source_options=source_options, target=target, min_records=min_records,
     metadata=metadata, split=split, preset=preset, seed=seed, primitive_set=primitive_set, theta_data=theta_data,
-    theta_learning_rate=theta_learning_rate, warmup_epochs=warmup_epochs, shared_theta=shared_theta,
+    theta_learning_rate=theta_learning_rate, warmup_epochs=warmup_epochs, max_skips=max_skips, shared_theta=shared_theta,
     search_epochs=search_epochs, epochs=epochs, batch_size=batch_size, augment=augment, precision=precision,
     device=device, run_dir=run_dir,
 )  # fmt: skip
