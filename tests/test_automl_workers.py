@@ -12,6 +12,7 @@ from pathlib import Path
 import laboratory
 import numpy as np
 import pytest
+from PIL import Image
 
 from bionas.automl import apart, run
 from bionas.automl.environments import Environment
@@ -92,6 +93,76 @@ class AutoModel:
             self.tuner.oracle.ongoing_trials["tuner"] = types.SimpleNamespace(hyperparameters=values)
             keras.Model().fit(x, y, callbacks=copy.deepcopy(callbacks), **more)
 '''
+AUTOGLUON = '''
+import json
+import types
+from pathlib import Path
+import numpy as np
+from PIL import Image
+
+class Learner:
+    _fit_called = False
+    class_labels = [0, 1, 2]
+
+    def get_callbacks_per_run(self, save_path, is_train=True):
+        return []
+
+    def run_trainer(self, trainer, is_train=True):
+        for epoch in range(trainer.max_epochs):
+            for batch in range(-(-self.images // 32)):
+                trainer.callbacks[0].on_train_batch_end(trainer, None, None, None, batch)
+
+class MultiModalPredictor:
+    total_parameters = 5
+
+    def __init__(self, label, problem_type, **more):
+        self._learner = Learner()
+
+    def fit(self, shown, tuning_data, time_limit, seed, column_types, hyperparameters):
+        assert {*shown} == {*tuning_data} == {*column_types, "label"} and 0 < time_limit < 300
+        checkpoint = Path(hyperparameters["model.timm_image.checkpoint_name"])
+        assert (checkpoint / "pytorch_model.bin").read_text() == "as initialised"
+        assert json.loads((checkpoint / "config.json").read_text()) == {
+            "architecture": "resnet18", "num_features": 512,
+            "pretrained_cfg": {"input_size": [3, 16, 16], "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
+        }
+        learner = self._learner
+        learner.images = len(shown)
+        learner._config = types.SimpleNamespace(model=types.SimpleNamespace(names=hyperparameters["model.names"]))
+        learner.run_trainer(types.SimpleNamespace(
+            max_epochs=hyperparameters["optim.max_epochs"], callbacks=learner.get_callbacks_per_run(save_path="predictor"),
+            early_stopping_callback=types.SimpleNamespace(stopped_epoch=0),
+        ))
+        learner._fit_called = True
+
+    def predict_proba(self, shown, as_pandas):
+        """The share of each colour."""
+        colours = np.stack([np.asarray(Image.open(file)).mean(axis=(0, 1)) for file in shown["image"]])
+        return colours / colours.sum(axis=1, keepdims=True)
+'''
+TORCH = '''
+import types
+cuda = types.SimpleNamespace(device_count=lambda: 0)
+
+def manual_seed(seed):
+    pass
+
+def save(weights, file):
+    file.write_text(weights)
+'''
+TIMM = '''
+import types
+
+def create_model(name, pretrained, num_classes):
+    assert not pretrained and num_classes == 0
+    shown = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    return types.SimpleNamespace(state_dict=lambda: "as initialised", num_features=512, default_cfg=shown)
+'''
+BESIDE_AUTOGLUON = {
+    "torch": TORCH,
+    "timm": TIMM,
+    "lightning__pytorch": "class Callback:\n    pass\n",
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +173,10 @@ def plan(tmp_path_factory):
 
 @pytest.fixture
 def made_up(plan, tmp_path, monkeypatch):
-    """Puts modules beside the worker of a system, which this Python runs: it takes them for the packages of its environment."""
+    """Puts modules beside the worker of a system, which this Python runs: it takes them for the packages of its environment.
+
+    package__module="text" is a module of a package.
+    """
     monkeypatch.setattr(apart, "WORKERS", tmp_path)
     monkeypatch.setattr(Environment, "python", Path(sys.executable))
     monkeypatch.setattr(Environment, "require", lambda self: None)
@@ -112,7 +186,10 @@ def made_up(plan, tmp_path, monkeypatch):
         for name in (f"{system}_worker.py", "exchange.py"):
             shutil.copy(SHIPPED / name, tmp_path)
         for name, text in modules.items():
-            (tmp_path / f"{name}.py").write_text(text)
+            package, _, module = name.rpartition("__")
+            (tmp_path / package).mkdir(exist_ok=True)
+            (tmp_path / package / "__init__.py").touch()
+            (tmp_path / package / f"{module}.py").write_text(text)
 
     yield put
     for folder in plan.folder().glob("automl-*"):
@@ -231,3 +308,56 @@ def test_autokeras_stops_where_what_is_left_is_reserved(worker, monkeypatch):
     with pytest.raises(module.TimeUp):
         record.look()
     assert not issubclass(module.TimeUp, Exception)  # a tuner takes those for a failed trial
+
+
+# --- AutoGluon -------------------------------------------------------------------------------------------------------
+
+
+def test_autogluon_sees_images_and_metadata(plan, made_up):
+    made_up("autogluon", autogluon__multimodal=AUTOGLUON, **BESIDE_AUTOGLUON)
+    finished = run(plan, "autogluon", 5.0)
+    train, _, test = plan.splits()
+    colours = test.images.pixels(np.arange(len(test))).mean(axis=(1, 2))
+    assert answers(finished) == pytest.approx(colours / colours.sum(axis=1, keepdims=True), abs=1e-6)
+    summary = finished.summary  # two epochs in mode smoke
+    assert summary["images_seen"] == 2 * len(train) and summary["epochs"] == 2 and summary["stopped"] == "complete"
+    assert summary["chosen"] == {"backbone": "resnet18", "fused": ["timm_image", "numerical_mlp", "fusion_mlp"]}
+    assert summary["parameters"] == 5 and summary["candidates"] == len(finished.table("candidates")) == 1
+
+
+def test_autogluon_interrupted_answers_with_what_it_has(plan, made_up):
+    exits = AUTOGLUON.replace("None, batch)\n", "None, batch)\n                raise SystemExit(1)\n")  # as Lightning does
+    made_up("autogluon", autogluon__multimodal=exits, **BESIDE_AUTOGLUON)
+    finished = run(plan, "autogluon", 5.0)
+    assert finished.summary["stopped"] == "out of time" and finished.summary["epochs"] == 0
+    assert finished.summary["images_seen"] == 32 < len(plan.splits().train)
+
+
+def test_autogluon_that_never_trained_is_a_failure(plan, made_up):
+    made_up("autogluon", autogluon__multimodal=AUTOGLUON.replace("range(trainer.max_epochs)", "range(0)"), **BESIDE_AUTOGLUON)
+    with pytest.raises(AutoMLFailure, match="before it had a predictor") as failure:
+        run(plan, "autogluon", 5.0)
+    assert "the time was up before one batch was trained on" in (failure.value.folder / "log.txt").read_text()
+
+
+def test_autogluon_is_given_files_and_numbers(worker, tmp_path, monkeypatch):
+    module = worker("autogluon")
+    monkeypatch.chdir(tmp_path)
+    images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    metadata = np.array([[0.0, 1.0, 7.5], [1.0, 0.0, 0.0]], np.float32)
+    arrays = {"images": images, "metadata": metadata, "labels": np.array([2, 0])}
+    shown = module.table(arrays, "train")
+    assert (np.stack([np.asarray(Image.open(file)) for file in shown["image"]]) == images).all()
+    assert (shown[["metadata_0", "metadata_1", "metadata_2"]].to_numpy() == arrays["metadata"]).all()
+    assert shown["label"].tolist() == [2, 0]
+    kinds = module.types(shown)
+    assert kinds.pop("image") == "image_path" and set(kinds.values()) == {"numerical"} and len(kinds) == 3
+    del arrays["labels"]
+    assert "label" not in module.table(arrays, "test")
+
+
+def test_autogluon_is_shown_no_label_that_training_has_not(worker):
+    module = worker("autogluon")
+    arrays = {"images": np.arange(4), "labels": np.array([0, 3, 1, 3])}
+    kept = module.answerable(arrays, labels=np.array([0, 0, 1, 2]))
+    assert kept["images"].tolist() == [0, 2] and kept["labels"].tolist() == [0, 1]
