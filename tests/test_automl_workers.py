@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import itertools
 import json
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bionas.automl import apart, run
+from bionas.automl import SYSTEMS, apart, run
 from bionas.automl.environments import Environment
 from bionas.automl.study import AutoMLFailure
 
@@ -179,10 +180,10 @@ def made_up(plan, tmp_path, monkeypatch):
     """
     monkeypatch.setattr(apart, "WORKERS", tmp_path)
     monkeypatch.setattr(Environment, "python", Path(sys.executable))
-    monkeypatch.setattr(Environment, "require", lambda self: None)
     monkeypatch.setattr(Environment, "versions", lambda self: {})
 
     def put(system: str, **modules: str) -> None:
+        monkeypatch.setitem(SYSTEMS._things, system, dataclasses.replace(SYSTEMS[system], require=lambda: None))
         for name in (f"{system}_worker.py", "exchange.py"):
             shutil.copy(SHIPPED / name, tmp_path)
         for name, text in modules.items():
