@@ -21,6 +21,7 @@ COMMANDS: Registry[str] = Registry("result")
 _FIELD = "-p source=folder -p data_dir=../shared/data/field_orders -p metadata=none"
 _LAPTOP = f"{_FIELD} -p preset=laptop"
 _RECORDS = "-p source=records -p data_dir=../shared/data/bold_records.tsv.gz"
+_SERAN = "-p source=folder -p data_dir=../shared/data/field_orders -p epochs=12 -p batch_size=32"
 _EIGHT = "levit-128s mobilenetv2 deit-tiny resnet-18 efficientformer tiny-vit mobilevit densenet-121"
 
 for _name, _command in {
@@ -65,8 +66,12 @@ for _name, _command in {
         "--out automl_synthetic"
     ),
     "seran_field_orders": (
-        "bionas seran --size quarter -p source=folder -p data_dir=../shared/data/field_orders -p epochs=12 "
-        "-p batch_size=32 --seeds 0 1 2 --out seran_field_orders"
+        f"bionas seran --size quarter --rows seran seran_d attention92 se_resnet101 --seeds 0 1 2 {_SERAN} "
+        "--out seran_field_orders"
+    ),
+    "seran_field_orders_others": (
+        "bionas seran --size quarter --rows resnet101 resnet152 seran_d_avg_pool seran_d_ran_only seran_d_se_only "
+        f"--seeds 0 1 {_SERAN} --out seran_field_orders_others"
     ),
     "eb_lnast_wdbc": "bionas eb-lnast --task wdbc --repeats 10 --out eb_lnast_wdbc",
     "eb_lnast_colour": "bionas eb-lnast --task colour --repeats 10 --out eb_lnast_colour",

@@ -226,9 +226,9 @@ figures.attention(
 # one budget. What can be compared is the order of the rows.
 
 # %%
-ours = results.table("seran_field_orders")
+ours = pd.concat([results.table(name) for name in ("seran_field_orders", "seran_field_orders_others")])
 compared = seran_study.beside_published(ours)
-print(results.told("seran_field_orders"))
+print(results.told("seran_field_orders"), results.told("seran_field_orders_others"), sep="\n")
 if len(ours):
     print(ours.loc[ours["n_seeds"] > 0, ["model", "size", "n_seeds", "epochs", "images_seen", "learning_rate"]].to_string(index=False))
 
@@ -254,6 +254,21 @@ table1[table1.index.isin([*of_table[1], "majority class"])]
 # %%
 table2 = beside(seran_study.ERRORS[:2])
 table2[table2.index.isin([*of_table[2], "majority class"])]
+
+# %% [markdown]
+# What each part is worth is a difference: the validation error above SERAN-D's, in points, with its standard error where
+# there are seeds.
+
+# %%
+rows = compared.set_index("model")
+error, whole = "val_top1_error", rows.loc["SERAN-D"]
+parts = []
+for title in of_table[2]:
+    row = rows.loc[title]
+    variance = sum(one[f"{error}_sd"] ** 2 / max(one["n_seeds"], 1) for one in (row, whole))
+    ours_above = results.spread(row[f"{error}_mean"] - whole[f"{error}_mean"], variance**0.5)
+    parts.append({"model": title, "ours ± standard error": ours_above, "published": row[f"published_{error}"] - whole[f"published_{error}"]})
+pd.DataFrame(parts).set_index("model").drop("SERAN-D").round(2)
 
 # %%
 figures.published_errors(

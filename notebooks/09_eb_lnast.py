@@ -302,6 +302,11 @@ for name in drawn:
     table = results.table(f"eb_lnast_{name}")
     caption = f"{name}: {table['repeats'].iloc[0]} repeats of {table['folds'].iloc[0]} folds. {table['source'].iloc[0]}"
     figures.pareto(table, highlight=["eb_lnast", "mlp_tuned"], caption=caption).show()
+    of_model = table.set_index("model")[["accuracy", "parameters"]]
+    ours = of_model.loc["eb_lnast"]
+    beaten_by = of_model.drop("eb_lnast").query("accuracy >= @ours.accuracy and parameters <= @ours.parameters")["parameters"]
+    names = ", ".join(f"{model} ({n:.0f})" for model, n in beaten_by.items()) or "no model"
+    print(f"{name}: at least as accurate as EB-LNAST ({ours.parameters:.0f} parameters) with no more of them: {names}")
 print(*(f"Pareto plot of {name}: {results.told(f'eb_lnast_{name}')}" for name in TASKS if name not in drawn), sep="\n")
 
 # %% [markdown]

@@ -177,10 +177,13 @@ def pareto(frame: pd.DataFrame, score: str = "accuracy", highlight: Sequence[str
     for _, point in (shown := ordered.drop(below.index)).iterrows():
         others = shown[shown["model"] != point["model"]]
         off_x, off_y = np.log10(others["parameters"] / point["parameters"]), (others[score] - point[score]) / max(span, 1e-9)
-        crowding = (np.sign(off_y + 1e-6 * off_x) * np.exp(-((off_x / 0.4) ** 2) - (off_y / 0.15) ** 2)).sum()
+        nearness = np.exp(-((off_x / 0.4) ** 2) - (off_y / 0.15) ** 2)  # a label keeps away from its neighbours, and its bar
+        under = (np.sign(off_y + 1e-6 * off_x) * nearness).sum() > 0
+        leftwards = (np.sign(off_x + 1e-6 * off_y) * nearness).sum() > 0 or point["parameters"] == shown["parameters"].max()
         figure.add_annotation(
             x=round(math.log10(point["parameters"]), 4), y=round(float(point[score]), 2), text=str(point["model"]),
-            showarrow=False, yshift=-17 if crowding > 0 else 17, font={"size": 11.5, "color": INK},
+            showarrow=False, xanchor="right" if leftwards else "left", xshift=-5 if leftwards else 5,
+            yshift=-13 if under else 13, font={"size": 11.5, "color": INK},
         )  # fmt: skip
     if len(below):
         named_below = ", ".join(f"{m} {v:.1f} %" for m, v in zip(below["model"], below[score]))
