@@ -15,7 +15,9 @@ SHOWN = ("row", "primitive_set", "fusion", "strategy", "n", "paper_accuracy", "a
 
 
 def ablate(options: argparse.Namespace, command: str) -> int:
-    """Run a grid and write its tables: 0, or 1 where a row failed.
+    """Run a grid and write its tables: 0, or 1 where a row failed, or 130 where it was interrupted.
+
+    Interrupted, the tables hold what is finished, and say of the rest that it waits.
 
     Raises:
         UnknownName: a row, fusion, strategy, primitive set, mode, engine or parameter that there is not.
@@ -23,11 +25,12 @@ def ablate(options: argparse.Namespace, command: str) -> int:
     """
     grid = asked(options)
     engine_options = {"address": options.address} | ({"jobs": options.jobs} if options.jobs else {})
+    interrupted = False
     try:
         ablations.ablate(grid, options.engine, LiveTable(grid, sys.stdout), **engine_options)
     except KeyboardInterrupt:
+        interrupted = True
         print(f"\nbionas: stopped. The same command goes on from {places.shown(grid.folder)}.", file=sys.stderr)
-        return 130
     runs = runs_table(grid)
     table = summary(grid, runs, command)
     print(table[[name for name in SHOWN if name in table]].to_string(index=False))
@@ -38,7 +41,7 @@ def ablate(options: argparse.Namespace, command: str) -> int:
     failed = runs[runs["status"] == "failed"]
     for run in failed.itertuples():
         print(f"{run.row} seed {run.seed} failed: {run.reason}", file=sys.stderr)
-    return 1 if len(failed) else 0
+    return 130 if interrupted else 1 if len(failed) else 0
 
 
 def asked(options: argparse.Namespace) -> Grid:
