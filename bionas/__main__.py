@@ -331,7 +331,7 @@ def _eb_lnast_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", metavar="FILE", help="the table of --task records")
     parser.add_argument("--metadata", default="leak_free", help="metadata preset of --task embedded and records (leak_free)")
-    parser.add_argument("--min-records", type=_positive, default=500, metavar="N", help="--task records: rarer orders are Other")
+    parser.add_argument("--min-records", type=_positive, metavar="N", help="--task records: rarer orders are Other (500)")
     parser.add_argument("--run-dir", metavar="DIR", help="where finished folds are kept (default: runs/)")
     parser.add_argument("--out", metavar="NAME", help="write data/results/NAME.csv, NAME_runs.csv and NAME_claims.csv")
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from bionas import places, published, results
 from bionas.baselines import published as backbones
-from bionas.baselines import slug
+from bionas.baselines import find, slug
 from bionas.errors import UnknownName
 from bionas.results import NOT_RUN
 
@@ -35,17 +35,7 @@ EMBEDDED, PHOTOGRAPHS = "embedded specimens (synthetic)", "field photographs"
 IMAGE, BOTH, RECORDS = "image", "image+metadata", "metadata"
 """What a network saw."""
 
-EIGHT = (
-    "LeViT-128S",
-    "MobileNetV2",
-    "DeiT-Tiny",
-    "ResNet-18",
-    "EfficientFormer",
-    "Tiny ViT",
-    "MobileViT",
-    "DenseNet-121",
-)
-"""The backbones that two cores can train at 64 px, cheapest first."""
+EIGHT = tuple(find(name) for name in results.EIGHT)
 
 PROTOCOL = ("collection", "inputs", "augment", "pretrained", "frozen")
 """What two rows must share to stand in one column."""

@@ -36,5 +36,10 @@ def plan(folder: Path, run_dir: Path, **choices) -> experiments.Plan:
     return experiments.plan("smoke", **{**CHOICES, **epochs, "data_dir": folder, "run_dir": run_dir, **choices})
 
 
+def own_plan(folder: Path) -> experiments.Plan:
+    """A plan on photographs drawn for it, with its runs beside them."""
+    return plan(photographs(folder / "photographs"), folder / "runs")
+
+
 def grid(folder: Path, run_dir: Path, rows: str, seeds: int = 1, **choices) -> ablations.Grid:
     return ablations.prepare(plan(folder, run_dir, **choices), ablations.chosen_rows(rows), range(seeds))

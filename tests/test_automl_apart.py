@@ -46,8 +46,7 @@ serve(fit)
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("apart")
-    return laboratory.plan(laboratory.photographs(folder / "photographs"), folder / "runs")
+    return laboratory.own_plan(tmp_path_factory.mktemp("apart"))
 
 
 @pytest.fixture

@@ -168,8 +168,7 @@ BESIDE_AUTOGLUON = {
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("workers")
-    return laboratory.plan(laboratory.photographs(folder / "photographs"), folder / "runs")
+    return laboratory.own_plan(tmp_path_factory.mktemp("workers"))
 
 
 @pytest.fixture

@@ -33,10 +33,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _measured(options: argparse.Namespace) -> int:
     command = "bionas " + shlex.join(sys.argv[1:])
+    if options.task not in (known := [*TASKS, RECORDS, EMBEDDED]):
+        raise UnknownName("task", options.task, known)
+    for flag, given in (("--data-dir", options.data_dir), ("--min-records", options.min_records)):
+        if options.task != RECORDS and given:
+            raise BionasError(f"--task {options.task} has its own data and takes no {flag}; --task {RECORDS} does.")
     if options.task in (RECORDS, EMBEDDED):
         return _metadata(options, command)
-    if options.task not in TASKS:
-        raise UnknownName("task", options.task, [*TASKS, RECORDS, EMBEDDED])
     asked = study.Study(
         options.task, tuple(options.models or MODELS), options.repeats, options.folds,
         budget=Budget(lower=options.lower, trials=options.trials), seed=options.seed,
@@ -57,12 +60,10 @@ def _measured(options: argparse.Namespace) -> int:
 
 def _specimens(options: argparse.Namespace) -> SpecimenSet:
     if options.task == EMBEDDED:
-        if options.data_dir:
-            raise BionasError(f"--task {EMBEDDED} has its own specimens and takes no --data-dir; --task {RECORDS} does.")
         return experiments.plan("quick", seed=options.seed).specimens()
     if not options.data_dir:
         raise BionasError(f"--task {RECORDS} needs --data-dir FILE, a table (.csv, .tsv, also with .gz).")
-    return load_specimens("records", options.data_dir, min_records=options.min_records)
+    return load_specimens("records", options.data_dir, min_records=options.min_records or 500)
 
 
 def _metadata(options: argparse.Namespace, command: str) -> int:
