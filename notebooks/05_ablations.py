@@ -37,7 +37,7 @@ import pandas as pd
 from IPython.display import display
 
 from bionas import ablation_results as grids
-from bionas import experiments, figures, published, results
+from bionas import experiments, figures, places, published, results
 from bionas.ablations import BUDGETS, table_one
 from bionas.skips import guard, leading_skips
 
@@ -169,7 +169,10 @@ if len(trained):
 regret = results.table("regret")
 print(results.told("regret"))
 if len(regret):
-    display(figures.regret_curves(regret, "Synthetic specimens, one cell, 32 px, images alone; searches are looked up"))
+    curves = figures.regret_curves(regret, "Synthetic specimens, one cell, 32 px, images alone; searches are looked up")
+    if os.environ.get("BIONAS_PUBLISH"):  # only while the committed notebooks are made
+        curves.write_image(places.figures() / "regret.png", scale=2)
+    display(curves)
     print(regret.groupby("strategy", sort=False)["verdict"].first().to_string())
 
 # %% [markdown]
@@ -366,7 +369,10 @@ grids.side_by_side(field)
 
 # %%
 caption = "Ours: field photographs, images alone. The paper's: BIOSCAN-5M, as printed"
-figures.gains(grids.gains(field, searches), dice, caption)
+bought = figures.gains(grids.gains(field, searches), dice, caption)
+if os.environ.get("BIONAS_PUBLISH"):
+    bought.write_image(places.figures() / "searches_on_photographs.png", scale=2)
+bought
 
 # %% [markdown]
 # ## 8. What can be concluded
