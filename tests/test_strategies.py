@@ -248,6 +248,14 @@ def test_the_oldest_dies_and_not_the_worst():  # Real et al. 2019, Algorithm 1
     assert 1.0 not in [member[1] for member in ageing.members]  # the best of all, but the oldest
 
 
+@pytest.mark.parametrize(("candidates", "population"), {5: 2, 10: 3, 30: 10, 100: 16}.items())
+def test_most_of_a_budget_is_left_to_mutation(candidates, population, tmp_path):
+    table = TableEvaluator(planted(ONE_CELL, 0), images=7)
+    trace = STRATEGIES["evolutionary"](ONE_CELL, table, 7 * candidates, seed=0, folder=tmp_path).trace
+    assert json.loads((tmp_path / "config.json").read_text())["options"]["population"] == population
+    assert (trace["parent"] == "").sum() <= population < len(trace)
+
+
 def test_a_tournament_of_many_takes_the_best_parent():
     space = Space((False, True), "reduced")
     ageing = Ageing(space, 0, population=5, tournament=200)

@@ -15,23 +15,30 @@ from bionas.strategies.evaluators import Evaluator
 from bionas.strategies.searching import Sampler, SearchResult, search_candidates, strategy
 from bionas.strategies.space import Space
 
+LARGEST = 16
+"""Members of a population that is not told its size."""
+
 
 @strategy("evolutionary")
 def evolutionary(
-    space: Space, evaluate: Evaluator, budget: int, seed: int = 0, *, folder: Path | None = None, population: int = 16,
-    tournament: int = 5,
+    space: Space, evaluate: Evaluator, budget: int, seed: int = 0, *, folder: Path | None = None,
+    population: int | None = None, tournament: int = 5,
 ) -> SearchResult:  # fmt: skip
     """Ageing evolution with tournament selection; a child differs from its parent on one edge.
 
     Real et al. used populations of 100 and samples of 25 for 20,000 candidates; here there are tens.
 
     Args:
-        population: P, drawn at random at first; then the oldest leaves for each child that comes.
+        population: P, drawn at random at first; then the oldest leaves for each child that comes. By default a third of
+            the candidates that the budget pays for, 2 at the least and `LARGEST` at the most: a population as large as
+            the budget would be random search.
         tournament: S members drawn with replacement, the best of which is the parent.
 
     Raises:
         SearchError: P or S under 1.
     """
+    if population is None:
+        population = min(LARGEST, max(2, budget // evaluate.images // 3))
     options = {"population": population, "tournament": tournament}
     return search_candidates(
         "evolutionary", Ageing(space, seed, **options), space, evaluate, budget, seed, folder, options
