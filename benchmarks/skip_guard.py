@@ -1,7 +1,7 @@
 """Do skips take over a search, and what do a warm-up and a stop change? A search and a training a row, several seeds.
 
-Four searches of each seed, alike in everything else: as published; with a warm-up, in which w alone is trained; ended
-as soon as skip_connect leads more than a quarter of the edges (`max_skips`); and both. What each derives is trained from
+Searches of each seed, alike in everything else: as published; with a warm-up, in which w alone is trained; ended as
+soon as skip_connect leads more edges than a limit (`max_skips`); and both, for each limit. What each derives is trained from
 scratch and tested. Embedded specimens as images alone: metadata would blur what the cells are worth. Adam moves theta at
 ten times the paper's rate, or the few hundred steps of a small collection would leave all alphas near where they began.
 
@@ -35,12 +35,11 @@ from bionas.skips import SKIP, leading_skips
 COUNTED = ("skips_at_the_end", "skips_derived", "searched_epochs", "derived_from_epoch")
 
 
-def kinds(plan: Plan, warmup_epochs: int, max_skips: int) -> dict[str, Plan]:
-    """The four searches by name."""
-    choices = {
-        "as published": (0, None), "warm-up": (warmup_epochs, None), "stop": (0, max_skips),
-        "warm-up and stop": (warmup_epochs, max_skips),
-    }  # fmt: skip
+def kinds(plan: Plan, warmup_epochs: int, limits: Sequence[int]) -> dict[str, Plan]:
+    """The searches by name: two that run to their end, and two a limit."""
+    choices = {"as published": (0, None), "warm-up": (warmup_epochs, None)}
+    for most in limits:
+        choices |= {f"stop above {most}": (0, most), f"warm-up, stop above {most}": (warmup_epochs, most)}
     return {
         kind: dataclasses.replace(plan, warmup_epochs=epochs, max_skips=most) for kind, (epochs, most) in choices.items()
     }
@@ -97,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--search-epochs", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=20, help="of the training of what was derived")
     parser.add_argument("--warmup-epochs", type=int, default=5, help="among the epochs of the search")
-    parser.add_argument("--max-skips", type=int, help="default: a quarter of the edges")
+    parser.add_argument("--max-skips", type=int, nargs="+", help="limits (default: a quarter of the edges, and none)")
     parser.add_argument("--theta-learning-rate", type=float, default=3e-3, help="the paper's is 3e-4")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--run-dir", help="where searches and trainings are kept")
@@ -109,11 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         theta_learning_rate=a.theta_learning_rate, device="cpu", run_dir=a.run_dir,
     )  # fmt: skip
     edges = plan.network().cells * len(EDGES)
-    most = edges // 4 if a.max_skips is None else a.max_skips
-    rows, epochs = measured(kinds(plan, a.warmup_epochs, most), a.seeds)
+    limits = a.max_skips or [edges // 4, 0]
+    rows, epochs = measured(kinds(plan, a.warmup_epochs, limits), a.seeds)
     command = (
         f"python benchmarks/skip_guard.py --mode {a.mode} --seeds {' '.join(map(str, a.seeds))} --search-epochs "
-        f"{a.search_epochs} --epochs {a.epochs} --warmup-epochs {a.warmup_epochs} --max-skips {most} "
+        f"{a.search_epochs} --epochs {a.epochs} --warmup-epochs {a.warmup_epochs} --max-skips {' '.join(map(str, limits))} "
         f"--theta-learning-rate {a.theta_learning_rate:g} --threads {a.threads} --out {a.out}"
     )
     common = {"edges": edges, "search_epochs": a.search_epochs, "theta_learning_rate": a.theta_learning_rate}

@@ -54,7 +54,10 @@ for _name, _command in {
         "python benchmarks/strategy_regret.py regret --column val_accuracy --repeats 60 --candidates 100 "
         "--supernet-seeds 3 --supernet-candidates 20 --out data/results/regret.csv"
     ),
-    "skip_guard": "python benchmarks/skip_guard.py --out data/results/skip_guard.csv",
+    "skip_guard": (
+        "python benchmarks/skip_guard.py --mode quick --seeds 0 1 2 --search-epochs 20 --epochs 20 --warmup-epochs 5 --max-skips 2 0 "
+        "--theta-learning-rate 0.003 --threads 1 --out data/results/skip_guard.csv"
+    ),
     "table1_cost": "python benchmarks/table1_cost.py --preset paper --genotypes 200 --out data/results",
     "backbones_at_rest": "python benchmarks/backbones_at_rest.py --out data/results",
     "backbones_synthetic": f"bionas baselines --names {_EIGHT} --seeds 0 --out backbones_synthetic",

@@ -194,35 +194,41 @@ def skip_courses(epochs: pd.DataFrame, caption: str = "") -> go.Figure:
     """
     kinds = list(epochs["model"].unique())
     edges, last = int(epochs["edges"].iloc[0]), int(epochs["search_epochs"].iloc[0])
-    figure = make_subplots(1, len(kinds), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=kinds)
+    columns = len(kinds) if len(kinds) <= 4 else -(-len(kinds) // 2)
+    rows = -(-len(kinds) // columns)
+    figure = make_subplots(
+        rows, columns, shared_yaxes=True, shared_xaxes=True, horizontal_spacing=0.03, vertical_spacing=0.13, subplot_titles=kinds
+    )
     most = 0
-    for panel, kind in enumerate(kinds, 1):
+    for panel, kind in enumerate(kinds):
+        place = {"row": 1 + panel // columns, "col": 1 + panel % columns}
         own = epochs[epochs["model"] == kind]
         limit = own["max_skips"].iloc[0]
         for i, (seed, line) in enumerate(own.groupby("seed")):
             most = max(most, int(line["leading_skips"].max()))
             figure.add_scatter(
                 x=plain(line["epoch"]), y=plain(line["leading_skips"]), mode="lines", name=f"seed {seed}",
-                legendgroup=str(seed), showlegend=panel == 1,
+                legendgroup=str(seed), showlegend=panel == 0,
                 line={"color": SEEDS[i % len(SEEDS)], "width": 2.2, "shape": "hv"},
-                row=1, col=panel,
+                **place,
             )  # fmt: skip
             if line["epoch"].max() < last:
                 figure.add_scatter(
                     x=[int(line["epoch"].max())], y=[int(line["leading_skips"].iloc[-1])], mode="markers",
                     marker={"symbol": "x", "size": 10, "color": ACCENT}, hovertemplate="stopped<extra></extra>",
-                    showlegend=False, row=1, col=panel,
+                    showlegend=False, **place,
                 )  # fmt: skip
         if pd.notna(limit):
-            figure.add_hline(y=float(limit), line={"color": MUTED, "width": 1.2, "dash": "dash"}, row=1, col=panel)
+            figure.add_hline(y=float(limit), line={"color": MUTED, "width": 1.2, "dash": "dash"}, **place)
     figure.update_annotations(font={"size": 13.5})
     sheet(
-        figure, f"skip_connect leads {most} of {edges} edges at the most", caption, height=400, head=HEAD + 24,
-        bottom=96, legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        figure, f"skip_connect leads {most} of {edges} edges at the most", caption, height=400 + 220 * (rows - 1), head=HEAD + 24,
+        bottom=96, legend={"orientation": "h", "x": 0, "y": -0.2 / rows, "yanchor": "top"},
     )  # fmt: skip
-    figure.update_xaxes(title_text="epoch", range=[0, last])
-    figure.update_yaxes(range=[-0.2, edges + 0.2], tickformat="d")
-    figure.update_yaxes(title_text="edges led by skip_connect", row=1, col=1)
+    figure.update_xaxes(range=[0, last])
+    figure.update_xaxes(title_text="epoch", row=rows)
+    figure.update_yaxes(range=[-0.2, min(edges, most + 2) + 0.2], tickformat="d")
+    figure.update_yaxes(title_text="edges led by skip_connect", col=1)
     return figure
 
 
