@@ -310,20 +310,20 @@ pd.DataFrame(left).rename_axis("per cent of test specimens left").round(1)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-def spread(table: pd.DataFrame, runs: pd.DataFrame, by: list[str], metric: str) -> list[str]:
+def spreads(table: pd.DataFrame, runs: pd.DataFrame, by: list[str], metric: str) -> list[str]:
     """Mean ± standard deviation of the runs of each row, per cent; of the majority class what the table says."""
     groups = 100 * runs.groupby(by)[metric].agg(["mean", "std"])
     trained = groups.reindex(pd.MultiIndex.from_frame(table[by]) if len(by) > 1 else table[by[0]])
     majority = table.get(f"{metric}_mean", pd.Series(index=table.index, dtype=float))
-    cells = [f"{m:.1f}" if pd.isna(mean) else f"{mean:.1f} ± {sd:.1f}" for m, (mean, sd) in zip(majority, trained.to_numpy(), strict=True)]
-    return ["-" if cell == "nan" else cell for cell in cells]
+    told = zip(majority, trained.to_numpy(), strict=True)
+    return [results.spread(m if pd.isna(mean) else mean, sd, digits=1, missing="-") for m, (mean, sd) in told]
 
 
 given, runs, by = results.table("audit_inputs"), results.table("audit_inputs_runs"), ["split", "model", "metadata"]
 print("$", given["command"].iloc[0], "\n" + given["source"].iloc[0], "\n")
 shown = given[["split", "model", "metadata", "n_seeds"]].fillna("").rename(columns={"n_seeds": "n"})
 metrics = {"accuracy": "accuracy", "balanced": "balanced_accuracy", "BIN seen": "accuracy_seen", "BIN unseen": "accuracy_unseen"}
-print(shown.assign(**{name: spread(given, runs, by, metric) for name, metric in metrics.items()}).to_string(index=False))
+print(shown.assign(**{name: spreads(given, runs, by, metric) for name, metric in metrics.items()}).to_string(index=False))
 
 # %%
 majority = given[given["model"] == "majority class"].set_index("split")["accuracy_mean"] / 100
@@ -359,7 +359,7 @@ figures.shuffled_inputs(shuffled[shuffled["split"] == "paper"], synthetic + "; d
 records, of_seeds = results.table("audit_records"), results.table("audit_records_runs")
 print("$", records["command"].iloc[0], "\n" + records["source"].iloc[0], "\n")
 shown = records.assign(fields=records["fields"].fillna("-"))[["split", "model", "fields", "n_seeds"]].rename(columns={"n_seeds": "n"})
-print(shown.assign(**{name: spread(records, of_seeds, by, metric) for name, metric in metrics.items()}).to_string(index=False))
+print(shown.assign(**{name: spreads(records, of_seeds, by, metric) for name, metric in metrics.items()}).to_string(index=False))
 
 # %%
 columns = ["split", "fields", "model", "accuracy_seen", "accuracy_unseen"]
@@ -416,7 +416,7 @@ for name, variant in VARIANTS.items():
 turned = results.table("audit_assumptions")
 print("$", turned["command"].iloc[0], "\n" + turned["source"].iloc[0], "\n")
 shown = turned[["model", "n_seeds", "removed_edges", "changed_edges"]].assign(
-    **{"balanced accuracy": spread(turned, results.table("audit_assumptions_runs"), ["model"], "balanced_accuracy")},
+    **{"balanced accuracy": spreads(turned, results.table("audit_assumptions_runs"), ["model"], "balanced_accuracy")},
     difference=[f"{d:+.1f} ± {e:.1f}" if pd.notna(d) else "" for d, e in zip(turned["difference"], turned["difference_se"], strict=True)],
 )
 print(shown.rename(columns={"n_seeds": "n"}).to_string(index=False, na_rep=""))
