@@ -5,6 +5,7 @@ is invented: a row that was not run says so, with the command. Published figures
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,14 +32,14 @@ def grid(name: str, rows: Sequence[str]) -> pd.DataFrame:
     kept = found[found["row"].isin(["majority class", *rows])]
     table = pd.concat([part for part in (kept, pd.DataFrame(absent)) if len(part)], ignore_index=True)
     measures = ("accuracy", "balanced_accuracy", "f1_macro")
-    needed = [f"{m}_{part}" for m in measures for part in ("mean", "sd")] + ["mmacs", "weights_mb", "cpu_ms"]
+    needed = [f"{m}_{part}" for m in measures for part in ("mean", "sd")] + ["mmacs", "weights_mb", "cpu_ms", "search_minutes", "minutes"]
     table = table.reindex(columns=[*table, *(column for column in needed if column not in table)])
     order = {"majority class": -1, **{row: i for i, row in enumerate(table_one())}}
     return table.sort_values("row", key=lambda names: names.map(order), ignore_index=True)
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
-    """The paper's table and ours as text, a row an experiment: what was printed; mean ± sd over n seeds, and cost.
+    """The paper's table and ours as text, a row an experiment: what was printed; mean ± sd over n seeds, cost, and what was spent.
 
     Args:
         table: of `grid`.
@@ -59,8 +60,27 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
             ("ours", "MMACs"): _number(row.mmacs, 1),
             ("ours", "MB"): _number(row.weights_mb, 2),
             ("ours", "CPU ms"): _number(row.cpu_ms, 2),
+            ("ours", "search + training (min)"): _minutes(row.search_minutes, row.minutes),
         })  # fmt: skip
     return pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(rows[0])).set_index(("", "row")).rename_axis("row")
+
+
+def markdown(synthetic: pd.DataFrame, field: pd.DataFrame) -> str:
+    """The paper's accuracy and ours on two collections, a line an experiment: mean ± sd and, in brackets, n seeds.
+
+    Args:
+        synthetic, field: of `grid`; rows that are not in the second are left empty there.
+    """
+    lines = [
+        "| row | primitives | fusion | search | the paper, BIOSCAN-5M (%) | ours, synthetic (%) | ours, field photographs (%) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    on_field = {row.row: row for row in field.itertuples()}
+    for row in synthetic.itertuples():
+        cells = [row.row, *(_text(value).replace("_", " ") for value in (row.primitive_set, row.fusion, row.strategy))]
+        cells += [_number(row.paper_accuracy, 2), _counted(row), _counted(on_field[row.row]) if row.row in on_field else ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def left(table: pd.DataFrame) -> str:
@@ -92,6 +112,14 @@ def gains(table: pd.DataFrame, rows: Sequence[str], against: str = "E007") -> pd
         "error": np.sqrt(variance[0] + variance[1]),
         "paper_gain": other["paper_accuracy"] - start["paper_accuracy"],
     })  # fmt: skip
+
+
+def _counted(row: Any) -> str:
+    return results.spread(row.accuracy_mean, row.accuracy_sd) + (f" ({int(row.n)})" if row.n else "")
+
+
+def _minutes(search: float, training: float) -> str:
+    return "" if pd.isna(training) else f"{search:.1f} + {training:.1f}"
 
 
 def _number(value: float, digits: int) -> str:

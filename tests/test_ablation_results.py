@@ -10,7 +10,7 @@ import pytest
 import results_made_up
 
 from bionas import places, published, results
-from bionas.ablation_results import gains, grid, left, side_by_side
+from bionas.ablation_results import gains, grid, left, markdown, side_by_side
 from bionas.ablations import table_one
 
 ROWS = list(table_one())
@@ -42,6 +42,8 @@ def test_once_it_is_there_the_table_is_what_the_file_says(kept):
     assert table["row"].tolist() == ["majority class", *ROWS]
     shown = side_by_side(table)
     assert shown.loc["E009", ("ours", "accuracy (%)")] == "64.00 ± 1.50" and shown.loc["E009", ("ours", "n")] == "3"
+    assert shown.loc["E001", ("ours", "search + training (min)")] == ""
+    assert shown.loc["E009", ("ours", "search + training (min)")] == "2.5 + 0.5"
     assert shown.loc["majority class", ("ours", "accuracy (%)")] == "42.50"
     assert shown.loc["majority class", ("the paper", "accuracy (%)")] == "" == shown.loc["majority class", ("", "fusion")]
     assert shown.loc["E001", ("ours", "accuracy (%)")] == "not run" and shown.loc["E001", ("ours", "n")] == "0"
@@ -58,6 +60,20 @@ def test_a_file_with_some_rows_is_filled_up_with_what_is_left(kept):
     assert table.index.tolist() == ["majority class", *rows] == ["majority class", *(f"E{i:03d}" for i in range(5, 13))]
     assert table.loc["E012", "not_done"] == results.not_run("ablation_field_orders") and table.loc["E009", "n"] == 3
     assert table.loc["E012", "paper_accuracy"] == 85.29
+
+
+def test_the_table_of_a_readme_has_both_collections_side_by_side(kept):
+    part = results_made_up.grid()
+    part.to_csv(kept / "ablation_synthetic.csv", index=False)
+    one = part[part["row"] == "E007"].assign(n=1, accuracy_mean=41.5, accuracy_sd=float("nan"))
+    one.to_csv(kept / "ablation_field_orders.csv", index=False)
+    alone = [row.name for row in table_one().values() if not row.needs_metadata]
+    lines = markdown(grid("ablation_synthetic", ROWS), grid("ablation_field_orders", alone)).splitlines()
+    assert len(lines) == 2 + 1 + 15 and len({line.count("|") for line in lines}) == 1
+    assert lines[2] == "| majority class |  |  |  |  | 42.50 |  |"
+    assert "| E009 | full | concatenation | gradient | 96.81 | 64.00 ± 1.50 (3) | not run |" in lines
+    assert any(line.startswith("| E007 ") and line.endswith(" | 41.50 (1) |") for line in lines)
+    assert any(line.startswith("| E001 | full | bilinear pooling |") and line.endswith(" | not run |  |") for line in lines)
 
 
 def test_gains_by_hand(kept):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 
 import pandas as pd
+import pytest
 
-from bionas import comparison, places
+from bionas import comparison, places, results
+from bionas.ablation_results import gains, grid, markdown
+from bionas.ablations import table_one
 from bionas.audit import claims
 
 README = (places.root() / "README.md").read_text(encoding="utf-8")
@@ -27,6 +30,31 @@ def test_the_committed_summary_is_the_mean_of_the_committed_runs():
     assert (100 * means["mean"] - stated["balanced_accuracy_mean"]).abs().max() < 0.006
     assert (100 * means["std"] - stated["balanced_accuracy_sd"]).abs().max() < 0.006
     assert table["model"][0] == "majority class"
+
+
+def test_table_one_is_the_committed_grids():
+    rows = list(table_one())
+    alone = [row.name for row in table_one().values() if not row.needs_metadata]
+    synthetic, field = grid("ablation_synthetic", rows), grid("ablation_field_orders", alone)
+    assert markdown(synthetic, field) in README
+    for name in ("ablation_synthetic", "ablation_field_orders"):
+        assert results.COMMANDS[name] in README
+    text = " ".join(README[README.index("### Table I, run here") :].split())
+    for table, of in ((synthetic, "on the synthetic specimens"), (field, "on photographs")):
+        bought = gains(table, ["E009"]).iloc[0]
+        assert f"{bought['gain']:+.1f} ± {bought['error']:.1f} points {of}" in text
+
+
+@pytest.mark.parametrize("name", ["ablation_synthetic", "ablation_field_orders"])
+def test_a_committed_grid_is_the_mean_of_its_runs(name):
+    table, runs = results.table(name).set_index("row"), results.table(f"{name}_runs").query("status == 'done'")
+    means = 100 * runs.groupby("row")[["accuracy", "balanced_accuracy"]].agg(["mean", "std"])
+    stated = table.loc[means.index]
+    assert (runs.groupby("row").size() == stated["n"]).all() and runs["budget"].nunique() == 1
+    for metric in ("accuracy", "balanced_accuracy"):
+        for part, ending in (("mean", "mean"), ("std", "sd")):
+            assert (means[metric, part] - stated[f"{metric}_{ending}"]).abs().max() < 0.006
+    assert table.index[0] == "majority class" and (runs["search_images"] <= runs["budget"]).all()
 
 
 def test_what_the_readme_links_to_is_there():
