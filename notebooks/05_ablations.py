@@ -389,6 +389,11 @@ if os.environ.get("BIONAS_PUBLISH"):
 bought
 
 # %% [markdown]
+# **Not run, for want of a GPU:** the latency and memory there of the fifteen networks at preset `paper`
+# (`bionas ablate --rows E001-E015 --seeds 1 --mode full` fills the column `gpu_ms`), and E009 searched and retrained at full
+# scale on these photographs (`bionas ablate --rows E009 --seeds 1 --mode full -p source=folder
+# -p data_dir=../shared/data/field_orders -p metadata=none`).
+#
 # ## 8. What can be concluded
 #
 # The embedded specimens are drawn by a program. From rows on them one can conclude that the code of every fusion,

@@ -40,6 +40,8 @@ def front(cost: pd.Series, score: pd.Series) -> list:
 def accuracy_against_cost(table: pd.DataFrame, cost: str = "flops", caption: str = "") -> go.Figure:
     """A dot an experiment, the Pareto front as a line; buttons change between ours, the paper's, and both.
 
+    Cost is on a log scale: fusions over tokens cost ten times the others.
+
     Both together are drawn relative to E009, since neither the data nor the sizes are the same: times its cost, points
     above its accuracy.
 
@@ -81,7 +83,9 @@ def accuracy_against_cost(table: pd.DataFrame, cost: str = "flops", caption: str
             "bordercolor": GRID,
         }],
     )  # fmt: skip
-    figure.update_xaxes(title_text=views[first][1])
+    ticks = [digit * 10.0**power for power in range(-3, 6) for digit in (1, 1.5, 2, 3, 5, 7)]
+    labels = [f"{tick:,g}" for tick in ticks]
+    figure.update_xaxes(title_text=views[first][1], type="log", tickvals=ticks, ticktext=labels)
     figure.update_yaxes(title_text=views[first][2])
     return figure
 
@@ -113,7 +117,7 @@ def _cloud(points: pd.DataFrame, open_: bool = False, name: str = "") -> list[go
             go.Scatter(
                 x=plain(group["cost"]), y=plain(group["score"], 2), mode="markers+text", name=f"{name}{strategy}",
                 text=list(group.index), textposition="top center", textfont={"size": 10.5, "color": INK},
-                error_y=None if spread is None else {"type": "data", "array": spread, "thickness": 1, "width": 0},
+                error_y=None if spread is None else {"type": "data", "array": spread, "thickness": 0.7, "width": 0, "color": MUTED},
                 marker={
                     "color": color, "size": 10, "symbol": "diamond-open" if open_ else "circle",
                     "line": {"color": color, "width": 2 if open_ else 0},
