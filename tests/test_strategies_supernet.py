@@ -147,7 +147,7 @@ def test_children_that_were_trained_for_one_strategy_serve_another(tiny_plan, mo
     monkeypatch.setattr(Fit, "train", lambda self: count.append(1) or train(self))
     drawn = STRATEGIES["random"](space, evaluate, 3 * evaluate.images, seed=5)
     assert len(count) == len(drawn.trace) == 3
-    evolved = STRATEGIES["evolutionary"](space, evaluate, 3 * evaluate.images, seed=5)
+    evolved = STRATEGIES["evolutionary"](space, evaluate, 3 * evaluate.images, seed=5, population=3)
     assert len(count) == 3  # its first members are the same random genotypes
     columns = ["key", "score", "images", "val_balanced_accuracy"]
     pd.testing.assert_frame_equal(evolved.trace[columns], drawn.trace[columns])
