@@ -61,7 +61,7 @@ def measured(plans: dict[str, Plan], seeds: Sequence[int]) -> tuple[pd.DataFrame
                 if plan.max_skips is None:
                     raise
                 identity = {"model": kind, "augment": plan.augment, "seed": seed, **options}
-                rows.append(identity | {"note": f"failed: {error}"})
+                rows.append(identity | {"note": f"failed: {str(error).split('. ')[0]}"})  # not where it lies
                 continue
             skips, identity = leading_skips(searched.alphas), {"model": kind, "seed": seed, **options}
             epochs += [{**identity, "epoch": epoch, "leading_skips": n} for epoch, n in skips.items()]
