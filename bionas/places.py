@@ -47,13 +47,17 @@ def cache() -> Path:
     return root() / "data" / "cache"
 
 
+def publishing() -> bool:
+    """Whether the committed notebooks are being made: `make notebooks` sets $BIONAS_PUBLISH."""
+    return bool(os.environ.get("BIONAS_PUBLISH"))
+
+
 def figures(run_dir: str | os.PathLike | None = None) -> Path:
     """Where a notebook writes its figures: `figures/` beside the runs.
 
-    Only while the committed notebooks are regenerated (`make notebooks` sets $BIONAS_PUBLISH) is it the repository's
-    own `figures/`, so that no smoke test and no private run overwrites a published figure.
+    Only while the committed notebooks are regenerated (`publishing`) is it the repository's own `figures/`, so that no smoke test and no private run overwrites a published figure.
     """
-    folder = root() / "figures" if os.environ.get("BIONAS_PUBLISH") else runs(run_dir) / "figures"
+    folder = root() / "figures" if publishing() else runs(run_dir) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -211,10 +211,7 @@ figures.loss_curves(run.history, caption=caption)
 
 # %%
 alphas = run.alphas
-heatmap = figures.alpha_heatmap(alphas, caption=caption)
-if os.environ.get("BIONAS_PUBLISH"):  # only while the committed notebooks are made
-    heatmap.write_image(places.figures() / "alpha_heatmap.png", scale=2)
-heatmap
+figures.keep(figures.alpha_heatmap(alphas, caption=caption), "alpha_heatmap")
 
 # %% [markdown]
 # Look at the scale before the colours: all of it spans a few hundredths around 1/10, where every weight began. That is a

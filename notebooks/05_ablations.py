@@ -38,7 +38,7 @@ from IPython.display import display
 from scipy.stats import f_oneway
 
 from bionas import ablation_results as grids
-from bionas import experiments, figures, places, published, results
+from bionas import experiments, figures, published, results
 from bionas.ablations import BUDGETS, table_one
 from bionas.skips import guard, leading_skips
 
@@ -178,9 +178,7 @@ regret = results.table("regret")
 print(results.told("regret"))
 if len(regret):
     curves = figures.regret_curves(regret, "Synthetic specimens, one cell, 32 px, images alone; searches are looked up")
-    if os.environ.get("BIONAS_PUBLISH"):  # only while the committed notebooks are made
-        curves.write_image(places.figures() / "regret.png", scale=2)
-    display(curves)
+    display(figures.keep(curves, "regret"))
     print(regret.groupby("strategy", sort=False)["verdict"].first().to_string())
 
 # %% [markdown]
@@ -383,10 +381,7 @@ grids.side_by_side(field)
 caption = "Ours: field photographs, images alone. The paper's: BIOSCAN-5M, as printed"
 gained = grids.gains(field, searches)
 print(gained.drop(columns="strategy").round(2).to_string(index=False, na_rep="-"))
-bought = figures.gains(gained, dice, caption)
-if os.environ.get("BIONAS_PUBLISH"):
-    bought.write_image(places.figures() / "searches_on_photographs.png", scale=2)
-bought
+figures.keep(figures.gains(gained, dice, caption), "searches_on_photographs")
 
 # %% [markdown]
 # **Not run, for want of a GPU:** the latency and memory there of the fifteen networks at preset `paper`

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import pytest
 import results_made_up
 from PIL import Image
 
-from bionas import figures
+from bionas import figures, places
 from bionas.evaluation import evaluate
 from bionas.figures.sheet import plain
 from bionas.figures.world import OTHER_NAMES, by_country, outlines
@@ -377,3 +378,15 @@ def test_readings_are_the_colours_that_were_read(every):
 def _picture(figure):
     source = figure.data[0].source.split(",", 1)[1]
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(source))).convert("RGB"))
+
+
+def test_a_kept_figure_is_written_only_while_the_notebooks_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "root", lambda: tmp_path)
+    monkeypatch.setenv("BIONAS_RUNS", str(tmp_path / "runs"))
+    drawn = go.Figure(go.Bar(x=["a"], y=[1])).update_layout(width=300, height=200)
+    assert figures.keep(drawn, "bars") is drawn and not list(tmp_path.rglob("*.png"))
+    monkeypatch.setenv("BIONAS_PUBLISH", "1")
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("a PNG takes Chromium")
+    assert figures.keep(drawn, "bars") is drawn
+    assert Image.open(tmp_path / "figures" / "bars.png").size == (600, 400)  # twice, for dense screens

@@ -213,6 +213,8 @@ def test_places_do_not_depend_on_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("BIONAS_RUNS", str(tmp_path / "elsewhere"))
     assert places.runs() == tmp_path / "elsewhere" and places.runs("given") == tmp_path / "given"
     assert places.figures() == tmp_path / "elsewhere" / "figures"
+    monkeypatch.setenv("BIONAS_PUBLISH", "1")
+    assert places.figures() == expected / "figures"
 
 
 def test_durations_read_well():

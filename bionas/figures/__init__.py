@@ -5,7 +5,7 @@ a search does to their weights; `results` what a trained network is worth, `evid
 which choice, `ablation` Table I, `sota` where it stands among others (Tables II to V), `companions` what
 SERAN and EB-LNAST came to. Functions take what the CSV files of a run hold (or arrays and dicts), touch no network and no
 trainer, and round what they draw. A `caption` is shown under the title: it says where the data come from. Colours are
-those of `palette`.
+those of `palette`. `keep` puts one into the README's folder.
 """
 
 from bionas.figures.ablation import accuracy_against_cost, cost_clouds, gains, regret_curves, skip_courses
@@ -27,6 +27,7 @@ from bionas.figures.search import (
     primitive_responses,
     skip_count,
 )
+from bionas.figures.sheet import keep
 from bionas.figures.sota import accuracy_against_macs, published_scores, with_and_without_metadata
 from bionas.figures.world import collected_where
 
@@ -46,6 +47,7 @@ __all__ = [
     "fields_taken_away",
     "gains",
     "input_contributions",
+    "keep",
     "leakage_bars",
     "long_tail",
     "loss_curves",

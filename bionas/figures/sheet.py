@@ -16,6 +16,7 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
+from bionas import files, places
 from bionas.palette import GRID, INK, PAPER
 
 WIDTH = 900
@@ -32,6 +33,14 @@ MUTED = "#6b6f76"
 DIVERGING = [[0.0, "#a8641f"], [0.25, "#dcb384"], [0.5, "#f4f2ec"], [0.75, "#8fb3d4"], [1.0, "#2f659f"]]
 BLUES = [[0.0, "#f4f2ec"], [0.25, "#c3d4e4"], [0.5, "#7fa6cc"], [0.75, "#3d6fa8"], [1.0, "#173f73"]]
 """From nothing to all, on `PAPER`."""
+
+
+def keep(figure: go.Figure, name: str) -> go.Figure:
+    """The same figure; while the committed notebooks are made, `figures/NAME.png` with it (that takes Chromium)."""
+    if places.publishing():
+        with files.replacing(places.figures() / f"{name}.png") as file:
+            file.write(figure.to_image("png", scale=2))
+    return figure
 
 
 def sheet(
