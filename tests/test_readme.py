@@ -6,8 +6,9 @@ import re
 
 import pandas as pd
 import pytest
+from scipy.stats import f_oneway, spearmanr
 
-from bionas import comparison, places, results
+from bionas import comparison, places, published, results
 from bionas.ablation_results import gains, grid, markdown
 from bionas.ablations import table_one
 from bionas.audit import claims
@@ -43,6 +44,21 @@ def test_table_one_is_the_committed_grids():
     for table, of in ((synthetic, "on the synthetic specimens"), (field, "on photographs")):
         bought = gains(table, ["E009"]).iloc[0]
         assert f"{bought['gain']:+.1f} ± {bought['error']:.1f} points {of}" in text
+
+
+def test_how_little_table_one_says_is_computed_from_its_runs():
+    runs, printed = results.table("ablation_synthetic_runs").query("status == 'done'"), results.table("ablation_synthetic")
+    seeds = [group["accuracy"].to_numpy() for _, group in runs.groupby("row")]
+    rows = printed[printed["row"] != "majority class"]
+    between = rows["accuracy_mean"].std()
+    within = (rows["accuracy_sd"] ** 2).mean() ** 0.5  # pooled: every row has three seeds
+    p = f_oneway(*seeds).pvalue
+    theirs = published.table("table1_ablation").set_index("exp_id")["accuracy"]
+    ranks = spearmanr(rows["accuracy_mean"], theirs.loc[rows["row"]]).statistic
+    text = " ".join(README[README.index("### Table I, run here") :].split())
+    assert f"standard deviation is {between:.1f} points, between seeds of one row {within:.1f}" in text
+    assert f"(analysis of variance: p = {p:.2f})" in text
+    assert f"a rank correlation of {ranks:.2f} with the printed one" in text
 
 
 @pytest.mark.parametrize("name", ["ablation_synthetic", "ablation_field_orders"])
