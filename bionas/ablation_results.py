@@ -71,16 +71,19 @@ def markdown(synthetic: pd.DataFrame, field: pd.DataFrame) -> str:
     Args:
         synthetic, field: of `grid`; rows that are not in the second are left empty there.
     """
-    lines = [
-        "| row | primitives | fusion | search | the paper, BIOSCAN-5M (%) | ours, synthetic (%) | ours, field photographs (%) |",
-        "|---|---|---|---|---|---|---|",
-    ]
     on_field = {row.row: row for row in field.itertuples()}
-    for row in synthetic.itertuples():
-        cells = [row.row, *(_text(value).replace("_", " ") for value in (row.primitive_set, row.fusion, row.strategy))]
-        cells += [_number(row.paper_accuracy, 2), _counted(row), _counted(on_field[row.row]) if row.row in on_field else ""]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return results.markdown([
+        {
+            "row": row.row,
+            "primitives": _text(row.primitive_set).replace("_", " "),
+            "fusion": _text(row.fusion).replace("_", " "),
+            "search": _text(row.strategy),
+            "the paper, BIOSCAN-5M (%)": _number(row.paper_accuracy, 2),
+            "ours, synthetic (%)": _counted(row),
+            "ours, field photographs (%)": _counted(on_field[row.row]) if row.row in on_field else "",
+        }
+        for row in synthetic.itertuples()
+    ])  # fmt: skip
 
 
 def left(table: pd.DataFrame) -> str:

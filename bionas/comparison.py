@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 import torch
 
-from bionas import experiments
+from bionas import experiments, results
 from bionas.baselines import BASELINES, Backbone, published
 from bionas.errors import TrainingError
 from bionas.evaluation import majority_row
@@ -183,26 +183,21 @@ def _folded(group: pd.DataFrame, metrics: Sequence[str]) -> dict:
 
 def markdown(table: pd.DataFrame) -> str:
     """A summary as the table that the README shows: mean ± sd in percent, cost and minutes a training."""
-    lines = ["| network | augmentation | seeds | balanced accuracy | accuracy | MACs (M) | parameters (M) | minutes |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
+    rows = []
     for row in table.itertuples():
         trained = row.n_seeds > 0
-        cells = [
-            row.model,
-            row.augment.replace("_", " ") if trained else "",
-            str(row.n_seeds) if trained else "",
-            *(
-                f"{mean:.1f} ± {sd:.1f}" if trained else f"{mean:.1f}"
-                for mean, sd in (
-                    (row.balanced_accuracy_mean, row.balanced_accuracy_sd), (row.accuracy_mean, row.accuracy_sd)
-                )
-            ),
-            f"{row.mmacs:.1f}" if trained else "",
-            f"{row.parameters / 1e6:.2f}" if trained else "",
-            (f"{row.minutes:.1f}" + (f" + {row.search_minutes:.1f} search" if row.search_minutes else "")) if trained else "",
-        ]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        search = f" + {row.search_minutes:.1f} search" if row.search_minutes else ""
+        rows.append({
+            "network": row.model,
+            "augmentation": row.augment.replace("_", " ") if trained else "",
+            "seeds": str(row.n_seeds) if trained else "",
+            "balanced accuracy": results.spread(row.balanced_accuracy_mean, row.balanced_accuracy_sd, 1),
+            "accuracy": results.spread(row.accuracy_mean, row.accuracy_sd, 1),
+            "MACs (M)": f"{row.mmacs:.1f}" if trained else "",
+            "parameters (M)": f"{row.parameters / 1e6:.2f}" if trained else "",
+            "minutes": f"{row.minutes:.1f}{search}" if trained else "",
+        })  # fmt: skip
+    return results.markdown(rows)
 
 
 def _whole(value: float) -> int | None:

@@ -7,6 +7,8 @@ Notebooks ask here, so that what does not exist yet reads `not run` and shows by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from bionas import places
@@ -166,3 +168,11 @@ def spread(mean: float | None, sd: float | None = None, digits: int = 2, missing
     if mean is None or pd.isna(mean):
         return missing
     return f"{mean:.{digits}f}" + ("" if sd is None or pd.isna(sd) else f" ± {sd:.{digits}f}")
+
+
+def markdown(rows: Sequence[dict[str, str]]) -> str:
+    """A table for README: a dict a row, its keys the columns, its texts the cells."""
+    head = list(rows[0])
+    lines = [" | ".join(cells) for cells in (head, *(row.values() for row in rows))]
+    lines = [f"| {line} |" for line in lines]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
