@@ -293,6 +293,14 @@ def scores_and_costs(collection: str, rows: pd.DataFrame | None = None) -> pd.Da
     return frame.assign(seeds=own["n_seeds"], minutes=own["minutes"], note=own["note"].fillna(NOT_RUN)).reset_index()
 
 
+def systems(rows: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The rows of `measured` that are systems of Table V, best first, below the majority class of their collection."""
+    rows = measured() if rows is None else rows
+    found = rows[rows["file"].eq("automl_synthetic.csv") & rows["model"].ne(MAJORITY)]
+    blind = rows[rows["collection"].eq(EMBEDDED) & rows["model"].eq(MAJORITY)]
+    return pd.concat([blind.head(1), found.sort_values("accuracy_mean", ascending=False, kind="stable")])
+
+
 def plain(rows: pd.DataFrame, collection: str, inputs: str) -> pd.DataFrame:
     """The trained rows of a collection and input that were neither augmented, nor pretrained, nor frozen."""
     rows = trained(rows)
@@ -311,6 +319,65 @@ def blanked(frame: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
         return str(value)
 
     return frame.map(looked_at)
+
+
+# --- for README ----------------------------------------------------------------------------------------------------
+
+
+def backbones_in_readme(rows: pd.DataFrame | None = None) -> list[dict[str, str]]:
+    """Every network trained here from scratch without augmentation, by rising cost, between the majority class and ours.
+
+    Columns: network; MACs and parameters (10^6; where collections differ, photographs first); the paper's accuracy on
+    BIOSCAN-5M; ours on photographs, and on the embedded specimens without and with metadata, "mean ± sd (seeds)".
+    """
+    rows = measured() if rows is None else rows
+    theirs = published_models().set_index("model")["bioscan5m_accuracy"]
+    columns = {
+        "field photographs, images (%)": (PHOTOGRAPHS, IMAGE),
+        "synthetic, images (%)": (EMBEDDED, IMAGE),
+        "synthetic, images + metadata (%)": (EMBEDDED, BOTH),
+    }
+    own = {name: plain(rows, *where).set_index("model") for name, where in columns.items()}
+    names = [b.name for b in backbones() if any(b.name in frame.index for frame in own.values())]
+    costs = {name: [f.loc[name, ["mmacs", "parameters"]] for f in own.values() if name in f.index] for name in [*names, OURS]}
+
+    def line(name: str) -> dict[str, str]:
+        def millions(column: str, unit: float, digits: int) -> str:
+            return "; ".join(dict.fromkeys(f"{row[column] / unit:.{digits}f}" for row in costs[name][:2]))
+
+        cells = {
+            column: next((cell(row, "accuracy") for row in frame.reset_index().itertuples() if row.model == name), NOT_RUN)
+            for column, frame in own.items()
+        }
+        return {
+            "network": name, "MACs (M)": millions("mmacs", 1, 1), "parameters (M)": millions("parameters", 1e6, 2),
+            "the paper, BIOSCAN-5M (%)": f"{theirs[name]:.2f}", **cells,
+        }  # fmt: skip
+
+    floor = {column: _majority_cell(rows, where[0], "accuracy") for column, where in columns.items()}
+    majority = {"network": MAJORITY, "MACs (M)": "", "parameters (M)": ""}
+    majority |= {"the paper, BIOSCAN-5M (%)": f"{published.commonest_order()[1]:.2f}", **floor}
+    names.sort(key=lambda name: costs[name][0]["mmacs"])
+    return [majority, *(line(name) for name in [*names, OURS] if costs[name])]
+
+
+def systems_in_readme(rows: pd.DataFrame | None = None) -> list[dict[str, str]]:
+    """The systems of Table V as they were run here, best first, below the majority class.
+
+    Columns: system; the paper's accuracy on BIOSCAN-5M; ours with its balanced accuracy, seeds, images seen.
+    """
+    theirs = paper("V").set_index("model")["bioscan5m_accuracy"].to_dict()
+    theirs[MAJORITY] = published.commonest_order()[1]
+    return [
+        {
+            "system": row.model,
+            "the paper, BIOSCAN-5M (%)": f"{theirs[row.model]:.2f}",
+            "accuracy (%)": f"{row.accuracy_mean:.1f}" if row.model == MAJORITY else cell(row, "accuracy"),
+            "balanced accuracy (%)": f"{row.balanced_accuracy_mean:.1f}" if row.model == MAJORITY else cell(row, "balanced_accuracy"),
+            "images seen": "" if pd.isna(row.images_seen) else f"{int(row.images_seen):,}",
+        }
+        for row in systems(rows).itertuples()
+    ]  # fmt: skip
 
 
 # --- what is missing, and whether what is there is comparable ----------------------------------------------------

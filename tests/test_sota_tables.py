@@ -125,6 +125,32 @@ def test_a_name_is_the_same_in_the_papers_words_and_in_ours():
         sota_tables.paper("IV")
 
 
+# --- for README --------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_lists_what_was_trained_by_rising_cost(checkout):
+    everything(checkout)
+    lines = {line["network"]: line for line in sota_tables.backbones_in_readme()}
+    assert list(lines)[0] == MAJORITY and list(lines)[-1] == OURS and set(lines) == {MAJORITY, *EIGHT, OURS}
+    first, own = lines[EIGHT[0]], lines[OURS]
+    assert list(first.values())[4:] == ["40.0 (1)", "60.0 ± 0.7 (3)", "70.0 ± 0.7 (3)"]
+    printed = pd.concat([sota_tables.paper("II"), sota_tables.paper("III")]).set_index("model")["bioscan5m_accuracy"]
+    assert all(float(lines[name]["the paper, BIOSCAN-5M (%)"]) == printed[name] for name in EIGHT)
+    assert own["field photographs, images (%)"] == "41.0 ± 2.0 (3)" and own["the paper, BIOSCAN-5M (%)"] == "96.81"
+    assert lines[EIGHT[-1]]["synthetic, images + metadata (%)"] == "not run"
+    assert lines[MAJORITY]["the paper, BIOSCAN-5M (%)"] == "71.57" and lines[MAJORITY]["synthetic, images (%)"] == "30.0"
+    costs = [float(line["MACs (M)"].split(";")[0]) for name, line in lines.items() if name in EIGHT]
+    assert costs == sorted(costs)
+
+
+def test_the_readme_lists_the_systems_best_first(checkout):
+    everything(checkout)
+    lines = sota_tables.systems_in_readme()
+    assert [line["accuracy (%)"] for line in lines] == ["30.0", *(f"{33.0 + i:.1f} (1)" for i in reversed(range(7)))]
+    printed = sota_tables.paper("V").set_index("model")["bioscan5m_accuracy"]
+    assert all(line["the paper, BIOSCAN-5M (%)"] == f"{printed[line['system']]:.2f}" for line in lines[1:])
+
+
 # --- what is missing ---------------------------------------------------------------------------------------------
 
 
