@@ -14,10 +14,14 @@ import laboratory
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.base import clone
+from sklearn.linear_model import SGDClassifier
+from sklearn.svm import LinearSVC
 
 from bionas.automl import SYSTEMS, apart, run
 from bionas.automl.environments import Environment
 from bionas.automl.study import AutoMLFailure
+from bionas.automl.tabular import image_features, metadata_table
 
 SHIPPED = apart.WORKERS
 
@@ -361,3 +365,47 @@ def test_autogluon_is_shown_no_label_that_training_has_not(worker):
     arrays = {"images": np.arange(4), "labels": np.array([0, 3, 1, 3])}
     kept = module.answerable(arrays, labels=np.array([0, 0, 1, 2]))
     assert kept["images"].tolist() == [0, 2] and kept["labels"].tolist() == [0, 1]
+
+
+# --- TPOT ------------------------------------------------------------------------------------------------------------
+
+TPOT = '''
+import pandas as pd
+from sklearn.linear_model import SGDClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+class TPOTClassifier:
+    """Found CLASSIFIER, in a generation of one."""
+
+    def __init__(self, **settings):
+        assert settings["n_jobs"] >= 1 and settings["max_time_mins"] > 0
+
+    def fit(self, table, labels):
+        self.fitted_pipeline_ = make_pipeline(CLASSIFIER)
+        self.evaluated_individuals = pd.DataFrame({"accuracy_score": [0.5, None], "Generation": [0, 0]})
+'''
+
+
+@pytest.mark.parametrize("classifier", [SGDClassifier(loss="modified_huber", random_state=0), LinearSVC(random_state=0)])
+def test_tpot_answers_with_the_class_that_its_pipeline_names(plan, made_up, classifier):
+    made_up("tpot", tpot=TPOT.replace("CLASSIFIER)", f"{classifier})"))  # a classifier's repr makes it
+    finished = run(plan, "tpot", 5.0)
+    train, _, test = plan.splits()
+    sides = [np.concatenate([image_features(side), metadata_table(side, plan.encoding())], axis=1) for side in (train, test)]
+    alone = clone(classifier).fit(sides[0], train.labels)
+    assert (answers(finished).argmax(axis=1) == alone.predict(sides[1])).all()
+    assert finished.summary["images_seen"] == 2 * len(train) and finished.summary["candidates"] == 2
+
+
+def test_clipped_probabilities_do_not_decide(worker):
+    decided = worker("tpot").decided
+    rows, labels = np.random.default_rng(0).normal(size=(300, 4)), np.repeat([0, 1, 2], 100)
+    rows[np.arange(300), labels] += 2
+    linear = SGDClassifier(loss="modified_huber", random_state=0).fit(rows, labels)
+    told, named = linear.predict_proba(rows), linear.predict(rows)
+    assert (told.argmax(axis=1) != named).any()  # two clipped to a tie: the first would win
+    mended = decided(told, named)
+    same = told.argmax(axis=1) == named
+    assert (mended.argmax(axis=1) == named).all() and (mended[same] == told[same]).all()
+    assert (mended[~same].max(axis=1) == 1).all() and np.allclose(mended.sum(axis=1), 1)

@@ -26,6 +26,18 @@ def spread(probabilities, classes, n_classes):
     return full / full.sum(axis=1, keepdims=True)
 
 
+def decided(probabilities, named):
+    """(N, K) probabilities that name the classes in `named` (N,): where they do not, all of a row goes to its class.
+
+    Some classifiers decide by one rule and tell probabilities by another: of a linear model with the modified Huber loss
+    those are clipped, so that two classes tie at 1/2 and the first in the alphabet would win.
+    """
+    decided = np.array(probabilities, dtype=np.float64)
+    other = decided.argmax(axis=1) != named
+    decided[other] = np.eye(decided.shape[1])[named[other]]
+    return decided
+
+
 def serve(fit):
     """Asked to stop, a system is interrupted as by Ctrl-C: what it has by then is its answer."""
     folder = Path(sys.argv[1])
