@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bionas import comparison, places, published, sota_tables
+from bionas import comparison, places, published, results, sota_tables
 from bionas.baselines import published as backbones
 from bionas.baselines import slug
 from bionas.errors import UnknownName
-from bionas.sota_tables import BOTH, EIGHT, EMBEDDED, IMAGE, MAJORITY, NOT_RUN, OURS, PARTS, PHOTOGRAPHS
+from bionas.sota_tables import BOTH, EIGHT, EMBEDDED, IMAGE, MAJORITY, METRICS, NOT_RUN, OURS, PARTS, PHOTOGRAPHS
 
 NOTEBOOK = "06_sota_comparison"
 BACKBONES_BY = {"augment": "none", "inputs": "image", "pretrained": False, "frozen": False}
@@ -34,15 +34,15 @@ def scored(model: str, accuracy: float, n: int = 1, sd: float | None = None, **m
 def checkout(tmp_path, monkeypatch):
     """A repository with the published tables and no result but what the backbones cost; `put` writes one."""
     shutil.copytree(places.data("paper"), tmp_path / "data" / "paper")
-    results = tmp_path / "data" / "results"
-    results.mkdir()
-    shutil.copy(places.data("results/backbones_at_rest.csv"), results)
+    folder = tmp_path / "data" / "results"
+    folder.mkdir()
+    shutil.copy(places.data("results/backbones_at_rest.csv"), folder)
     monkeypatch.setattr(places, "root", lambda: tmp_path)
 
     def put(name: str, rows: list[dict]) -> None:
-        pd.DataFrame(rows).to_csv(results / f"{name}.csv", index=False)
+        pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
 
-    put.results = results
+    put.folder = folder
     return put
 
 
@@ -123,6 +123,24 @@ def test_a_name_is_the_same_in_the_papers_words_and_in_ours():
     )
     with pytest.raises(UnknownName, match="table of scores"):
         sota_tables.paper("IV")
+
+
+# --- what is kept ------------------------------------------------------------------------------------------------
+
+KEPT = [name for part in PARTS if part.file.startswith(("backbones", "automl")) for name in sota_tables._files(part)]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_kept_table_is_the_mean_of_its_runs(name):
+    table, runs = results.table(name), results.table(f"{name}_runs")
+    assert table["model"][0] == MAJORITY and table["n_seeds"][0] == 0
+    done = runs[runs["accuracy"].notna()].groupby("model")
+    stated = table[table["n_seeds"] > 0].set_index("model")
+    assert set(stated.index) == set(done.groups) and (done.size() == stated["n_seeds"]).all()
+    for metric in METRICS:
+        assert (100 * done[metric].mean() - stated[f"{metric}_mean"]).abs().max() < 0.006
+        assert not ((100 * done[metric].std() - stated[f"{metric}_sd"]).abs() > 0.006).any()
+    assert runs["threads"].nunique() == 1 and not runs.duplicated(["model", "seed"]).any()
 
 
 # --- for README --------------------------------------------------------------------------------------------------
@@ -316,7 +334,7 @@ def test_no_score_is_typed_into_the_notebook():
 def test_published_figures_follow_their_files(checkout):
     """With every printed score moved by a number of its own, each shown score moves with it."""
     for name in sota_tables.TABLES.values():
-        path = checkout.results.parent / "paper" / f"{name}.csv"
+        path = checkout.folder.parent / "paper" / f"{name}.csv"
         frame = pd.read_csv(path, dtype={"reference": str})
         scores = [c for c in frame if c.startswith(("bioscan5m", "insects1m"))]
         frame[scores] = np.arange(frame[scores].size).reshape(len(frame), -1) / 8
