@@ -22,9 +22,9 @@ from bionas.errors import AutoMLError, UnknownName
 from bionas.runs import Run
 from bionas.specimens.loader import BatchLoader
 
-SHARED = ("optuna", "smac3", "enas", "nao")
+SHARED = ("optuna", "smac3", "enas", "nao", "bioautoml-nas")
 """The systems that share this environment."""
-MINUTES = {"optuna": 1.0, "smac3": 0.6, "enas": 4.0, "nao": 1.0}
+MINUTES = {"optuna": 1.0, "smac3": 0.6, "enas": 4.0, "nao": 1.0, "bioautoml-nas": 4.0}
 """Of the clock below, enough for a few candidates each."""
 CONFIGURATION = {
     "stages": 2, "blocks": 1, "width": 8, "kernel": 3, "convolution": "plain", "shortcut": "no", "dropout": 0.1,
@@ -175,7 +175,9 @@ def test_the_final_training_is_of_the_best_candidate(finished):
     _, name, left = finished
     candidates, final = left.table("candidates"), Run(left.path / "final")
     best = candidates.loc[candidates["val_accuracy"].idxmax()]
-    if name in ("enas", "nao"):
+    if name == "bioautoml-nas":
+        best = candidates.iloc[-1]  # a candidate is an epoch; the last one's edges are derived
+    if name in ("enas", "nao", "bioautoml-nas"):
         assert left.summary["chosen"] == {"genotype": best["key"]} == {"genotype": final.config["genotype"]}
         return
     best = json.loads(best["configuration"])
@@ -210,6 +212,13 @@ def test_a_killed_search_goes_on(plan, name, monkeypatch):
     candidates = finished.table("candidates")
     identities = [training.identity(json.loads(text)) for text in candidates["configuration"]]
     assert identities[:1] == before[:1] and before[1] in identities
+
+
+def test_the_search_of_the_paper_counts_its_warm_up_apart(plan):
+    left = run(study.dataclasses.replace(plan, warmup_epochs=1), "bioautoml-nas", 4.0)
+    first, search = (Run(left.path / name / "supernet").history for name in ("first_epoch", "search"))
+    assert len(first) == 2 and len(search) > 2  # one without theta, then those in which it moves
+    assert left.table("candidates")["theta_loss"].isna().tolist()[:2] == [True, False]
 
 
 def test_time_that_is_up_before_anything_is_trained_is_said(plan):
@@ -314,7 +323,7 @@ def test_what_cannot_be_is_said(plan, capsys, monkeypatch):
     assert "shares this environment" in capsys.readouterr().err
 
 
-def test_alone_it_lists_the_seven(capsys):
+def test_alone_it_lists_table_v(capsys):
     assert main(["automl"]) == 0
     told = capsys.readouterr().out
     published = pd.read_csv(places.data("paper/table5_automl_nas.csv"))["model"].tolist()

@@ -1,8 +1,9 @@
-"""ENAS and NAO: ours, over the cells of the paper (`strategies`), under a budget of time instead of images."""
+"""ENAS, NAO and the paper's own search: ours, over its cells (`strategies`), under a budget of time instead of images."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from bionas import files
 from bionas.ablations import BUDGETS
@@ -14,6 +15,7 @@ from bionas.genotype import Genotype
 from bionas.loop import predict
 from bionas.runs import Run
 from bionas.strategies import STRATEGIES, PlanEvaluator
+from bionas.strategies.gradient import images_of_epoch
 from bionas.strategies.searching import SearchResult
 
 OVERRUN = 0.7
@@ -22,38 +24,44 @@ UNBOUNDED = 10**12
 """Training images: the time ends the search."""
 
 
-def enas(task: Task) -> Found:
-    """One epoch first, to know what an epoch takes; then a search of as many epochs as half of the time allows.
+def by_epochs(strategy: str) -> Callable[[Task], Found]:
+    """A search that trains a supernet: one epoch first, to know what it takes; then a search of as many epochs as half of
+    the time allows.
 
-    Where even so the time runs out, the answer is that of the one epoch.
-
-    Raises:
-        AutoMLError: no time for one epoch.
+    Where even so the time runs out, the answer is that of the one epoch. What is returned raises AutoMLError where there is
+    no time for one.
     """
-    plan, evaluator = task.plan, _evaluator(task)
-    space, an_epoch = evaluator.space(), evaluator.images // evaluator.config.epochs
-    planned = task.folder / "enas_epochs.json"
 
-    def searched(name: str, epochs: int) -> SearchResult:
-        return STRATEGIES["enas"](space, evaluator, epochs * an_epoch, plan.seed, folder=task.folder / name)
+    def search(task: Task) -> Found:
+        plan, evaluator = task.plan, _evaluator(task)
+        space, planned = evaluator.space(), task.folder / f"{strategy}_epochs.json"
+        supernet = evaluator.supernet(space, plan.seed)
+        w, theta = images_of_epoch(supernet) if strategy == "gradient" else (images_of_epoch(supernet)[0], 0)
+        warmup = supernet.config.warmup_epochs * w if strategy == "gradient" else 0
 
-    with task.clock.until(OVERRUN):
-        try:
-            start = time.perf_counter()
-            result = searched("first_epoch", 1)
-            if not planned.exists():
-                epoch = Run(task.folder / "first_epoch" / "supernet").history["seconds"].sum()
-                around = time.perf_counter() - start - epoch  # the supernet is made, validation, the finalists
-                left = SEARCH_SHARE * task.clock.seconds - task.clock.used
-                files.write_json(planned, int((MARGIN * left - around) / (epoch + around / 4)))
-        except OutOfTime:
-            raise _too_short(task, "one epoch of ENAS") from None
-        if (epochs := files.read_json(planned)) > 1:
+        def searched(name: str, epochs: int) -> SearchResult:
+            budget = warmup + epochs * (w + theta)
+            return STRATEGIES[strategy](space, evaluator, budget, plan.seed, folder=task.folder / name)
+
+        with task.clock.until(OVERRUN):
             try:
-                result = searched("search", epochs)
+                start = time.perf_counter()
+                result = searched("first_epoch", 1)
+                if not planned.exists():
+                    *warm, epoch = Run(task.folder / "first_epoch" / "supernet").history["seconds"]
+                    around = time.perf_counter() - start - epoch  # a warm-up, making the supernet, ENAS's finalists
+                    left = SEARCH_SHARE * task.clock.seconds - task.clock.used
+                    files.write_json(planned, int((MARGIN * left - around) / (epoch + (around - sum(warm)) / 4)))
             except OutOfTime:
-                print(f"ENAS: the time was up before its {epochs} epochs were; the answer is that of one epoch.")
-    return _retrained(task, result, {"score": "val_accuracy"})
+                raise _too_short(task, f"one epoch of the search ({strategy})") from None
+            if (epochs := files.read_json(planned)) > 1:
+                try:
+                    result = searched("search", epochs)
+                except OutOfTime:
+                    print(f"{strategy}: the time was up before its {epochs} epochs were; the answer is that of one epoch.")
+        return _retrained(task, result, {"score": "val_accuracy"})
+
+    return search
 
 
 def nao(task: Task) -> Found:
@@ -97,5 +105,7 @@ def _retrained(task: Task, result: SearchResult, names: dict[str, str]) -> Found
     )  # fmt: skip
 
 
-SYSTEMS.register("enas")(System("enas", "ENAS", enas, "ours, over the paper's cells; candidates are its finalists"))
+_OURS = "the search of Algorithm 1 and the network it derives, as in row E009"
+SYSTEMS.register("bioautoml-nas")(System("bioautoml-nas", "Ours (BioAutoML-NAS)", by_epochs("gradient"), _OURS))
+SYSTEMS.register("enas")(System("enas", "ENAS", by_epochs("enas"), "ours, over the paper's cells; candidates are its finalists"))
 SYSTEMS.register("nao")(System("nao", "NAO", nao, "ours, over the paper's cells"))
