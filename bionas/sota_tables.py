@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
@@ -23,6 +23,8 @@ from bionas.errors import UnknownName
 from bionas.results import NOT_RUN
 
 OURS = "BioAutoML-NAS"
+PRINTED = f"Ours ({OURS})"
+"""Its name in the paper's tables."""
 MAJORITY = "majority class"
 
 TABLES = {"II": "table2_transfer_learning", "III": "table3_transformers", "V": "table5_automl_nas"}
@@ -37,11 +39,11 @@ IMAGE, BOTH, RECORDS = "image", "image+metadata", "metadata"
 
 EIGHT = tuple(find(name) for name in results.EIGHT)
 
-PROTOCOL = ("collection", "inputs", "augment", "pretrained", "frozen")
-"""What two rows must share to stand in one column."""
+PROTOCOL = ("collection", "inputs", "augment", "pretrained", "frozen", "budget_minutes")
+"""What two rows must share to stand in one column; a budget of minutes, not of images, is empty for most."""
 
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
-SPENT = ("mmacs", "parameters", "minutes", "search_minutes", "budget_minutes", "epochs", "images_seen")
+SPENT = ("mmacs", "parameters", "minutes", "search_minutes", "epochs", "images_seen")
 BIRTH = ("note", "source", "code", "command", "file")
 COLUMNS = (
     "model", *PROTOCOL, "n_seeds", *(f"{m}_{part}" for m in METRICS for part in ("mean", "sd")), *SPENT, *BIRTH
@@ -57,14 +59,14 @@ class Part:
             tables of runs apart: three seeds of some, one of the rest.
         holds: what is in it, in words.
         collection, inputs: of its rows, where they do not say so themselves.
-        ours: the row of it that is BioAutoML-NAS, None where there is none.
+        names: the rows of it that count beside the majority class, as the paper calls them; None for all as they are.
     """
 
     file: str
     holds: str
     collection: str
     inputs: str
-    ours: str | None = None
+    names: Mapping[str, str] | None = None
 
     @property
     def command(self) -> str:
@@ -72,10 +74,13 @@ class Part:
         return results.command(self.file)
 
 
+_E009 = {"E009": OURS}
+_SPINE = {"derived": OURS, "resnet18": "ResNet-18"}  # torchvision's: the same layers, other initial weights
+
 PARTS = (
-    Part("spine_field_orders", "BioAutoML-NAS on photographs, images alone", PHOTOGRAPHS, IMAGE, ours="derived"),
-    Part("ablation_synthetic", "BioAutoML-NAS with metadata: row E009 of the grid of Table I", EMBEDDED, BOTH, ours="E009"),
-    Part("image_alone_synthetic", "BioAutoML-NAS on images alone: row E009 without metadata", EMBEDDED, IMAGE, ours="E009"),
+    Part("spine_field_orders", "BioAutoML-NAS and ResNet-18 on photographs, images alone", PHOTOGRAPHS, IMAGE, _SPINE),
+    Part("ablation_synthetic", "BioAutoML-NAS with metadata: row E009 of the grid of Table I", EMBEDDED, BOTH, _E009),
+    Part("image_alone_synthetic", "BioAutoML-NAS on images alone: row E009 without metadata", EMBEDDED, IMAGE, _E009),
     Part("metadata_alone_synthetic", "the metadata encoder without images", EMBEDDED, RECORDS),
     Part("backbones_synthetic", "backbones of Tables II and III", EMBEDDED, IMAGE),
     Part("backbones_field_orders", "backbones of Tables II and III", PHOTOGRAPHS, IMAGE),
@@ -100,7 +105,7 @@ def paper(number: str) -> pd.DataFrame:
     if number not in TABLES:
         raise UnknownName("table of scores", number, TABLES)
     frame = published.table(TABLES[number]).drop(columns="reference")
-    return frame.assign(model=frame["model"].replace({f"Ours ({OURS})": OURS}), table=number)
+    return frame.assign(model=frame["model"].replace({PRINTED: OURS}), table=number)
 
 
 def published_models() -> pd.DataFrame:
@@ -139,8 +144,8 @@ def at_rest() -> pd.DataFrame:
 def measured() -> pd.DataFrame:
     """Every row of the files of `PARTS` that are there: `COLUMNS`, scores and spreads in percent.
 
-    Of a model that several files of a part have under one protocol, the row with the most seeds is kept. Rows without a
-    training keep their note. Tables of Table I give their row E009, as BioAutoML-NAS, and the majority class.
+    Of a model that several files have under one protocol, the row with the most seeds is kept. Rows without a training keep
+    their note. Tables of Table I give their row E009, as BioAutoML-NAS, and the majority class.
     """
     found = [_rows(part, path) for part in PARTS for path in _files(part)]
     frame = pd.concat([f for f in found if len(f)], ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
@@ -162,8 +167,8 @@ def _rows(part: Part, name: str) -> pd.DataFrame:
     frame = results.table(name)
     if "row" in frame:  # a table of experiments (`ablation_tables.summary`)
         frame = frame.rename(columns={"row": "model", "n": "n_seeds"})
-    if part.ours is not None:
-        frame = frame[frame["model"].isin((MAJORITY, part.ours))].replace({"model": {part.ours: OURS}})
+    if part.names is not None:
+        frame = frame[frame["model"].isin((MAJORITY, *part.names))].replace({"model": dict(part.names)})
     same = {
         "collection": part.collection,
         "inputs": part.inputs,
@@ -182,7 +187,7 @@ def _rows(part: Part, name: str) -> pd.DataFrame:
 
 def _registered(name: str) -> str:
     """A name as the paper prints it, or as it is where the paper has no such model."""
-    return _printed().get(key(str(name)), str(name))
+    return OURS if name == PRINTED else _printed().get(key(str(name)), str(name))
 
 
 def _printed() -> dict[str, str]:
@@ -198,6 +203,7 @@ def protocol(row: pd.Series) -> str:
     """How a row's network was trained, in words: "field photographs, image"."""
     extras = [str(row["augment"]).replace("_", " ")] if row["augment"] != "none" else []
     extras += [name for name in ("pretrained", "frozen") if row[name]]
+    extras += [] if pd.isna(row["budget_minutes"]) else [f"{row['budget_minutes']:g} minutes"]
     return ", ".join((row["inputs"], *extras))
 
 
@@ -238,8 +244,8 @@ def side_by_side(number: str, metric: str = "accuracy", rows: pd.DataFrame | Non
 def _columns(number: str, rows: pd.DataFrame, models: list[str]) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Each collection and protocol with its rows: those that are always shown, then those that results brought."""
     always = [(EMBEDDED, IMAGE), (EMBEDDED, BOTH), (PHOTOGRAPHS, IMAGE)]
-    if number == "V":  # the systems were given images and metadata
-        always = [(EMBEDDED, BOTH)]
+    if number == "V":  # the systems were given images, metadata and minutes
+        always = [(EMBEDDED, f"{BOTH}, 10 minutes")]
     rows = rows[rows["model"].isin(models) & (rows["model"] != MAJORITY)]
     where = [(row["collection"], protocol(row)) for _, row in rows.iterrows()]
     others = trained(rows[rows["model"] != OURS])  # a protocol that only ours had compares nothing
@@ -302,10 +308,10 @@ def systems(rows: pd.DataFrame | None = None) -> pd.DataFrame:
 
 
 def plain(rows: pd.DataFrame, collection: str, inputs: str) -> pd.DataFrame:
-    """The trained rows of a collection and input that were neither augmented, nor pretrained, nor frozen."""
+    """The trained rows of a collection and input under its budget of images, not augmented, pretrained or frozen."""
     rows = trained(rows)
     same = (rows["collection"] == collection) & (rows["inputs"] == inputs) & (rows["augment"] == "none")
-    return rows[same & ~rows["pretrained"] & ~rows["frozen"]]
+    return rows[same & ~rows["pretrained"] & ~rows["frozen"] & rows["budget_minutes"].isna()]
 
 
 def blanked(frame: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
@@ -412,7 +418,8 @@ def budgets(rows: pd.DataFrame | None = None) -> pd.DataFrame:
     of wall time and are not among these.
     """
     rows = trained(measured() if rows is None else rows)
-    rows = rows[rows["model"].isin([b.name for b in backbones()] + [OURS]) & rows["inputs"].isin((IMAGE, BOTH))]
+    asked = rows["model"].isin([b.name for b in backbones()] + [OURS]) & rows["inputs"].isin((IMAGE, BOTH))
+    rows = rows[asked & rows["budget_minutes"].isna()]
     table = []
     for collection, group in rows.groupby("collection", sort=False):
         seen = sorted({int(float(part)) for value in group["images_seen"].dropna() for part in str(value).split(";")})
