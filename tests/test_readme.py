@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import f_oneway, spearmanr
 
-from bionas import comparison, places, published, results
+from bionas import comparison, places, published, results, sota_tables
 from bionas.ablation_results import gains, grid, markdown
 from bionas.ablations import table_one
 from bionas.audit import claims
@@ -71,6 +71,14 @@ def test_a_committed_grid_is_the_mean_of_its_runs(name):
         for part, ending in (("mean", "mean"), ("std", "sd")):
             assert (means[metric, part] - stated[f"{metric}_{ending}"]).abs().max() < 0.006
     assert table.index[0] == "majority class" and (runs["search_images"] <= runs["budget"]).all()
+
+
+def test_the_tables_of_other_networks_and_systems_are_the_committed_results():
+    assert results.markdown(sota_tables.backbones_in_readme()) in README
+    assert results.markdown(sota_tables.systems_in_readme()) in README
+    kept = sota_tables.measured()["file"].unique()
+    for name in ("backbones_synthetic", "backbones_field_orders", "automl_synthetic"):
+        assert f"{name}.csv" in kept and results.COMMANDS[name] in README
 
 
 def test_what_the_readme_links_to_is_there():
