@@ -29,7 +29,8 @@ EIGHT = ("levit-128s", "mobilenetv2", "deit-tiny", "resnet-18", "efficientformer
 
 _EIGHT = " ".join(EIGHT)
 _SEVEN = _EIGHT.replace("resnet-18 ", "")  # whose three seeds on photographs are the spine's
-_TWO = " ".join(EIGHT[:2])  # with three seeds
+_THREE = " ".join(EIGHT[:3])  # with three seeds; on photographs the first two, and ResNet-18
+_TWO = " ".join(EIGHT[:2])
 
 for _name, _command in {
     "spine_field_orders": (
@@ -64,7 +65,7 @@ for _name, _command in {
     "table1_cost": "python benchmarks/table1_cost.py --preset paper --genotypes 200 --out data/results",
     "backbones_at_rest": "python benchmarks/backbones_at_rest.py --out data/results",
     "backbones_synthetic": f"bionas baselines --names {_EIGHT} --seeds 0 --out backbones_synthetic",
-    "backbones_synthetic_three": f"bionas baselines --names {_TWO} --seeds 0 1 2 --out backbones_synthetic_three",
+    "backbones_synthetic_three": f"bionas baselines --names {_THREE} --seeds 0 1 2 --out backbones_synthetic_three",
     "backbones_synthetic_metadata": (
         f"bionas baselines --names {_TWO} --inputs image+metadata --seeds 0 --out backbones_synthetic_metadata"
     ),

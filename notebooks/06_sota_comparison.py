@@ -30,6 +30,7 @@
 # mean ± standard deviation over seeds, with the number of seeds in brackets.
 
 # %%
+import math
 import os
 
 import pandas as pd
@@ -250,7 +251,7 @@ sota_tables.blanked(sota_tables.systems(rows)[looked_at])
 # %%
 grid = results.table("ablation_synthetic")
 if len(grid):
-    print(f"Between seeds of a row of Table I: sd {(grid['accuracy_sd'] ** 2).mean() ** 0.5:.1f} points of accuracy.")
+    print(f"Between seeds of a row of Table I: sd {math.sqrt((grid['accuracy_sd'] ** 2).mean()):.1f} points of accuracy.")
 
 # %% [markdown]
 # Neighbours in the table above are closer than that: their order means little.

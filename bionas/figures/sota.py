@@ -131,7 +131,8 @@ def accuracy_against_macs(
         found = _line_layout(lines.get(words, {}))
         return found | {"annotations": found["annotations"] + _absent(absent)}
 
-    figure, most = go.Figure(), frame["parameters"].max()
+    drawn = frame.loc[frame[list(choices.values())].notna().any(axis=1), "parameters"]  # a cross has no area
+    figure, most = go.Figure(), (drawn if len(drawn) else frame["parameters"]).max()
     for i, trace in enumerate(heights(next(iter(choices.values())))):
         number, crosses = numbers[i // 2], bool(i % 2)
         own = frame[frame["table"] == number]
