@@ -338,6 +338,11 @@ print(*missing["command"].drop_duplicates(), sep="\n")
 # that memory allows) and `--pretrained`, which downloads published weights on first use and says so in one line where
 # it cannot.
 #
+# **Not run, for want of a GPU:** ten or more of the backbones on photographs at 64 and 224 px, three seeds each, against the
+# network that a search at preset `paper` derives, with the latency of each:
+# `bionas baselines --names NAME ... -p source=folder -p data_dir=PHOTOGRAPHS -p metadata=none -p mode=full --seeds 0 1 2`,
+# again with `-p image_size=64`. Images a second are in the `history.csv` of every run.
+#
 # ## Recap
 #
 # - The paper's tables compare networks of which neither training nor input is stated. Some of their scores lie under
