@@ -49,7 +49,8 @@ def by_epochs(strategy: str) -> Callable[[Task], Found]:
                 result = searched("first_epoch", 1)
                 if not planned.exists():
                     *warm, epoch = Run(task.folder / "first_epoch" / "supernet").history["seconds"]
-                    around = time.perf_counter() - start - epoch  # a warm-up, making the supernet, ENAS's finalists
+                    # a warm-up, making the supernet, ENAS's finalists; an epoch of an earlier start was only read
+                    around = max(sum(warm), time.perf_counter() - start - epoch)
                     left = SEARCH_SHARE * task.clock.seconds - task.clock.used
                     files.write_json(planned, int((MARGIN * left - around) / (epoch + (around - sum(warm)) / 4)))
             except OutOfTime:
