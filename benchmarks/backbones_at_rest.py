@@ -18,11 +18,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from bionas import files
-from bionas.baselines import published
-from bionas.cost import cost
-from bionas.progress import progress
-from bionas.runs import commit
+from bionas.studies.backbones import published
+from bionas.system import files
+from bionas.system.progress import progress
+from bionas.training.cost import cost
+from bionas.training.runs import commit
 
 CLASSES, SMALL = 21, 64
 BYTES_IN_TRAINING = 16
@@ -35,25 +35,34 @@ def counted() -> pd.DataFrame:
         with torch.device("meta"):
             native, small = backbone(CLASSES), backbone(CLASSES, SMALL)
         found = cost(native, backbone.native)
-        rows.append({
-            "model": backbone.name, "table": {"table2": "II", "table3": "III"}[backbone.table.partition("_")[0]],
-            "timm": backbone.architecture, "native": backbone.native, "parameters": found["parameters"],
-            "weights_mb": round(found["weights_mb"], 1),
-            "training_gb": round(found["parameters"] * BYTES_IN_TRAINING / 2**30, 2),
-            "gmacs": round(found["macs"] / 1e9, 3), "gmacs_64": round(cost(small, SMALL)["macs"] / 1e9, 4),
-            "note": backbone.note,
-        })  # fmt: skip
+        rows.append(
+            {
+                "model": backbone.name,
+                "table": {"table2": "II", "table3": "III"}[backbone.table.partition("_")[0]],
+                "timm": backbone.architecture,
+                "native": backbone.native,
+                "parameters": found["parameters"],
+                "weights_mb": round(found["weights_mb"], 1),
+                "training_gb": round(found["parameters"] * BYTES_IN_TRAINING / 2**30, 2),
+                "gmacs": round(found["macs"] / 1e9, 3),
+                "gmacs_64": round(cost(small, SMALL)["macs"] / 1e9, 4),
+                "note": backbone.note,
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     out = parser.parse_args().out
     born = {
-        "source": f"counted on the meta device, {CLASSES} classes, images alone", "code": commit(),
+        "source": f"counted on the meta device, {CLASSES} classes, images alone",
+        "code": commit(),
         "command": f"python benchmarks/backbones_at_rest.py --out {out}",
-    }  # fmt: skip
+    }
     table = counted().assign(**born)
     files.write_csv(out / "backbones_at_rest.csv", table)
     print(table[["model", "native", "parameters", "training_gb", "gmacs", "gmacs_64"]].to_string(index=False))

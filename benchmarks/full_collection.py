@@ -30,11 +30,11 @@ import torch
 from full_size_table import ROWS, write_table
 from PIL import Image
 
-from bionas import files
-from bionas.runs import commit
 from bionas.specimens import BatchLoader, ImageStore, MetadataEncoding, load_specimens
 from bionas.specimens.collection import compare_splits
 from bionas.specimens.sources.bioscan5m import FOLDER, METADATA
+from bionas.system import files
+from bionas.training.runs import commit
 
 BAR = 4.0
 """GB of resident memory, at any moment of either process."""
@@ -79,9 +79,13 @@ def measure(
     stages = Stages()
     with stages.stage("load_specimens"):
         specimens = load_specimens(
-            "bioscan5m", folder, images=zipped, missing_images="skip", min_records=1 if zipped else None,
+            "bioscan5m",
+            folder,
+            images=zipped,
+            missing_images="skip",
+            min_records=1 if zipped else None,
             cache_dir=folder / "cache",
-        )  # fmt: skip
+        )
         if not zipped:
             sparse = ImageStore.open(folder / "images.npy", fingerprint="sparse")
             specimens = dataclasses.replace(specimens, images=sparse.subset(np.arange(len(specimens))))
@@ -98,7 +102,9 @@ def measure(
         print(f"{len(specimens):,} specimens have a photograph in the ZIP")
         return stages.rows, None
     with stages.stage("fingerprint"):
-        print(f"{len(specimens):,} specimens of {len(specimens.class_names)} classes: {specimens.fingerprint}")
+        print(
+            f"{len(specimens):,} specimens of {len(specimens.class_names)} classes: {specimens.fingerprint}"
+        )
     with stages.stage("all splits side by side"):
         splits = compare_splits(specimens)
     return stages.rows, splits
@@ -118,7 +124,9 @@ def prepare(folder: Path, rows: int, image_size: int, photographs: int) -> None:
     generator = np.random.default_rng(0)
     with zipfile.ZipFile(folder / "BIOSCAN_5M_cropped_256_train.zip", "w") as archive:
         for row in drawn.itertuples():
-            pixels = np.kron(generator.integers(0, 255, (16, 16, 3), dtype=np.uint8), np.ones((16, 16, 1), np.uint8))
+            pixels = np.kron(
+                generator.integers(0, 255, (16, 16, 3), dtype=np.uint8), np.ones((16, 16, 1), np.uint8)
+            )
             content = io.BytesIO()
             Image.fromarray(pixels).save(content, "JPEG", quality=90)
             member = f"{FOLDER}/images/cropped_256/{row.split}/{row.chunk}/{row.processid}.jpg"
@@ -132,7 +140,9 @@ def _alone(function, *arguments):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--photographs", type=int, default=2_000, help="in the ZIP")
     parser.add_argument("--image-size", type=int, default=64)
@@ -163,7 +173,9 @@ def main() -> None:
             f"python benchmarks/full_collection.py --rows {a.rows} --photographs {a.photographs} --image-size "
             f"{a.image_size} --preset {a.preset} --batch-size {a.batch_size} --threads {a.threads}"
         )
-        table = table.assign(rows=a.rows, source="a drawn table", threads=a.threads, code=commit(), command=command)
+        table = table.assign(
+            rows=a.rows, source="a drawn table", threads=a.threads, code=commit(), command=command
+        )
         files.write_csv(a.out, table)
 
 

@@ -22,11 +22,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from bionas import files, places
 from bionas.specimens.schema import COLUMNS
+from bionas.system import files, places
 
 ROWS, BINS = 5_150_850, 324_411
-NAMED = {"species": 473_094, "genus": 1_226_765, "subfamily": 1_472_548, "family": 4_932_774, "class": 5_146_837}
+NAMED = {
+    "species": 473_094,
+    "genus": 1_226_765,
+    "subfamily": 1_472_548,
+    "family": 4_932_774,
+    "class": 5_146_837,
+}
 """Records named at a rank; with an order: the sum of `data/paper/bioscan5m_order_counts.csv`."""
 NAMES = {"family": 934, "subfamily": 1_542, "genus": 7_605}
 WITHOUT_BIN = ROWS - 5_137_441
@@ -44,8 +50,10 @@ CLASSES = {
     "Branchiopoda": "Anomopoda Anostraca Onychopoda Notostraca",
     "Chilopoda": "Lithobiomorpha Scutigeromorpha Geophilomorpha",
     "Diplopoda": "Polyxenida Polydesmida Chordeumatida Julida",
-    "Copepoda": "Calanoida Cyclopoida", "Ostracoda": "Podocopida", "Diplura": "Rhabdura",
-}  # fmt: skip
+    "Copepoda": "Calanoida Cyclopoida",
+    "Ostracoda": "Podocopida",
+    "Diplura": "Rhabdura",
+}
 """Orders of the other nine classes; the rest are Insecta."""
 COUNTRIES = (
     "Costa Rica:10:-84:900 South Africa:-29:25:70 United States:39:-98:60 Thailand:15:101:40 Canada:54:-100:40 "
@@ -82,7 +90,9 @@ def write_table(path: Path, rows: int = ROWS, seed: int = 0) -> None:
         file.write((",".join(COLUMNS) + "\n").encode())
         for start in range(0, rows, BATCH):
             own = in_file_order[start : start + BATCH]
-            columns = _batch(start, bin_of[own], split_of[own], nameless[own], bins, words, sites, windows, rng)
+            columns = _batch(
+                start, bin_of[own], split_of[own], nameless[own], bins, words, sites, windows, rng
+            )
             table = pa.table({name: columns[name] for name in COLUMNS})
             options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
             pyarrow.csv.write_csv(table, file, options)
@@ -107,7 +117,9 @@ def draw_bins(rows: int, rng: np.random.Generator) -> Bins:
     published = pd.read_csv(places.data("paper/bioscan5m_order_counts.csv"))
     counts = np.append(published["count"], ROWS - published["count"].sum())  # the last: no order
     counts = apportion(counts, rows, np.zeros(len(counts), int), np.full(len(counts), rows))
-    n_bins = apportion(counts**0.9, max(round(BINS * scale), (counts > 0).sum()), np.minimum(counts, 1), counts)
+    n_bins = apportion(
+        counts**0.9, max(round(BINS * scale), (counts > 0).sum()), np.minimum(counts, 1), counts
+    )
     order = np.repeat(np.arange(len(counts)), n_bins)
     weights = rng.lognormal(0, 2.1, len(order))
     records = np.ones(len(order), np.int64)
@@ -123,7 +135,9 @@ def draw_bins(rows: int, rng: np.random.Generator) -> Bins:
         depth[line] = level
 
     group = np.zeros(len(order), np.int8)
-    by_size = line[np.argsort(records[line] ** 0.35 * rng.random(len(line)))]  # species seen seldom are held out
+    by_size = line[
+        np.argsort(records[line] ** 0.35 * rng.random(len(line)))
+    ]  # species seen seldom are held out
     for code, name in ((3, "heldout"), (2, "unseen")):
         chosen = exactly(records, by_size, round(sum(SPLITS[name].values()) * scale))
         group[chosen] = code
@@ -136,9 +150,13 @@ def draw_bins(rows: int, rng: np.random.Generator) -> Bins:
     for code, name in enumerate(SPLITS, start=1):
         own = _within(genus, group == code, SPECIES[name] * scale, rng)
         species = np.where(own >= 0, own + species.max() + 1, species)
-    subfamily_of_genus = _within(_first(genus, family), np.ones(genus.max() + 1, bool), NAMES["subfamily"] * 0.9, rng)
+    subfamily_of_genus = _within(
+        _first(genus, family), np.ones(genus.max() + 1, bool), NAMES["subfamily"] * 0.9, rng
+    )
     subfamily = np.where(genus >= 0, subfamily_of_genus[genus], -1)
-    known = _first(family, subfamily)[family]  # a BIN named down to the subfamily alone is in one its family has, or a new one
+    known = _first(family, subfamily)[
+        family
+    ]  # a BIN named down to the subfamily alone is in one its family has, or a new one
     subfamily = np.where((depth == 2) & (known >= 0), known, subfamily)
     new = _within(family, (depth == 2) & (known < 0), 0, rng)
     subfamily = np.where(new >= 0, new + subfamily.max() + 1, subfamily)
@@ -172,7 +190,9 @@ def exactly(sizes: np.ndarray, line: np.ndarray, total: int) -> np.ndarray:
     return np.concatenate(chosen) if chosen else line[:0]
 
 
-def _within(parent: np.ndarray, named: np.ndarray, wanted: float, rng: np.random.Generator, long_tail: bool = False):
+def _within(
+    parent: np.ndarray, named: np.ndarray, wanted: float, rng: np.random.Generator, long_tail: bool = False
+):
     """Codes of the entries `named` (-1: the others), about `wanted` different ones, each inside one parent only."""
     members = np.flatnonzero(named & (parent >= 0))
     members = members[np.argsort(parent[members], kind="stable")]
@@ -203,7 +223,9 @@ def _records(bins: Bins, rows: int, rng: np.random.Generator) -> tuple[np.ndarra
     for group, sizes in enumerate(SPLITS.values(), start=1):
         members = rng.permutation(np.flatnonzero(bins.group[bin_of] == group))
         wanted = np.array(list(sizes.values()))
-        shares = apportion(wanted, len(members), np.zeros(len(wanted), int), np.full(len(wanted), len(members)))
+        shares = apportion(
+            wanted, len(members), np.zeros(len(wanted), int), np.full(len(wanted), len(members))
+        )
         for part in np.split(members, np.cumsum(shares)[:-1]):
             split_of[part] = code
             code += 1
@@ -228,14 +250,17 @@ def _words(bins: Bins) -> dict[str, pa.Array]:
         "genus": pa.array(genus),
         "species": pa.array([f"{genus[g]} {_invented_word(i)}a" for i, g in enumerate(genus_of_species)]),
         "dna_bin": pa.array(
-            [f"BOLD:A{chr(65 + i // 260_000)}{chr(65 + i // 10_000 % 26)}{i % 10_000:04d}" for i in range(len(bins.records))]
+            [
+                f"BOLD:A{chr(65 + i // 260_000)}{chr(65 + i // 10_000 % 26)}{i % 10_000:04d}"
+                for i in range(len(bins.records))
+            ]
         ),
         "split": pa.array(["pretrain", *(name for sizes in SPLITS.values() for name in sizes)]),
         "chunk": pa.array([f"{i:02x}" for i in range(256)] + [f"{i:x}" for i in range(16)]),
         "project": pa.array(["".join(chr(65 + i // 26**k % 26) for k in (2, 1, 0)) for i in range(26**3)]),
         "well": pa.array([f"-{row}{column:02d}" for row in "ABCDEFGH" for column in range(1, 13)]),
         "year": pa.array([f"-{year}" for year in (19, 20, 21, 22, 23)]),
-    }  # fmt: skip
+    }
 
 
 def _invented(n: int, ending: str) -> list[str]:
@@ -271,7 +296,9 @@ def _sites(rng: np.random.Generator) -> Sites:
     within = np.arange(SITES) - np.repeat(np.cumsum(size) - size, size)
     return Sites(
         country=pa.array([fields[c][0] for c in country]),
-        province=pa.array([f"{fields[c][0]} province {1 + i % provinces[c]}" for c, i in zip(country, within)]),
+        province=pa.array(
+            [f"{fields[c][0]} province {1 + i % provinces[c]}" for c, i in zip(country, within)]
+        ),
         latitude=np.array([float(fields[c][1]) for c in country]) + rng.normal(0, 1.5, SITES),
         longitude=np.array([float(fields[c][2]) for c in country]) + rng.normal(0, 1.5, SITES),
         start=np.cumsum(size) - size,
@@ -294,17 +321,28 @@ def _entries(text: str) -> list[str]:
 def _batch(start, bin_of, split_of, nameless, bins, words, sites, windows, rng) -> dict[str, pa.Array]:
     """The 23 columns of rows start, start + 1, ... of the file."""
     n, row = len(bin_of), np.arange(start, start + len(bin_of))
-    take = {rank: _taken(words[rank], getattr(bins, rank)[bin_of]) for rank in ("order", "family", "subfamily", "genus", "species")}
+    take = {
+        rank: _taken(words[rank], getattr(bins, rank)[bin_of])
+        for rank in ("order", "family", "subfamily", "genus", "species")
+    }
     order = bins.order[bin_of]
     unclassed = (order < 0) & (rng.random(n) < (ROWS - NAMED["class"]) / 15_863)
-    take["class"] = _taken(words["class"], np.where(unclassed, -1, np.where(order < 0, len(bins.orders), order)))
+    take["class"] = _taken(
+        words["class"], np.where(unclassed, -1, np.where(order < 0, len(bins.orders), order))
+    )
     phylum = pa.repeat("Arthropoda", n)
     year = _taken(words["year"], row // 2_600 % 5)
-    processid = _joined(_taken(words["project"], row // 2_600 + 4_000), pa.array(row % 2_600 + 1).cast(pa.string()), year)
+    processid = _joined(
+        _taken(words["project"], row // 2_600 + 4_000), pa.array(row % 2_600 + 1).cast(pa.string()), year
+    )
     processid = pc.binary_join_element_wise("GM", processid, "")
-    sampleid = _joined(pa.repeat("BIOUG", n), pa.array(row // 95 + 60_000).cast(pa.string()), _taken(words["well"], row % 95))
+    sampleid = _joined(
+        pa.repeat("BIOUG", n), pa.array(row // 95 + 60_000).cast(pa.string()), _taken(words["well"], row % 95)
+    )
 
-    home = np.searchsorted(sites.weight, bin_of * 0.6180339887 % 1)  # most records of a BIN are of one country
+    home = np.searchsorted(
+        sites.weight, bin_of * 0.6180339887 % 1
+    )  # most records of a BIN are of one country
     away = rng.random(n) < 0.1
     home[away] = np.searchsorted(sites.weight, rng.random(away.sum()))
     site = sites.start[home] + (rng.random(n) ** 2 * sites.size[home]).astype(np.int64)
@@ -318,7 +356,9 @@ def _batch(start, bin_of, split_of, nameless, bins, words, sites, windows, rng) 
     return {
         "processid": processid,
         "sampleid": sampleid,
-        "taxon": pc.coalesce(*(take[r] for r in ("species", "genus", "subfamily", "family", "order", "class")), phylum),
+        "taxon": pc.coalesce(
+            *(take[r] for r in ("species", "genus", "subfamily", "family", "order", "class")), phylum
+        ),
         "phylum": phylum,
         **take,
         "dna_bin": _taken(words["dna_bin"], np.where(nameless, -1, bin_of)),
@@ -327,7 +367,9 @@ def _batch(start, bin_of, split_of, nameless, bins, words, sites, windows, rng) 
         "province_state": _taken(sites.province, np.where(rng.random(n) < 0.018, -1, site)),
         "coord-lat": _number(sites.latitude[site].round(4), nowhere),
         "coord-lon": _number(sites.longitude[site].round(4), nowhere),
-        "image_measurement_value": _number((fraction * 240_000 * rng.uniform(0.2, 0.6, n)).astype(np.int64), nowhere),
+        "image_measurement_value": _number(
+            (fraction * 240_000 * rng.uniform(0.2, 0.6, n)).astype(np.int64), nowhere
+        ),
         "area_fraction": _number(fraction.round(4), nowhere),
         "scale_factor": _number((3.2 * np.sqrt(fraction)).round(4), nowhere),
         "inferred_ranks": pa.array(np.where(rng.random(n) < 0.02, rng.integers(1, 6, n), 0)),
@@ -362,7 +404,9 @@ def _barcodes(letters: np.ndarray) -> pa.Array:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("path", type=Path)
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--seed", type=int, default=0)

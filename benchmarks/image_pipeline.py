@@ -40,11 +40,11 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from bionas import files
-from bionas.runs import commit
 from bionas.specimens import BatchLoader, ImageStore, MetadataEncoding, SpecimenSet
 from bionas.specimens.image_cache import image_cache
 from bionas.specimens.photographs import FolderPhotographs, Photographs, ZippedPhotographs
+from bionas.system import files
+from bionas.training.runs import commit
 
 TREE = "bioscan5m/images/cropped_256/train"
 BATCH = 64
@@ -69,7 +69,11 @@ def texture(i: int) -> bytes:
 
 def lay_out(work: Path, n: int, folder: Path | None) -> list[str]:
     """The extracted tree and a ZIP of the same files; names relative to the tree, in 16 folders as BIOSCAN-5M's train."""
-    taken = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))[:n] if folder else []
+    taken = (
+        sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))[:n]
+        if folder
+        else []
+    )
     if folder and not taken:
         raise SystemExit(f"no JPEGs in {folder}")
     names = [f"{i % 16:x}/BENCH{i:06}-22.jpg" for i in range(len(taken) or n)]
@@ -95,7 +99,9 @@ def torchvision_loader(work: Path, size: int, workers: int) -> DataLoader:
 
 def cache_loader(store: ImageStore) -> BatchLoader:
     n = len(store)
-    records = pd.DataFrame({"processid": [f"B{i}" for i in range(n)], "order": np.where(np.arange(n) % 2, "A", "B")})
+    records = pd.DataFrame(
+        {"processid": [f"B{i}" for i in range(n)], "order": np.where(np.arange(n) % 2, "A", "B")}
+    )
     specimens = SpecimenSet(records, np.arange(n) % 2, ("A", "B"), store)
     return BatchLoader(specimens, MetadataEncoding.fit(specimens, "none"), BATCH, shuffle=True)
 
@@ -105,31 +111,46 @@ def build(photographs: Callable[[], Photographs], size: int, cache: Path, thread
     shutil.rmtree(cache, ignore_errors=True)
     store, unreadable = image_cache(photographs(), size, cache_dir=cache, workers=threads)
     if unreadable:
-        raise SystemExit(f"{len(unreadable)} photographs could not be read: {next(iter(unreadable.values()))}")
+        raise SystemExit(
+            f"{len(unreadable)} photographs could not be read: {next(iter(unreadable.values()))}"
+        )
     return store
 
 
-def measure(work: Path, names: list[str], size: int, workers: list[int], repeats: int, threads: int) -> pd.DataFrame:
+def measure(
+    work: Path, names: list[str], size: int, workers: list[int], repeats: int, threads: int
+) -> pd.DataFrame:
     """Images a second of each program, all of them interleaved; one row a program."""
     folder, archive = work / TREE, work / "train.zip"
     members = [f"{TREE}/{name}" for name in names]
     store = build(lambda: FolderPhotographs(folder, names), size, work / "cache", threads)
     loaders = {count: torchvision_loader(work, size, count) for count in workers}
     from_cache = cache_loader(store)
-    epochs = max(1, 20_000 * 64**2 // (size**2 * len(names)))  # an epoch from the cache is too short to be timed alone
+    epochs = max(
+        1, 20_000 * 64**2 // (size**2 * len(names))
+    )  # an epoch from the cache is too short to be timed alone
 
     programs: dict[str, Callable[[int], int]] = {
-        **{f"torchvision, {count} workers": lambda _, loader=loader: _images(image for image, _ in loader)
-           for count, loader in loaders.items()},
-        "building from the tree":
-            lambda _: len(build(lambda: FolderPhotographs(folder, names), size, work / "built", threads)),
-        "building from a ZIP":
-            lambda _: len(build(lambda: ZippedPhotographs([archive], members, work / "built"), size, work / "built", threads)),
-        "epochs from the cache":
-            lambda repeat: sum(_images(b.image for b in from_cache.epoch(repeat * epochs + e)) for e in range(epochs)),
-    }  # fmt: skip
+        **{
+            f"torchvision, {count} workers": lambda _, loader=loader: _images(image for image, _ in loader)
+            for count, loader in loaders.items()
+        },
+        "building from the tree": lambda _: len(
+            build(lambda: FolderPhotographs(folder, names), size, work / "built", threads)
+        ),
+        "building from a ZIP": lambda _: len(
+            build(
+                lambda: ZippedPhotographs([archive], members, work / "built"), size, work / "built", threads
+            )
+        ),
+        "epochs from the cache": lambda repeat: sum(
+            _images(b.image for b in from_cache.epoch(repeat * epochs + e)) for e in range(epochs)
+        ),
+    }
     rates: dict[str, list[float]] = {name: [] for name in programs}
-    for repeat in range(repeats + 1):  # the first warms up: worker processes start, files enter the system's cache
+    for repeat in range(
+        repeats + 1
+    ):  # the first warms up: worker processes start, files enter the system's cache
         for name, program in programs.items():
             start = time.perf_counter()
             images = program(repeat)
@@ -137,8 +158,16 @@ def measure(work: Path, names: list[str], size: int, workers: list[int], repeats
                 rates[name].append(images / (time.perf_counter() - start))
     loaders.clear()  # their worker processes end
     programs.clear()
-    rows = [{"program": name, "images": len(names), "images_per_s": statistics.median(found), "min": min(found), "max": max(found)}
-            for name, found in rates.items()]  # fmt: skip
+    rows = [
+        {
+            "program": name,
+            "images": len(names),
+            "images_per_s": statistics.median(found),
+            "min": min(found),
+            "max": max(found),
+        }
+        for name, found in rates.items()
+    ]
     return pd.DataFrame(rows)
 
 
@@ -211,18 +240,26 @@ def _resident() -> tuple[int, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=int, default=6000)
     parser.add_argument("--folder", type=Path, help="JPEGs to take instead of drawn textures")
     parser.add_argument("--size", type=int, default=64, help="training resolution in pixels")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4], help="DataLoader workers to try")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch, and to decode with")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=[0, 1, 2, 4], help="DataLoader workers to try"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="of torch, and to decode with"
+    )
     parser.add_argument("--work", type=Path, help="where scratch files go; a temporary folder if not given")
     parser.add_argument("--out", type=Path, help="a CSV to write")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
-    warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than processors: that is asked
+    warnings.filterwarnings(
+        "ignore", message="This DataLoader will create"
+    )  # more workers than processors: that is asked
     if a.work:
         a.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=a.work) as work:
@@ -234,22 +271,40 @@ def main() -> None:
     best = rate.filter(like="torchvision").idxmax()
     speed["over_best_torchvision"] = speed["images_per_s"] / rate[best]
     print(speed.round(2).to_string(index=False))
-    print(f"epochs from the cache: {rate['epochs from the cache'] / rate[best]:.1f} x {best} (bar: at least 5)")
+    print(
+        f"epochs from the cache: {rate['epochs from the cache'] / rate[best]:.1f} x {best} (bar: at least 5)"
+    )
     for source in ("the tree", "a ZIP"):
-        print(f"building from {source}: {rate[f'building from {source}'] / rate[best]:.2f} x {best} (bar: at least 1)")
+        print(
+            f"building from {source}: {rate[f'building from {source}'] / rate[best]:.2f} x {best} (bar: at least 1)"
+        )
     print(resident.to_string(index=False))
     small, large = resident[resident["images"] == len(names)], resident[resident["images"] != len(names)]
     for one, other in zip(small.itertuples(), large.itertuples(), strict=True):
-        print(f"{one.program}: {one.anonymous_mib:.0f} MiB anonymous and {one.mapped_mib:.0f} mapped for {one.images:,} "
-              f"photographs, {other.anonymous_mib:.0f} and {other.mapped_mib:.0f} for {other.images:,}")  # fmt: skip
+        print(
+            f"{one.program}: {one.anonymous_mib:.0f} MiB anonymous and {one.mapped_mib:.0f} mapped for {one.images:,} "
+            f"photographs, {other.anonymous_mib:.0f} and {other.mapped_mib:.0f} for {other.images:,}"
+        )
     if a.out:
         source = "drawn textures" if a.folder is None else f"photographs of {a.folder.name}"
-        table = pd.concat([speed, resident], ignore_index=True).round(3).assign(
-            size=a.size, batch_size=BATCH, source=source, jpeg_kb=round(jpeg_kb, 1), repeats=a.repeats, threads=a.threads,
-            torch=torch.__version__, torchvision=torchvision.__version__, code=commit(),
-            command=f"python benchmarks/image_pipeline.py --images {a.images} --size {a.size} --repeats {a.repeats} "
-            f"--threads {a.threads} --workers {' '.join(map(str, a.workers))}" + (f" --folder {a.folder.name}" if a.folder else ""),
-        )  # fmt: skip
+        table = (
+            pd.concat([speed, resident], ignore_index=True)
+            .round(3)
+            .assign(
+                size=a.size,
+                batch_size=BATCH,
+                source=source,
+                jpeg_kb=round(jpeg_kb, 1),
+                repeats=a.repeats,
+                threads=a.threads,
+                torch=torch.__version__,
+                torchvision=torchvision.__version__,
+                code=commit(),
+                command=f"python benchmarks/image_pipeline.py --images {a.images} --size {a.size} --repeats {a.repeats} "
+                f"--threads {a.threads} --workers {' '.join(map(str, a.workers))}"
+                + (f" --folder {a.folder.name}" if a.folder else ""),
+            )
+        )
         files.write_csv(a.out, table)
 
 

@@ -29,10 +29,10 @@ from pathlib import Path
 import pandas as pd
 from full_size_table import ROWS, write_table
 
-from bionas import files
-from bionas.progress import progress
-from bionas.runs import commit
 from bionas.specimens.schema import CATEGORICAL, COLUMNS, NUMERIC
+from bionas.system import files
+from bionas.system.progress import progress
+from bionas.training.runs import commit
 
 NEEDED = ["processid", *CATEGORICAL, *NUMERIC, "split", "chunk"]
 PEER = "bioscan_dataset"
@@ -85,9 +85,21 @@ def measure(table: Path, cache: Path, repeats: int) -> pd.DataFrame:
         if program.endswith("cold"):
             shutil.rmtree(cache, ignore_errors=True)
         told = subprocess.run(
-            [sys.executable, __file__, "--only", program, "--folder", str(table.parent), "--table", str(table)],
-            check=True, capture_output=True, text=True, env={**os.environ, "TQDM_DISABLE": "1"},
-        )  # fmt: skip
+            [
+                sys.executable,
+                __file__,
+                "--only",
+                program,
+                "--folder",
+                str(table.parent),
+                "--table",
+                str(table),
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TQDM_DISABLE": "1"},
+        )
         rows.append({"program": program, "repeat": repeat, **json.loads(told.stdout.splitlines()[-1])})
     shutil.rmtree(cache, ignore_errors=True)
     return pd.DataFrame(rows)
@@ -105,8 +117,15 @@ def summary(openings: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="where the table is drawn and kept, with room for the cache")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        required=True,
+        help="where the table is drawn and kept, with room for the cache",
+    )
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, help="a CSV to write")
@@ -131,14 +150,22 @@ def main() -> None:
     print(result.round(2).to_string(index=False))
     for program, what, bar in BARS:
         ratio = result.set_index("program").loc[program, what]
-        print(f"{program}, {what}: {ratio:.1f} x (bar: at least {bar}): {'met' if ratio >= bar else 'MISSED'}")
+        print(
+            f"{program}, {what}: {ratio:.1f} x (bar: at least {bar}): {'met' if ratio >= bar else 'MISSED'}"
+        )
     if a.out:
         result = result.round(3).assign(
-            rows=a.rows, table_gb=round(table.stat().st_size / 1e9, 2), repeats=a.repeats, cpus=os.cpu_count(),
-            source="synthetic table of BIOSCAN-5M's shape", bioscan_dataset=version("bioscan-dataset"),
-            pandas=pd.__version__, pyarrow=version("pyarrow"), code=commit(),
+            rows=a.rows,
+            table_gb=round(table.stat().st_size / 1e9, 2),
+            repeats=a.repeats,
+            cpus=os.cpu_count(),
+            source="synthetic table of BIOSCAN-5M's shape",
+            bioscan_dataset=version("bioscan-dataset"),
+            pandas=pd.__version__,
+            pyarrow=version("pyarrow"),
+            code=commit(),
             command=f"python benchmarks/metadata_load.py --folder /tmp/metadata --rows {a.rows} --repeats {a.repeats}",
-        )  # fmt: skip
+        )
         files.write_csv(a.out, result)
 
 

@@ -25,11 +25,11 @@ import torch.nn.functional as F
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from bionas import files
-from bionas.companions.eb_lnast.population import OPTIMIZERS, Population, Training, train
-from bionas.companions.eb_lnast.space import Architecture, Space
-from bionas.companions.eb_lnast.tasks import TASKS
-from bionas.runs import commit
+from bionas.studies.eb_lnast.population import OPTIMIZERS, Population, Training, train
+from bionas.studies.eb_lnast.space import Architecture, Space
+from bionas.studies.eb_lnast.tasks import TASKS
+from bionas.system import files
+from bionas.training.runs import commit
 
 
 def one_by_one(networks: list[nn.Sequential], x: Tensor, y: Tensor, training: Training) -> None:
@@ -51,7 +51,7 @@ def measure(
 ) -> tuple[list[float], list[float], float]:
     """(seconds together, seconds one by one, largest difference of a logit), programs alternating."""
     together, apart, difference = [], [], 0.0
-    for repeat in range(repeats + 1):  # the first is a warm-up
+    for _repeat in range(repeats + 1):  # the first is a warm-up
         seeds = range(len(architectures))
         population = Population(architectures, x.shape[1], int(y.max()) + 1, seeds, x.dtype).to(x.device)
         networks = [population.member(i) for i in range(len(architectures))]
@@ -72,7 +72,9 @@ def _timed(program: Callable[..., None], *arguments: Any) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--task", default="wdbc", help="wdbc or colour")
     parser.add_argument("--population", type=int, nargs="+", default=[16, 48])
     parser.add_argument("--neurons", type=int, default=Space().neurons, help="of a layer at most")
@@ -95,19 +97,33 @@ def main() -> None:
         together, apart, _ = measure(architectures, x.float(), y, training, a.repeats)
         ratios = [one / all_ for one, all_ in zip(apart, together)]
         rows.append(
-            {"population": members, "together_s": statistics.median(together), "one_by_one_s": statistics.median(apart),
-             "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
-             "largest_difference_float64": difference}
-        )  # fmt: skip
+            {
+                "population": members,
+                "together_s": statistics.median(together),
+                "one_by_one_s": statistics.median(apart),
+                "ratio": statistics.median(ratios),
+                "ratio_min": min(ratios),
+                "ratio_max": max(ratios),
+                "largest_difference_float64": difference,
+            }
+        )
         ratio = rows[-1]["ratio"]
-        print(f"{members} networks: together {ratio:.1f} x faster than one by one; logits differ by {difference:.1e}")
+        print(
+            f"{members} networks: together {ratio:.1f} x faster than one by one; logits differ by {difference:.1e}"
+        )
     table = pd.DataFrame(rows).assign(
-        task=a.task, neurons=a.neurons, steps=a.steps, repeats=a.repeats, device=a.device, threads=a.threads,
-        torch=torch.__version__, code=commit(),
+        task=a.task,
+        neurons=a.neurons,
+        steps=a.steps,
+        repeats=a.repeats,
+        device=a.device,
+        threads=a.threads,
+        torch=torch.__version__,
+        code=commit(),
         command=f"python benchmarks/population_training.py --task {a.task} "
         f"--population {' '.join(map(str, a.population))} --neurons {a.neurons} "
         f"--steps {a.steps} --repeats {a.repeats} --threads {a.threads}",
-    )  # fmt: skip
+    )
     print(table.iloc[:, :7].to_string(index=False))
     if a.out:
         files.write_csv(a.out, table)

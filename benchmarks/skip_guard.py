@@ -25,12 +25,14 @@ from typing import Any
 import pandas as pd
 import torch
 
-from bionas import comparison, experiments, files
 from bionas.errors import TrainingError
-from bionas.experiments import Plan
 from bionas.genotype import EDGES
-from bionas.runs import Run
-from bionas.skips import SKIP, leading_skips
+from bionas.studies import comparison
+from bionas.system import files
+from bionas.training import experiments
+from bionas.training.experiments import Plan
+from bionas.training.runs import Run
+from bionas.training.skips import SKIP, leading_skips
 
 COUNTED = ("skips_at_the_end", "skips_derived", "searched_epochs", "derived_from_epoch")
 
@@ -41,7 +43,8 @@ def kinds(plan: Plan, warmup_epochs: int, limits: Sequence[int]) -> dict[str, Pl
     for most in limits:
         choices |= {f"stop above {most}": (0, most), f"warm-up, stop above {most}": (warmup_epochs, most)}
     return {
-        kind: dataclasses.replace(plan, warmup_epochs=epochs, max_skips=most) for kind, (epochs, most) in choices.items()
+        kind: dataclasses.replace(plan, warmup_epochs=epochs, max_skips=most)
+        for kind, (epochs, most) in choices.items()
     }
 
 
@@ -73,10 +76,15 @@ def row(kind: str, searched: Run, derived: Run, skips: pd.Series) -> dict[str, A
     """A search and what came of it; counts are of edges, `skips_derived` those of the genotype."""
     chosen = [name for cell in searched.genotype.cells for name in cell.operations]
     return comparison.row_of(kind, derived, searched) | {
-        "skips_at_the_end": int(skips.iloc[-1]), "skips_most": int(skips.max()), "skips_derived": chosen.count(SKIP),
-        "searched_epochs": searched.summary["epochs"], "derived_from_epoch": searched.summary["derived_from_epoch"],
-        "search_images": searched.summary["images_seen"], "stopped": searched.summary["stopped"], "note": "",
-    }  # fmt: skip
+        "skips_at_the_end": int(skips.iloc[-1]),
+        "skips_most": int(skips.max()),
+        "skips_derived": chosen.count(SKIP),
+        "searched_epochs": searched.summary["epochs"],
+        "derived_from_epoch": searched.summary["derived_from_epoch"],
+        "search_images": searched.summary["images_seen"],
+        "stopped": searched.summary["stopped"],
+        "note": "",
+    }
 
 
 def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
@@ -90,13 +98,17 @@ def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mode", default="quick")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--search-epochs", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=20, help="of the training of what was derived")
     parser.add_argument("--warmup-epochs", type=int, default=5, help="among the epochs of the search")
-    parser.add_argument("--max-skips", type=int, nargs="+", help="limits (default: a quarter of the edges, and none)")
+    parser.add_argument(
+        "--max-skips", type=int, nargs="+", help="limits (default: a quarter of the edges, and none)"
+    )
     parser.add_argument("--theta-learning-rate", type=float, default=3e-3, help="the paper's is 3e-4")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--run-dir", help="where searches and trainings are kept")
@@ -104,9 +116,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     a = parser.parse_args(arguments)
     torch.set_num_threads(a.threads)
     plan = experiments.plan(
-        a.mode, metadata="none", search_epochs=a.search_epochs, epochs=a.epochs,
-        theta_learning_rate=a.theta_learning_rate, device="cpu", run_dir=a.run_dir,
-    )  # fmt: skip
+        a.mode,
+        metadata="none",
+        search_epochs=a.search_epochs,
+        epochs=a.epochs,
+        theta_learning_rate=a.theta_learning_rate,
+        device="cpu",
+        run_dir=a.run_dir,
+    )
     edges = plan.network().cells * len(EDGES)
     limits = a.max_skips or [edges // 4, 0]
     rows, epochs = measured(kinds(plan, a.warmup_epochs, limits), a.seeds)
@@ -121,7 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files.write_csv(a.out.with_name(f"{a.out.stem}_runs.csv"), rows.assign(**common, command=command))
     epochs = epochs.assign(**common, source=plan.source, command=command)
     files.write_csv(a.out.with_name(f"{a.out.stem}_epochs.csv"), epochs)
-    print(table[["model", "n_seeds", "accuracy_mean", "accuracy_sd", *COUNTED, "n_stopped"]].to_string(index=False))
+    print(
+        table[["model", "n_seeds", "accuracy_mean", "accuracy_sd", *COUNTED, "n_stopped"]].to_string(
+            index=False
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -27,13 +27,13 @@ import pandas as pd
 import torch
 from scipy.stats import wilcoxon
 
-from bionas import files
 from bionas.genotype import CellGenotype, Genotype
 from bionas.network import PRESETS, NetworkConfig
-from bionas.plans import Plan, plan
-from bionas.progress import progress
-from bionas.runs import commit
 from bionas.strategies import STRATEGIES, PlanEvaluator, SearchResult, Space, TableEvaluator
+from bionas.system import files
+from bionas.system.progress import progress
+from bionas.training.plans import Plan, plan
+from bionas.training.runs import commit
 
 PRESETS["one-cell"] = NetworkConfig(image_size=32, channels=8, cells=1, stem_stride=2)
 SEEDS = (0, 1)
@@ -49,10 +49,20 @@ SUPERNETS = [name for name, one in STRATEGIES.items() if one.needs == "supernet"
 
 def planned(seed: int, run_dir: str | Path | None, **choices: Any) -> Plan:
     """The plan of all children and supernets here; `seed` is that of their training."""
-    return plan("quick", **{
-        "preset": "one-cell", "primitive_set": "reduced", "metadata": "none", "batch_size": 32, "device": "cpu",
-        "learning_rate": LEARNING_RATE, "seed": seed, "run_dir": run_dir, **choices,
-    })  # fmt: skip
+    return plan(
+        "quick",
+        **{
+            "preset": "one-cell",
+            "primitive_set": "reduced",
+            "metadata": "none",
+            "batch_size": 32,
+            "device": "cpu",
+            "learning_rate": LEARNING_RATE,
+            "seed": seed,
+            "run_dir": run_dir,
+            **choices,
+        },
+    )
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -73,12 +83,18 @@ def make_table(evaluators: Sequence[tuple[int, PlanEvaluator]], limit: int | Non
         for genotype in genotypes:
             for seed, evaluate in evaluators:
                 score = evaluate(genotype)
-                rows.append({
-                    "key": genotype.key(), "operations": " / ".join(genotype.cells[0].operations),
-                    "genotypes": disguises[genotype.key()], "seed": seed, "val_accuracy": score.value,
-                    "val_balanced_accuracy": score.columns["val_balanced_accuracy"], "images": score.images,
-                    "seconds": score.columns["training_seconds"],
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "key": genotype.key(),
+                        "operations": " / ".join(genotype.cells[0].operations),
+                        "genotypes": disguises[genotype.key()],
+                        "seed": seed,
+                        "val_accuracy": score.value,
+                        "val_balanced_accuracy": score.columns["val_balanced_accuracy"],
+                        "images": score.images,
+                        "seconds": score.columns["training_seconds"],
+                    }
+                )
                 bar.update()
     return pd.DataFrame(rows)
 
@@ -124,9 +140,14 @@ def look_up(
 
 
 def train_supernets(
-    frame: pd.DataFrame, evaluate: PlanEvaluator, candidates: int, budgets: Sequence[int], seeds: int, folder: Path,
+    frame: pd.DataFrame,
+    evaluate: PlanEvaluator,
+    candidates: int,
+    budgets: Sequence[int],
+    seeds: int,
+    folder: Path,
     column: str = "val_accuracy",
-) -> dict[str, np.ndarray]:  # fmt: skip
+) -> dict[str, np.ndarray]:
     """Strategy -> regret (seeds, budgets) of gradient and enas, their answers looked up; NaN past their budget."""
     table, space = TableEvaluator.from_frame(frame, column=column), evaluate.space()
     past = np.array(budgets) > candidates
@@ -134,7 +155,9 @@ def train_supernets(
     for name in SUPERNETS:
         regrets[name] = np.full((seeds, len(budgets)), np.nan)
         for seed in range(seeds):
-            result = STRATEGIES[name](space, evaluate, candidates * table.images, seed, folder=folder / f"{name}-{seed}")
+            result = STRATEGIES[name](
+                space, evaluate, candidates * table.images, seed, folder=folder / f"{name}-{seed}"
+            )
             regrets[name][seed] = regret_of(result, table, budgets)
         regrets[name][:, past] = np.nan
     return regrets
@@ -149,12 +172,18 @@ def summarised(regrets: dict[str, np.ndarray], budgets: Sequence[int], images: i
         for i, budget in enumerate(budgets):
             at = curves[:, i][~np.isnan(curves[:, i])]
             quartiles = np.quantile(at, [0.25, 0.5, 0.75]) if len(at) else [np.nan] * 3
-            rows.append({
-                "strategy": name, "candidates": budget, "images": budget * images, "repeats": len(at),
-                "regret_mean": at.mean() if len(at) else np.nan,
-                **dict(zip(("regret_q25", "regret_median", "regret_q75"), quartiles)),
-                "random_mean": np.nanmean(regrets["random"][:, i]), "verdict": decided,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "strategy": name,
+                    "candidates": budget,
+                    "images": budget * images,
+                    "repeats": len(at),
+                    "regret_mean": at.mean() if len(at) else np.nan,
+                    **dict(zip(("regret_q25", "regret_median", "regret_q75"), quartiles)),
+                    "random_mean": np.nanmean(regrets["random"][:, i]),
+                    "verdict": decided,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -182,7 +211,9 @@ def verdict(name: str, curves: np.ndarray, chance: np.ndarray) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     table = commands.add_parser("table", help="train every genotype")
     table.add_argument("--epochs", type=int, default=EPOCHS)
@@ -193,7 +224,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     regret.add_argument("--column", default="val_accuracy", help="the score that is searched for")
     regret.add_argument("--repeats", type=int, default=60)
     regret.add_argument("--candidates", type=int, default=100, help="the largest budget, in candidates")
-    regret.add_argument("--supernet-seeds", type=int, default=0, help="searches of gradient and enas; 0: not run")
+    regret.add_argument(
+        "--supernet-seeds", type=int, default=0, help="searches of gradient and enas; 0: not run"
+    )
     regret.add_argument("--supernet-candidates", type=int, default=20, help="their budget, in candidates")
     regret.add_argument("--epochs", type=int, default=EPOCHS, help="of the children in the table")
     regret.add_argument("--out", type=Path, required=True, help="the CSV to write")
@@ -230,7 +263,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files.write_csv(a.out, summary.round(5).assign(column=a.column, **born, command=command))
     last = summary.dropna(subset="regret_mean").groupby("strategy", sort=False).tail(1)
     print(last[["strategy", "candidates", "repeats", "regret_mean", "random_mean"]].to_string(index=False))
-    print("\n".join(f"{name}: {one}" for name, one in summary.groupby("strategy", sort=False)["verdict"].first().items()))
+    print(
+        "\n".join(
+            f"{name}: {one}"
+            for name, one in summary.groupby("strategy", sort=False)["verdict"].first().items()
+        )
+    )
 
 
 def described(frame: pd.DataFrame) -> str:

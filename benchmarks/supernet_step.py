@@ -25,11 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bionas import files
 from bionas.cells import FoldedSum, MixedEdge, Source
 from bionas.network import SearchNetwork, preset
 from bionas.operators import Zero, build
-from bionas.runs import commit
+from bionas.system import files
+from bionas.training.runs import commit
 
 CLASSES = 12
 Step = Callable[[], None]
@@ -42,8 +42,12 @@ class PlainEdge(MixedEdge):
         nn.Module.__init__(self)
         c, s = channels, stride
         make = {
-            "sep_conv_3x3": lambda: _layers(nn.Conv2d(c, c, 3, s, 1, groups=c, bias=False), nn.Conv2d(c, c, 1, bias=False)),
-            "sep_conv_5x5": lambda: _layers(nn.Conv2d(c, c, 5, s, 2, groups=c, bias=False), nn.Conv2d(c, c, 1, bias=False)),
+            "sep_conv_3x3": lambda: _layers(
+                nn.Conv2d(c, c, 3, s, 1, groups=c, bias=False), nn.Conv2d(c, c, 1, bias=False)
+            ),
+            "sep_conv_5x5": lambda: _layers(
+                nn.Conv2d(c, c, 5, s, 2, groups=c, bias=False), nn.Conv2d(c, c, 1, bias=False)
+            ),
             "dil_conv_3x3": lambda: _layers(nn.Conv2d(c, c, 3, s, 2, dilation=2, bias=False)),
             "dil_conv_5x5": lambda: _layers(nn.Conv2d(c, c, 5, s, 4, dilation=2, bias=False)),
             "conv_1x1": lambda: _layers(nn.Conv2d(c, c, 1, s, bias=False)),
@@ -66,7 +70,11 @@ def _layers(*convolutions: nn.Conv2d) -> nn.Sequential:
 def plain(size: str, batch: int, device: str) -> tuple[Step, Step]:
     """(w step, theta step) of the plain supernet."""
     torch.manual_seed(0)
-    model = SearchNetwork(preset(size), CLASSES, edge=PlainEdge).to(device).to(memory_format=torch.contiguous_format)
+    model = (
+        SearchNetwork(preset(size), CLASSES, edge=PlainEdge)
+        .to(device)
+        .to(memory_format=torch.contiguous_format)
+    )
     w = torch.optim.AdamW(model.weights(), lr=1e-3, weight_decay=1e-4)
     theta = torch.optim.Adam(model.architecture(), lr=3e-4, weight_decay=1e-3)
     image, label = _batch(size, batch, device)
@@ -120,7 +128,9 @@ def convolutions(size: str, batch: int, device: str) -> tuple[Step, Step]:
     for handle in handles:
         handle.remove()
     # One input a shape is enough to read from; the image itself needs no gradient.
-    inputs = {s: torch.randn(s, device=device).contiguous(memory_format=torch.channels_last) for _, s in set(shapes)}
+    inputs = {
+        s: torch.randn(s, device=device).contiguous(memory_format=torch.channels_last) for _, s in set(shapes)
+    }
 
     def step(weights_too: bool) -> None:
         for convolution, shape in shapes:
@@ -151,9 +161,15 @@ def measure(size: str, batch: int, repeats: int, device: str) -> pd.DataFrame:
     for name, (w, theta) in times.items():
         pairs = [a + b for a, b in zip(w, theta)]
         rows.append(
-            {"program": name, "w_step_s": statistics.median(w), "theta_step_s": statistics.median(theta),
-             "pair_s": statistics.median(pairs), "pair_min_s": min(pairs), "pair_max_s": max(pairs)}
-        )  # fmt: skip
+            {
+                "program": name,
+                "w_step_s": statistics.median(w),
+                "theta_step_s": statistics.median(theta),
+                "pair_s": statistics.median(pairs),
+                "pair_min_s": min(pairs),
+                "pair_max_s": max(pairs),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -191,11 +207,15 @@ def _timed(step: Step, device: str) -> float:
 
 def _batch(size: str, batch: int, device: str) -> tuple[Tensor, Tensor]:
     side = preset(size).image_size
-    return torch.randn(batch, 3, side, side, device=device), torch.randint(0, CLASSES, (batch,), device=device)
+    return torch.randn(batch, 3, side, side, device=device), torch.randint(
+        0, CLASSES, (batch,), device=device
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--preset", default="laptop")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=9)
@@ -210,14 +230,21 @@ def main() -> None:
     table["plain_over_this"] = [pair["plain"] / seconds for seconds in pair]
     table["this_over_convolutions"] = [seconds / pair["convolutions"] for seconds in pair]
     table = table.round(4).assign(
-        preset=a.preset, batch_size=a.batch_size, repeats=a.repeats, device=a.device, threads=a.threads,
-        torch=torch.__version__, code=commit(),
+        preset=a.preset,
+        batch_size=a.batch_size,
+        repeats=a.repeats,
+        device=a.device,
+        threads=a.threads,
+        torch=torch.__version__,
+        code=commit(),
         command=f"python benchmarks/supernet_step.py --preset {a.preset} --batch-size {a.batch_size} "
         f"--repeats {a.repeats} --threads {a.threads}",
-    )  # fmt: skip
+    )
     print(table.iloc[:, :9].to_string(index=False))
     print(f"ours against plain: {pair['plain'] / pair['ours']:.2f} x faster (bar: at least 2)")
-    print(f"ours against its bare convolutions: {pair['ours'] / pair['convolutions']:.2f} x the time (bar: at most 1.8)")
+    print(
+        f"ours against its bare convolutions: {pair['ours'] / pair['convolutions']:.2f} x the time (bar: at most 1.8)"
+    )
     if a.out:
         files.write_csv(a.out, table)
 

@@ -23,17 +23,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bionas import files, published
-from bionas.ablations import table_one
-from bionas.cost import cost
 from bionas.fusion import FUSIONS
 from bionas.genotype import Genotype
 from bionas.network import DerivedNetwork, preset
 from bionas.operators import PRIMITIVE_SETS
-from bionas.progress import progress
-from bionas.runs import commit
 from bionas.strategies import Space
 from bionas.strategies.fixed import manual_genotype
+from bionas.studies import published
+from bionas.studies.table1.grid import table_one
+from bionas.system import files
+from bionas.system.progress import progress
+from bionas.training.cost import cost
+from bionas.training.runs import commit
 
 CLASSES, VOCABULARY_SIZES, N_NUMERIC = 20, (50, 100), 5
 COUNTED = ("gmacs", "weights_mb", "peak_mb")
@@ -45,7 +46,9 @@ def counted(size: str, genotype: Genotype, fusion: str = "concatenation") -> dic
     with torch.device("meta"):
         network = DerivedNetwork(genotype, config, CLASSES, VOCABULARY_SIZES, N_NUMERIC, fusion)
     found = cost(network, config.image_size, VOCABULARY_SIZES, N_NUMERIC)
-    return {"parameters": found["parameters"], "gmacs": found["macs"] / 1e9} | {k: found[k] for k in COUNTED[1:]}
+    return {"parameters": found["parameters"], "gmacs": found["macs"] / 1e9} | {
+        k: found[k] for k in COUNTED[1:]
+    }
 
 
 def drawn(size: str, primitives: str, seed: int) -> Genotype:
@@ -93,10 +96,16 @@ def experiments(size: str, genotypes: pd.DataFrame, added: pd.DataFrame) -> pd.D
         known = row.strategy == "fixed"
         of_set = genotypes[genotypes["primitive_set"] == row.primitive_set]
         of_set = pd.DataFrame([counted(size, by_hand(size))]) if known else of_set
-        line = {"exp_id": row.name, "primitive_set": "fixed" if known else row.primitive_set, "fusion": row.fusion}
+        line = {
+            "exp_id": row.name,
+            "primitive_set": "fixed" if known else row.primitive_set,
+            "fusion": row.fusion,
+        }
         line |= {"strategy": paper.strategy, "n_genotypes": len(of_set)}
         for column in COUNTED:
-            quartiles = of_set[column].quantile([0.5] if known else [0.5, 0.25, 0.75]) + added.loc[row.fusion, column]
+            quartiles = (
+                of_set[column].quantile([0.5] if known else [0.5, 0.25, 0.75]) + added.loc[row.fusion, column]
+            )
             line |= dict(zip((f"{column}_{q}" for q in ("median", "q25", "q75")), quartiles))
             line[f"{column}_of_fusion"] = added.loc[row.fusion, column]
         rows.append(line | {"paper_gflops": paper.gflops, "paper_memory_mb": paper.memory_mb})
@@ -111,21 +120,35 @@ def line(points: str, billions: pd.Series, mb: pd.Series) -> dict[str, Any]:
     slope, intercept = np.polyfit(billions, mb, 1)
     off = mb / (slope * billions + intercept) - 1
     return {
-        "points": points, "n": len(mb), "slope_mb_per_giga": slope, "intercept_mb": intercept,
-        "correlation": np.corrcoef(billions, mb)[0, 1], "scatter_pct": 100 * np.sqrt((off**2).mean()),
-    }  # fmt: skip
+        "points": points,
+        "n": len(mb),
+        "slope_mb_per_giga": slope,
+        "intercept_mb": intercept,
+        "correlation": np.corrcoef(billions, mb)[0, 1],
+        "scatter_pct": 100 * np.sqrt((off**2).mean()),
+    }
 
 
 def lines(genotypes: pd.DataFrame, by_experiment: pd.DataFrame) -> pd.DataFrame:
     """The line through the paper's fifteen points, and those through ours, read both ways."""
     full = genotypes[genotypes["primitive_set"] == "full"]
     ours = by_experiment[by_experiment["n_genotypes"] > 1].drop_duplicates(["primitive_set", "fusion"])
-    return pd.DataFrame([
-        line("the paper's experiments: memory, GFLOPs", by_experiment["paper_gflops"], by_experiment["paper_memory_mb"]),
-        line("random genotypes, full set: weights, GMACs", full["gmacs"], full["weights_mb"]),
-        line("random genotypes, full set: peak, GMACs", full["gmacs"], full["peak_mb"]),
-        line("medians of our sets and fusions: weights, GMACs", ours["gmacs_median"], ours["weights_mb_median"]),
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            line(
+                "the paper's experiments: memory, GFLOPs",
+                by_experiment["paper_gflops"],
+                by_experiment["paper_memory_mb"],
+            ),
+            line("random genotypes, full set: weights, GMACs", full["gmacs"], full["weights_mb"]),
+            line("random genotypes, full set: peak, GMACs", full["gmacs"], full["peak_mb"]),
+            line(
+                "medians of our sets and fusions: weights, GMACs",
+                ours["gmacs_median"],
+                ours["weights_mb_median"],
+            ),
+        ]
+    )
 
 
 def median_interval(values: pd.Series, draws: int = 2000) -> tuple[float, float]:
@@ -137,7 +160,9 @@ def median_interval(values: pd.Series, draws: int = 2000) -> tuple[float, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--genotypes", type=int, default=200, help="of each primitive set")
     parser.add_argument("--out", type=Path, help="a folder to write the tables in")
@@ -149,13 +174,17 @@ def main() -> None:
     full = genotypes[genotypes["primitive_set"] == "full"]
     for column, paper in (("gmacs", 2.95), ("weights_mb", 40.06)):
         low, high = median_interval(full[column])
-        print(f"{column}: median {full[column].median():.2f}, 95 % [{low:.2f}, {high:.2f}]; the paper's E009: {paper}")
+        print(
+            f"{column}: median {full[column].median():.2f}, 95 % [{low:.2f}, {high:.2f}]; the paper's E009: {paper}"
+        )
     print(added.round(3).to_string(), fitted.round(4).to_string(index=False), sep="\n")
     if a.out:
         birth = {
-            "preset": a.preset, "torch": torch.__version__, "code": commit(),
+            "preset": a.preset,
+            "torch": torch.__version__,
+            "code": commit(),
             "command": f"python benchmarks/table1_cost.py --preset {a.preset} --genotypes {a.genotypes} --out {a.out}",
-        }  # fmt: skip
+        }
         for name, table in (("", by_experiment), ("_genotypes", genotypes), ("_lines", fitted)):
             files.write_csv(a.out / f"table1_cost{name}.csv", table.round(4).assign(**birth))
 

@@ -59,7 +59,9 @@ class MixedEdge(nn.Module):
         super().__init__()
         self.stride = stride
         self.primitives = tuple(primitives)
-        self.operations = nn.ModuleDict({n: build(n, channels, stride) for n in self.primitives if n != "none"})
+        self.operations = nn.ModuleDict(
+            {n: build(n, channels, stride) for n in self.primitives if n != "none"}
+        )
 
     def active(self, keep: Sequence[bool]) -> list[tuple[int, str, nn.Module]]:
         """(k, name, operation) of what is computed: kept, and not `none`."""
@@ -94,7 +96,9 @@ class FoldedSum(MixedEdge):
             if operation.folds and not operation.parameter_free:
                 folded.append(operation.scaled(source.x, alpha[k]))
             elif self.stride == 1 and name in ("squeeze_excite", "skip_connect"):
-                weight = alpha[k] * operation.gate(source.x) if isinstance(operation, SqueezeExcite) else alpha[k]
+                weight = (
+                    alpha[k] * operation.gate(source.x) if isinstance(operation, SqueezeExcite) else alpha[k]
+                )
                 gate = weight if gate is None else gate + weight
             elif isinstance(operation, SqueezeExcite):
                 folded.append(operation.scaled(source.x, alpha[k]))
@@ -181,7 +185,9 @@ class DerivedCell(nn.Module):
 
     EDGES = EDGES
 
-    def __init__(self, channels: int, stride: int, operations: Sequence[str], out_channels: int | None = None):
+    def __init__(
+        self, channels: int, stride: int, operations: Sequence[str], out_channels: int | None = None
+    ):
         super().__init__()
         if operations[0] == "none" and operations[1] == "none":
             raise ValueError(f"no path from x to the output: {dict(zip(EDGES, operations))}")
@@ -189,9 +195,15 @@ class DerivedCell(nn.Module):
             operations = (operations[0], operations[1], "none")
         strides = (stride, stride, 1)
         self.edges = nn.ModuleDict(
-            {str(e): build(n, channels, s) for e, (n, s) in enumerate(zip(operations, strides)) if n != "none"}
+            {
+                str(e): build(n, channels, s)
+                for e, (n, s) in enumerate(zip(operations, strides))
+                if n != "none"
+            }
         )
-        self.nodes = [name for name, alive in (("z1", "0" in self.edges), ("z2", {"1", "2"} & set(self.edges))) if alive]
+        self.nodes = [
+            name for name, alive in (("z1", "0" in self.edges), ("z2", {"1", "2"} & set(self.edges))) if alive
+        ]
         self.project = projection(len(self.nodes) * channels, out_channels or channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -208,7 +220,9 @@ class DerivedCell(nn.Module):
         """Take over the weights that the supernet's cell trained: each chosen primitive, and its part of the 1x1."""
         for e, operation in self.edges.items():
             trained = cell.edges[int(e)]
-            name = next(n for n, candidate in trained.operations.items() if type(candidate) is type(operation))
+            name = next(
+                n for n, candidate in trained.operations.items() if type(candidate) is type(operation)
+            )
             operation.load_state_dict(trained.operations[name].state_dict())
         convolution, bn = cell.project
         parts = dict(zip(("z1", "z2"), convolution.weight.chunk(2, dim=1)))

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from bionas import files
-from bionas.cell_svg import cell_svg, genotype_svg
 from bionas.errors import GenotypeError, UnknownName
+from bionas.figures.cell_svg import cell_svg, genotype_svg
 from bionas.operators import PRIMITIVE_SETS, PRIMITIVES
+from bionas.system import files
 
 __all__ = [
     "EDGES",
@@ -50,10 +50,14 @@ class CellGenotype:
 
     def __post_init__(self) -> None:
         if isinstance(self.operations, str) or not isinstance(self.operations, Sequence):
-            raise GenotypeError(f"operations is {self.operations!r}; expected three primitives, one for each edge.")
+            raise GenotypeError(
+                f"operations is {self.operations!r}; expected three primitives, one for each edge."
+            )
         object.__setattr__(self, "operations", tuple(self.operations))
         if len(self.operations) != len(EDGES):
-            raise GenotypeError(f"operations has {len(self.operations)} primitives; a cell has three edges, {EDGES}.")
+            raise GenotypeError(
+                f"operations has {len(self.operations)} primitives; a cell has three edges, {EDGES}."
+            )
         if not isinstance(self.reduction, (bool, np.bool_)):
             raise GenotypeError(f"reduction is {self.reduction!r}; expected true or false.")
         object.__setattr__(self, "reduction", bool(self.reduction))
@@ -136,7 +140,9 @@ class Genotype:
         lines = [f"{len(self)} cell{'s' * (len(self) != 1)} from the primitive set {self.primitive_set!r}"]
         for index, cell in enumerate(self.cells):
             z1, z2 = _equations(cell.operations)
-            lines.append(f"cell {index} ({'reduction' if cell.reduction else 'normal'}): z1 = {z1}; z2 = {z2}")
+            lines.append(
+                f"cell {index} ({'reduction' if cell.reduction else 'normal'}): z1 = {z1}; z2 = {z2}"
+            )
         removed = ", ".join(f"{edge} of cell {cell}" for cell, edge in self.removed_edges())
         lines.append(f"removed edges: {removed or 'no edge'}")
         return "\n".join(lines)
@@ -161,7 +167,9 @@ class Genotype:
             raise GenotypeError(f"not valid JSON ({error}).") from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             found = repr(content.get("format")) if isinstance(content, dict) else _kind(content)
-            raise GenotypeError(f"format: expected {FORMAT!r}, found {found}. This file does not hold a genotype.")
+            raise GenotypeError(
+                f"format: expected {FORMAT!r}, found {found}. This file does not hold a genotype."
+            )
         version = content.get("version")
         if isinstance(version, bool) or not isinstance(version, int) or version < 1:
             raise GenotypeError(f"version: expected {VERSION}, found {version!r}.")
@@ -221,7 +229,11 @@ class Genotype:
 
 
 def derive(
-    alphas: Any, primitives: Sequence[str], reductions: Sequence[bool], primitive_set: str = "full", removable: bool = True
+    alphas: Any,
+    primitives: Sequence[str],
+    reductions: Sequence[bool],
+    primitive_set: str = "full",
+    removable: bool = True,
 ) -> Genotype:
     """The discrete architecture: on each edge the primitive with the highest alpha, the first of equals.
 
@@ -242,14 +254,20 @@ def derive(
     alphas = np.asarray(alphas.detach().cpu().double() if hasattr(alphas, "detach") else alphas, dtype=float)
     names = tuple(primitives)
     if sorted(names) != sorted(_set_members(primitive_set)):
-        raise GenotypeError(f"primitives are {list(names)}; the primitive set {primitive_set!r} has other ones.")
+        raise GenotypeError(
+            f"primitives are {list(names)}; the primitive set {primitive_set!r} has other ones."
+        )
     if alphas.ndim != 3 or alphas.shape[1:] != (len(EDGES), len(names)) or not len(alphas):
         raise GenotypeError(f"alphas has shape {alphas.shape}; expected (cells, {len(EDGES)}, {len(names)}).")
     _check_length("reductions", reductions, len(alphas))
     if not np.isfinite(alphas).all() or (alphas < 0).any():
-        raise GenotypeError("alphas has values that are not finite or negative; they should come out of a softmax.")
+        raise GenotypeError(
+            "alphas has values that are not finite or negative; they should come out of a softmax."
+        )
     if np.abs(alphas.sum(axis=2) - 1).max() > 1e-3:
-        raise GenotypeError("alphas do not sum to one on every edge; pass the softmaxed alpha, not the raw theta.")
+        raise GenotypeError(
+            "alphas do not sum to one on every edge; pass the softmaxed alpha, not the raw theta."
+        )
     if not removable:
         alphas = np.where(np.array(names) == "none", -1.0, alphas)
     cells = [
@@ -372,7 +390,9 @@ def _cell_from(content: Any, where: str) -> CellGenotype:
         raise GenotypeError(f"{where}: expected a cell with {', '.join(EDGES)}, found {_kind(content)}.")
     _check_fields(content, ("reduction", *EDGES), where)
     if not isinstance(content["reduction"], bool):
-        raise GenotypeError(f"{where}['reduction']: expected true or false, found {_kind(content['reduction'])}.")
+        raise GenotypeError(
+            f"{where}['reduction']: expected true or false, found {_kind(content['reduction'])}."
+        )
     for edge in EDGES:
         _check_primitive(content[edge], tuple(PRIMITIVES), f"{where}[{edge!r}]")
     return CellGenotype(tuple(content[edge] for edge in EDGES), content["reduction"])
@@ -389,7 +409,14 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _kind(value: Any) -> str:
     """What a JSON value is, in a reader's words."""
-    kinds = {dict: "an object", list: "a list", str: "the text", bool: "", int: "the number", float: "the number"}
+    kinds = {
+        dict: "an object",
+        list: "a list",
+        str: "the text",
+        bool: "",
+        int: "the number",
+        float: "the number",
+    }
     if value is None:
         return "null"
     kind = kinds.get(type(value), type(value).__name__)

@@ -60,7 +60,8 @@ class NetworkConfig:
         multiples = (1, 2, self.last_width)
         wide = [self.channels * multiples[sum(self.reductions[: i + 1])] for i in range(self.cells)]
         return [
-            (wide[i], 2 if self.reductions[i] else 1, wide[min(i + 1, self.cells - 1)]) for i in range(self.cells)
+            (wide[i], 2 if self.reductions[i] else 1, wide[min(i + 1, self.cells - 1)])
+            for i in range(self.cells)
         ]
 
     @property
@@ -99,7 +100,11 @@ def stem(channels: int, stride: int) -> nn.Sequential:
         raise ValueError(f"stem_stride is {stride}; it is 1, 2 or 4")
     layers, inputs = [], 3
     for step in [2, 2] if stride == 4 else [stride]:
-        layers += [nn.Conv2d(inputs, channels, 3, step, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+        layers += [
+            nn.Conv2d(inputs, channels, 3, step, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+        ]
         inputs = channels
     return nn.Sequential(*layers)
 
@@ -358,7 +363,8 @@ class DerivedNetwork(_Network):
                 f"{config.cells} with reductions at {_where(config.reductions)}. Use the preset it was searched with."
             )
         cells = [
-            DerivedCell(c, stride, cell.operations, out) for (c, stride, out), cell in zip(config.stages(), genotype.cells)
+            DerivedCell(c, stride, cell.operations, out)
+            for (c, stride, out), cell in zip(config.stages(), genotype.cells)
         ]
         super().__init__(config, cells, n_classes, vocabulary_sizes, n_numeric, fusion)
         self.genotype = genotype

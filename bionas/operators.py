@@ -77,7 +77,14 @@ def scaled_batch_norm(bn: nn.BatchNorm2d, x: Tensor, weight: Tensor) -> Tensor:
     if bn.training:
         bn.num_batches_tracked.add_(1)
     return F.batch_norm(
-        x, bn.running_mean, bn.running_var, weight * bn.weight, weight * bn.bias, bn.training, bn.momentum, bn.eps
+        x,
+        bn.running_mean,
+        bn.running_var,
+        weight * bn.weight,
+        weight * bn.bias,
+        bn.training,
+        bn.momentum,
+        bn.eps,
     )
 
 

@@ -33,7 +33,9 @@ import os
 import pandas as pd
 import torch
 
-from bionas import experiments, figures, published
+from bionas.training import experiments
+from bionas import figures
+from bionas.studies import published
 from bionas.specimens import BatchLoader, MetadataEncoding, fold_rare
 from bionas.specimens.collection import compare_splits
 from bionas.specimens.leakage import lookup_leakage, preset_leakage

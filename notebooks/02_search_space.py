@@ -40,7 +40,8 @@ from IPython.display import SVG, display
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bionas import cells, experiments, figures, genotype, network
+from bionas import cells, figures, genotype, network
+from bionas.training import experiments
 from bionas.operators import PRIMITIVE_SETS, PRIMITIVES, build
 
 # %% [markdown]

@@ -45,7 +45,10 @@ import torch
 import torch.nn.functional as F
 from IPython.display import SVG, display
 
-from bionas import experiments, figures, places, widgets
+from bionas.training import experiments
+from bionas import figures
+from bionas.system import places
+from bionas.figures import widgets
 from bionas.genotype import EDGES, derive, space_size
 from bionas.network import NetworkConfig, SearchNetwork
 from bionas.operators import PRIMITIVE_SETS

@@ -62,8 +62,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from bionas import evaluation, experiments, figures, files, places, published
-from bionas.cost import cost, latency
+from bionas.training import evaluation, experiments
+from bionas import figures
+from bionas.system import files, places
+from bionas.studies import published
+from bionas.training.cost import cost, latency
 from bionas.genotype import EDGES, CellGenotype, Genotype, derive
 from bionas.network import DerivedNetwork
 from bionas.network import preset as network_size

@@ -37,10 +37,12 @@ import pandas as pd
 from IPython.display import display
 from scipy.stats import f_oneway
 
-from bionas import ablation_results as grids
-from bionas import experiments, figures, published, results
-from bionas.ablations import BUDGETS, table_one
-from bionas.skips import guard, leading_skips
+from bionas.studies.table1 import kept as grids
+from bionas.training import experiments
+from bionas import figures
+from bionas.studies import published, results
+from bionas.studies.table1.grid import BUDGETS, table_one
+from bionas.training.skips import guard, leading_skips
 
 pd.set_option("display.max_columns", 30, "display.width", 150)
 

@@ -35,11 +35,13 @@ import os
 
 import pandas as pd
 
-from bionas import audit, evaluation, experiments, figures, published, results, sota_tables
-from bionas.baselines import BASELINES, catalogue, find
-from bionas.baselines import published as backbones
+from bionas.studies import audit, published, results, sota_tables
+from bionas.training import evaluation, experiments
+from bionas import figures
+from bionas.studies.backbones import BASELINES, catalogue, find
+from bionas.studies.backbones import published as backbones
 from bionas.errors import BaselineError
-from bionas.sota_tables import EMBEDDED, OURS, PHOTOGRAPHS
+from bionas.studies.sota_tables import EMBEDDED, OURS, PHOTOGRAPHS
 
 pd.set_option("display.max_colwidth", 70, "display.width", 150, "display.max_rows", 60)
 

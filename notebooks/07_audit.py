@@ -41,9 +41,11 @@ import os
 
 import pandas as pd
 
-from bionas import audit, experiments, figures, metadata_baselines, published, results
-from bionas.audit import counts, scores
-from bionas.evidence.assumptions import AS_DECLARED, VARIANTS
+from bionas.studies import audit, metadata_baselines, published, results
+from bionas.training import experiments
+from bionas import figures
+from bionas.studies.audit import counts, scores
+from bionas.studies.evidence.assumptions import AS_DECLARED, VARIANTS
 from bionas.specimens.leakage import leakage_report, warning
 from bionas.specimens.metadata import METADATA_PRESETS
 

@@ -35,10 +35,11 @@ import os
 import pandas as pd
 import torch
 
-from bionas import figures, results
-from bionas.companions import seran_study
-from bionas.companions.seran import POOLINGS, ROWS, SIZES, AttentionModule, SEGate, build, size
-from bionas.cost import cost
+from bionas import figures
+from bionas.studies import results
+from bionas.studies.seran import study as seran_study
+from bionas.studies.seran.network import POOLINGS, ROWS, SIZES, AttentionModule, SEGate, build, size
+from bionas.training.cost import cost
 from bionas.specimens.loader import normalised
 
 pd.set_option("display.max_colwidth", 90, "display.width", 160)

@@ -39,8 +39,10 @@ import pandas as pd
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from bionas import experiments, figures, published, results
-from bionas.companions.eb_lnast import (
+from bionas.training import experiments
+from bionas import figures
+from bionas.studies import published, results
+from bionas.studies.eb_lnast import (
     TASKS,
     Architecture,
     Budget,
@@ -57,8 +59,8 @@ from bionas.companions.eb_lnast import (
     study,
     train,
     tuning,
-)  # fmt: skip
-from bionas.companions.eb_lnast.search import PENALTY
+)
+from bionas.studies.eb_lnast.search import PENALTY
 
 torch.set_num_threads(1)  # networks of a few hundred parameters: a second thread costs more than it gives
 pd.set_option("display.max_colwidth", 80, "display.width", 160)

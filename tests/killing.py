@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from bionas import files
+from bionas.system import files
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork: no process to kill")
 

@@ -20,25 +20,73 @@ from PIL import Image
 ORDERS = ("Coleoptera", "Diptera", "Hymenoptera")
 
 BIOSCAN5M_COLUMNS = (
-    "processid", "sampleid", "taxon", "phylum", "class", "order", "family", "subfamily", "genus", "species", "dna_bin",
-    "dna_barcode", "country", "province_state", "coord-lat", "coord-lon", "image_measurement_value", "area_fraction",
-    "scale_factor", "inferred_ranks", "split", "index_bioscan_1M_insect", "chunk",
-)  # fmt: skip
+    "processid",
+    "sampleid",
+    "taxon",
+    "phylum",
+    "class",
+    "order",
+    "family",
+    "subfamily",
+    "genus",
+    "species",
+    "dna_bin",
+    "dna_barcode",
+    "country",
+    "province_state",
+    "coord-lat",
+    "coord-lon",
+    "image_measurement_value",
+    "area_fraction",
+    "scale_factor",
+    "inferred_ranks",
+    "split",
+    "index_bioscan_1M_insect",
+    "chunk",
+)
 BIOSCAN1M_COLUMNS = (
-    "sampleid", "processid", "uri", "name", "phylum", "class", "order", "family", "subfamily", "tribe", "genus",
-    "species", "subspecies", "nucraw", "image_file", "large_diptera_family", "medium_diptera_family",
-    "small_diptera_family", "large_insect_order", "medium_insect_order", "small_insect_order", "chunk_number",
-    "copyright_license", "copyright_holder", "copyright_institution", "copyright_contact", "photographer", "author",
-)  # fmt: skip
+    "sampleid",
+    "processid",
+    "uri",
+    "name",
+    "phylum",
+    "class",
+    "order",
+    "family",
+    "subfamily",
+    "tribe",
+    "genus",
+    "species",
+    "subspecies",
+    "nucraw",
+    "image_file",
+    "large_diptera_family",
+    "medium_diptera_family",
+    "small_diptera_family",
+    "large_insect_order",
+    "medium_insect_order",
+    "small_insect_order",
+    "chunk_number",
+    "copyright_license",
+    "copyright_holder",
+    "copyright_institution",
+    "copyright_contact",
+    "photographer",
+    "author",
+)
 
 FAMILIES = {
-    "Coleoptera": ("Cantharidae", "Scraptiidae"), "Diptera": ("Phoridae", "Sciaridae"),
-    "Hymenoptera": ("Braconidae", "Diapriidae"), "Strepsiptera": ("Stylopidae", "Stylopidae"),
-}  # fmt: skip
+    "Coleoptera": ("Cantharidae", "Scraptiidae"),
+    "Diptera": ("Phoridae", "Sciaridae"),
+    "Hymenoptera": ("Braconidae", "Diapriidae"),
+    "Strepsiptera": ("Stylopidae", "Stylopidae"),
+}
 PLACES = (
-    ("Costa Rica", "Guanacaste", "10.86", "-85.61"), ("Côte d'Ivoire", "", "5.36", "-4.01"),
-    ("Canada", "Ontario, north", "49.5", "-84.4"), ("", "", "", ""),
-)  # fmt: skip
+    ("Costa Rica", "Guanacaste", "10.86", "-85.61"),
+    ("Côte d'Ivoire", "", "5.36", "-4.01"),
+    ("Canada", "Ontario, north", "49.5", "-84.4"),
+    ("", "", "", ""),
+)
 ZIP_OF_SPLIT = {"pretrain": ("pretrain.01", "pretrain.02"), "train": ("train",)}  # every other one: eval
 
 
@@ -72,7 +120,9 @@ def bioscan5m_records(per_order: int = 12) -> pd.DataFrame:
         side = ("pretrain", "train", evaluation[k // 3 % 4])[k % 3]
         rows += [(order, side) for order in ORDERS]
     rows += [("Strepsiptera", "key_unseen")] * 3 + [("", "other_heldout")]
-    return pd.DataFrame([_bioscan5m_row(i, *row) for i, row in enumerate(rows)], columns=list(BIOSCAN5M_COLUMNS))
+    return pd.DataFrame(
+        [_bioscan5m_row(i, *row) for i, row in enumerate(rows)], columns=list(BIOSCAN5M_COLUMNS)
+    )
 
 
 def _bioscan5m_row(i: int, order: str, split: str) -> dict[str, str]:
@@ -81,17 +131,34 @@ def _bioscan5m_row(i: int, order: str, split: str) -> dict[str, str]:
     genus = f"{family[:6]}us" if family and i % 2 == 0 else ""
     species = f"{genus} minor" if genus and i % 4 == 0 else ""
     # Two digits in pretrain, one in train and other_heldout, none elsewhere; "00", "1e" and "7" must stay text.
-    chunk = {"pretrain": ("00", "1e", "a9", "07")[i % 4], "train": "07ef"[i % 4], "other_heldout": "0"}.get(split, "")
+    chunk = {"pretrain": ("00", "1e", "a9", "07")[i % 4], "train": "07ef"[i % 4], "other_heldout": "0"}.get(
+        split, ""
+    )
     return {
-        "processid": f"GMTST{i + 1}-22", "sampleid": f"BIOUG{70000 + i // 95}-A{i % 95 + 1:02}",
-        "taxon": species or genus or family or order or "Insecta", "phylum": "Arthropoda", "class": "Insecta",
-        "order": order, "family": family, "subfamily": f"unassigned {family}" if genus else "", "genus": genus,
-        "species": species, "dna_bin": f"BOLD:AAA{i // 2:04}" if i % 9 else "", "dna_barcode": barcode(i // 2),
-        "country": country, "province_state": province, "coord-lat": lat, "coord-lon": lon,
-        "image_measurement_value": str(20000 + 100 * i) if i % 7 else "", "area_fraction": f"{0.03 + i / 1000:.4f}",
-        "scale_factor": f"{0.5 + i / 100:.4f}", "inferred_ranks": str(i % 3), "split": split,
-        "index_bioscan_1M_insect": str(i * 3) if i % 5 == 0 else "", "chunk": chunk,
-    }  # fmt: skip
+        "processid": f"GMTST{i + 1}-22",
+        "sampleid": f"BIOUG{70000 + i // 95}-A{i % 95 + 1:02}",
+        "taxon": species or genus or family or order or "Insecta",
+        "phylum": "Arthropoda",
+        "class": "Insecta",
+        "order": order,
+        "family": family,
+        "subfamily": f"unassigned {family}" if genus else "",
+        "genus": genus,
+        "species": species,
+        "dna_bin": f"BOLD:AAA{i // 2:04}" if i % 9 else "",
+        "dna_barcode": barcode(i // 2),
+        "country": country,
+        "province_state": province,
+        "coord-lat": lat,
+        "coord-lon": lon,
+        "image_measurement_value": str(20000 + 100 * i) if i % 7 else "",
+        "area_fraction": f"{0.03 + i / 1000:.4f}",
+        "scale_factor": f"{0.5 + i / 100:.4f}",
+        "inferred_ranks": str(i % 3),
+        "split": split,
+        "index_bioscan_1M_insect": str(i * 3) if i % 5 == 0 else "",
+        "chunk": chunk,
+    }
 
 
 def bioscan5m_member(row: pd.Series, package: str = "cropped_256") -> str:
@@ -141,9 +208,13 @@ def bioscan5m(
 
 def bioscan1m_records(per_order: int = 12) -> pd.DataFrame:
     """3 orders x `per_order`, 3 Strepsiptera that no experiment uses, 1 record with no order: 40 by default."""
-    rows = [(order, ("train", "train", "validation", "test")[k % 4]) for k in range(per_order) for order in ORDERS]
+    rows = [
+        (order, ("train", "train", "validation", "test")[k % 4]) for k in range(per_order) for order in ORDERS
+    ]
     rows += [("Strepsiptera", "no_split")] * 3 + [("not_classified", "no_split")]
-    return pd.DataFrame([_bioscan1m_row(i, *row) for i, row in enumerate(rows)], columns=list(BIOSCAN1M_COLUMNS))
+    return pd.DataFrame(
+        [_bioscan1m_row(i, *row) for i, row in enumerate(rows)], columns=list(BIOSCAN1M_COLUMNS)
+    )
 
 
 def _bioscan1m_row(i: int, order: str, split: str) -> dict[str, str]:
@@ -154,16 +225,35 @@ def _bioscan1m_row(i: int, order: str, split: str) -> dict[str, str]:
     name = next(rank for rank in (species, genus, family, order, "Insecta") if rank != unknown)
     licence = "CreativeCommons - Attribution Share Alike"
     return {
-        "sampleid": f"BIOUG{70000 + i // 95}-A{i % 95 + 1:02}", "processid": f"GMTST{i + 1}-18",
-        "uri": f"BOLD:AAA{i // 2:04}" if i % 9 else unknown, "name": name, "phylum": "Arthropoda", "class": "Insecta",
-        "order": order, "family": family, "subfamily": unknown, "tribe": unknown, "genus": genus, "species": species,
-        "subspecies": unknown, "nucraw": barcode(i // 2), "image_file": f"{5351601 + i}.jpg",
-        "large_diptera_family": "no_split", "medium_diptera_family": "no_split", "small_diptera_family": "no_split",
-        "large_insect_order": split, "medium_insect_order": split, "small_insect_order": "no_split",
-        "chunk_number": str(1 + i % 113), "copyright_license": licence, "copyright_holder": "CBG Photography Group",
-        "copyright_institution": "Centre for Biodiversity Genomics", "copyright_contact": "",
-        "photographer": "CBG Robotic Imager", "author": "not_classified",
-    }  # fmt: skip
+        "sampleid": f"BIOUG{70000 + i // 95}-A{i % 95 + 1:02}",
+        "processid": f"GMTST{i + 1}-18",
+        "uri": f"BOLD:AAA{i // 2:04}" if i % 9 else unknown,
+        "name": name,
+        "phylum": "Arthropoda",
+        "class": "Insecta",
+        "order": order,
+        "family": family,
+        "subfamily": unknown,
+        "tribe": unknown,
+        "genus": genus,
+        "species": species,
+        "subspecies": unknown,
+        "nucraw": barcode(i // 2),
+        "image_file": f"{5351601 + i}.jpg",
+        "large_diptera_family": "no_split",
+        "medium_diptera_family": "no_split",
+        "small_diptera_family": "no_split",
+        "large_insect_order": split,
+        "medium_insect_order": split,
+        "small_insect_order": "no_split",
+        "chunk_number": str(1 + i % 113),
+        "copyright_license": licence,
+        "copyright_holder": "CBG Photography Group",
+        "copyright_institution": "Centre for Biodiversity Genomics",
+        "copyright_contact": "",
+        "photographer": "CBG Robotic Imager",
+        "author": "not_classified",
+    }
 
 
 def bioscan1m(
@@ -184,7 +274,9 @@ def bioscan1m(
     if images == "tree":
         write_tree(root / "bioscan1m", pictures)
     else:
-        write_zip(root / f"BIOSCAN_1M_{package}.zip", {f"bioscan/{name}": image for name, image in pictures.items()})
+        write_zip(
+            root / f"BIOSCAN_1M_{package}.zip", {f"bioscan/{name}": image for name, image in pictures.items()}
+        )
     return records
 
 

@@ -5,47 +5,81 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from bionas import published
-from bionas.ablations import table_one
+from bionas.studies import published
+from bionas.studies.table1.grid import table_one
 
 
 def grid(run: tuple[str, ...] = ("E007", "E009", "E012")) -> pd.DataFrame:
     """The summary of a grid in which these rows have three seeds: accuracy 60, 64, 61, ...; 10, 20, 30, ... MMACs."""
     accuracy = dict(zip(run, (60.0, 64.0, 61.0, 58.0, 63.0)))
-    paper = published.table("table1_ablation").set_index("exp_id").select_dtypes("number").add_prefix("paper_")
+    paper = (
+        published.table("table1_ablation").set_index("exp_id").select_dtypes("number").add_prefix("paper_")
+    )
     shares = ("accuracy", "balanced_accuracy", "f1_macro")
     table = [{"row": "majority class", "n": 0, **{f"{share}_mean": 42.5 for share in shares}}]
     for row in table_one().values():
-        line = {"row": row.name, "primitive_set": row.primitive_set, "fusion": row.fusion, "strategy": row.strategy}
+        line = {
+            "row": row.name,
+            "primitive_set": row.primitive_set,
+            "fusion": row.fusion,
+            "strategy": row.strategy,
+        }
         line |= {"n": 0, "not_done": "seed 0 waiting; seed 1 waiting; seed 2 waiting", **paper.loc[row.name]}
         if row.name in run:
-            line |= {f"{share}_mean": accuracy[row.name] for share in shares} | {f"{share}_sd": 1.5 for share in shares}
+            line |= {f"{share}_mean": accuracy[row.name] for share in shares} | {
+                f"{share}_sd": 1.5 for share in shares
+            }
             cost = 10.0 * (1 + run.index(row.name))
-            line |= {"n": 3, "not_done": "", "mmacs": cost, "weights_mb": cost / 16, "cpu_ms": cost / 4, "search_minutes": 2.5, "minutes": 0.5}
+            line |= {
+                "n": 3,
+                "not_done": "",
+                "mmacs": cost,
+                "weights_mb": cost / 16,
+                "cpu_ms": cost / 4,
+                "search_minutes": 2.5,
+                "minutes": 0.5,
+            }
         table.append(line)
-    born = {"budget": 4096, "mode": "quick", "source": "synthetic, test split, 301 specimens", "code": "0123456789"}
+    born = {
+        "budget": 4096,
+        "mode": "quick",
+        "source": "synthetic, test split, 301 specimens",
+        "code": "0123456789",
+    }
     return pd.DataFrame(table).assign(**born, command="bionas ablate")
 
 
 def gains() -> pd.DataFrame:
-    return pd.DataFrame({
-        "label": ["E005 reinforce", "E008 evolutionary", "E009 gradient"],
-        "strategy": ["reinforce", "evolutionary", "gradient"],
-        "gain": [np.nan, 0.5, 4.0], "error": [np.nan, 1.0, 1.2], "paper_gain": [2.18, -0.3, 7.07],
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "label": ["E005 reinforce", "E008 evolutionary", "E009 gradient"],
+            "strategy": ["reinforce", "evolutionary", "gradient"],
+            "gain": [np.nan, 0.5, 4.0],
+            "error": [np.nan, 1.0, 1.2],
+            "paper_gain": [2.18, -0.3, 7.07],
+        }
+    )
 
 
 def regret() -> pd.DataFrame:
     def curve(strategy, values, repeats, verdict):
-        return pd.DataFrame({
-            "strategy": strategy, "candidates": [1, 5, 10], "regret_mean": values, "repeats": repeats, "verdict": verdict,
-        })  # fmt: skip
+        return pd.DataFrame(
+            {
+                "strategy": strategy,
+                "candidates": [1, 5, 10],
+                "regret_mean": values,
+                "repeats": repeats,
+                "verdict": verdict,
+            }
+        )
 
-    return pd.concat([
-        curve("random", [0.1, 0.06, 0.05], 60, "chance itself"),
-        curve("evolutionary", [0.1, 0.05, 0.025], 60, "better than chance (p = 0.01, n = 60)"),
-        curve("enas", [np.nan] * 3, 0, "not run"),
-    ])  # fmt: skip
+    return pd.concat(
+        [
+            curve("random", [0.1, 0.06, 0.05], 60, "chance itself"),
+            curve("evolutionary", [0.1, 0.05, 0.025], 60, "better than chance (p = 0.01, n = 60)"),
+            curve("enas", [np.nan] * 3, 0, "not run"),
+        ]
+    )
 
 
 def skips() -> pd.DataFrame:
@@ -59,14 +93,23 @@ def skips() -> pd.DataFrame:
 def costs() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """(genotypes, experiments, lines) of the cost benchmark; the network made by hand not counted yet."""
     generator = np.random.default_rng(0)
-    genotypes = pd.DataFrame({"primitive_set": ["full"] * 20 + ["reduced"] * 20, "gmacs": generator.uniform(1, 5, 40)})
+    genotypes = pd.DataFrame(
+        {"primitive_set": ["full"] * 20 + ["reduced"] * 20, "gmacs": generator.uniform(1, 5, 40)}
+    )
     genotypes["weights_mb"] = 14 * genotypes["gmacs"]
     paper = published.table("table1_ablation")
     sets = ["fixed" if row.strategy == "fixed" else row.primitive_set for row in table_one().values()]
-    experiments = pd.DataFrame({
-        "exp_id": paper["exp_id"], "primitive_set": sets, "gmacs_median": [np.nan if s == "fixed" else 3.0 for s in sets],
-        "weights_mb_median": [np.nan if s == "fixed" else 41.0 for s in sets],
-        "paper_gflops": paper["gflops"], "paper_memory_mb": paper["memory_mb"],
-    })  # fmt: skip
-    lines = pd.DataFrame([{"points": "the paper's", "slope_mb_per_giga": 13.5, "intercept_mb": 0.5, "correlation": 0.99961}])
+    experiments = pd.DataFrame(
+        {
+            "exp_id": paper["exp_id"],
+            "primitive_set": sets,
+            "gmacs_median": [np.nan if s == "fixed" else 3.0 for s in sets],
+            "weights_mb_median": [np.nan if s == "fixed" else 41.0 for s in sets],
+            "paper_gflops": paper["gflops"],
+            "paper_memory_mb": paper["memory_mb"],
+        }
+    )
+    lines = pd.DataFrame(
+        [{"points": "the paper's", "slope_mb_per_giga": 13.5, "intercept_mb": 0.5, "correlation": 0.99961}]
+    )
     return genotypes, experiments, lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from types import ModuleType
 
-from bionas import places
+from bionas.system import places
 
 
 def loaded(name: str) -> ModuleType:

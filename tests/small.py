@@ -9,7 +9,7 @@ import torch
 from bionas.genotype import Genotype
 from bionas.network import DerivedNetwork, NetworkConfig, SearchNetwork
 from bionas.specimens import ImageStore, MetadataEncoding, SpecimenSet
-from bionas.trainer import BilevelTrainer
+from bionas.training.fitting import BilevelTrainer
 
 CLASSES = ("Coleoptera", "Diptera", "Hymenoptera")
 CONFIG = NetworkConfig(image_size=16, channels=4, cells=3, stem_stride=2, dropout=0.2, embedding=4)
@@ -21,12 +21,14 @@ def specimens(n: int, first: int = 0, size: int = 16) -> SpecimenSet:
     labels = (np.arange(n) + first) % len(CLASSES)
     pixels = generator.integers(0, 180, (n, size, size, 3), dtype=np.uint8)
     pixels[np.arange(n), :, :, labels] += 60
-    records = pd.DataFrame({
-        "order": np.array(CLASSES)[labels],
-        "country": [f"country {i % 4}" for i in range(n)],
-        "coord-lat": np.arange(first, first + n, dtype=float),
-        "coord-lon": np.where(np.arange(n) % 3, np.arange(n) * 1.0, np.nan),
-    })  # fmt: skip
+    records = pd.DataFrame(
+        {
+            "order": np.array(CLASSES)[labels],
+            "country": [f"country {i % 4}" for i in range(n)],
+            "coord-lat": np.arange(first, first + n, dtype=float),
+            "coord-lon": np.where(np.arange(n) % 3, np.arange(n) * 1.0, np.nan),
+        }
+    )
     return SpecimenSet(records, labels, CLASSES, ImageStore(pixels))
 
 
@@ -47,7 +49,9 @@ def inputs(encoding: MetadataEncoding) -> dict:
     return {"vocabulary_sizes": encoding.vocabulary_sizes, "n_numeric": encoding.n_numeric}
 
 
-def supernet(encoding: MetadataEncoding, seed: int = 0, config: NetworkConfig = CONFIG, **options) -> SearchNetwork:
+def supernet(
+    encoding: MetadataEncoding, seed: int = 0, config: NetworkConfig = CONFIG, **options
+) -> SearchNetwork:
     torch.manual_seed(seed)
     return SearchNetwork(config, len(CLASSES), **inputs(encoding), **options)
 
@@ -62,7 +66,9 @@ def differences(one, other, where: str = "") -> list[str]:
     """Where two nested states (dicts, lists, tensors, numbers) are not identical to the bit."""
     if isinstance(one, dict) and isinstance(other, dict):
         alone = [f"{where}/{key}" for key in one.keys() ^ other.keys()]
-        return alone + [d for k in one.keys() & other.keys() for d in differences(one[k], other[k], f"{where}/{k}")]
+        return alone + [
+            d for k in one.keys() & other.keys() for d in differences(one[k], other[k], f"{where}/{k}")
+        ]
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
         return [d for i, (a, b) in enumerate(zip(one, other)) for d in differences(a, b, f"{where}/{i}")]
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import results_made_up
 
-from bionas import places, published, results
-from bionas.ablation_results import gains, grid, left, markdown, side_by_side
-from bionas.ablations import table_one
+from bionas.studies import published, results
+from bionas.studies.table1.grid import table_one
+from bionas.studies.table1.kept import gains, grid, left, markdown, side_by_side
+from bionas.system import places
 
 ROWS = list(table_one())
 
@@ -33,7 +34,9 @@ def test_before_any_run_every_row_says_not_run_and_how(kept):
     assert table["accuracy_mean"].isna().all() and table["paper_accuracy"].notna().all()
     shown = side_by_side(table)
     assert left(table) == f"{', '.join(ROWS)}: {results.not_run('ablation_synthetic')}"
-    assert (shown["ours", "accuracy (%)"] == "not run").all() and shown.loc["E009", ("the paper", "accuracy (%)")] == "96.81"
+    assert (shown["ours", "accuracy (%)"] == "not run").all() and shown.loc[
+        "E009", ("the paper", "accuracy (%)")
+    ] == "96.81"
 
 
 def test_once_it_is_there_the_table_is_what_the_file_says(kept):
@@ -41,12 +44,21 @@ def test_once_it_is_there_the_table_is_what_the_file_says(kept):
     table = grid("ablation_synthetic", ROWS)
     assert table["row"].tolist() == ["majority class", *ROWS]
     shown = side_by_side(table)
-    assert shown.loc["E009", ("ours", "accuracy (%)")] == "64.00 ± 1.50" and shown.loc["E009", ("ours", "n")] == "3"
+    assert (
+        shown.loc["E009", ("ours", "accuracy (%)")] == "64.00 ± 1.50"
+        and shown.loc["E009", ("ours", "n")] == "3"
+    )
     assert shown.loc["E001", ("ours", "search + training (min)")] == ""
     assert shown.loc["E009", ("ours", "search + training (min)")] == "2.5 + 0.5"
     assert shown.loc["majority class", ("ours", "accuracy (%)")] == "42.50"
-    assert shown.loc["majority class", ("the paper", "accuracy (%)")] == "" == shown.loc["majority class", ("", "fusion")]
-    assert shown.loc["E001", ("ours", "accuracy (%)")] == "not run" and shown.loc["E001", ("ours", "n")] == "0"
+    assert (
+        shown.loc["majority class", ("the paper", "accuracy (%)")]
+        == ""
+        == shown.loc["majority class", ("", "fusion")]
+    )
+    assert (
+        shown.loc["E001", ("ours", "accuracy (%)")] == "not run" and shown.loc["E001", ("ours", "n")] == "0"
+    )
     assert left(table).startswith("E001, E002, E003, E004, E005, E006, E008,")
     assert left(table).endswith("E015: seed 0 waiting; seed 1 waiting; seed 2 waiting")
 
@@ -57,8 +69,15 @@ def test_a_file_with_some_rows_is_filled_up_with_what_is_left(kept):
     part.to_csv(kept / "ablation_field_orders.csv", index=False)
     rows = [row.name for row in table_one().values() if not row.needs_metadata]
     table = grid("ablation_field_orders", rows).set_index("row")
-    assert table.index.tolist() == ["majority class", *rows] == ["majority class", *(f"E{i:03d}" for i in range(5, 13))]
-    assert table.loc["E012", "not_done"] == results.not_run("ablation_field_orders") and table.loc["E009", "n"] == 3
+    assert (
+        table.index.tolist()
+        == ["majority class", *rows]
+        == ["majority class", *(f"E{i:03d}" for i in range(5, 13))]
+    )
+    assert (
+        table.loc["E012", "not_done"] == results.not_run("ablation_field_orders")
+        and table.loc["E009", "n"] == 3
+    )
     assert table.loc["E012", "paper_accuracy"] == 85.29
 
 
@@ -73,15 +92,22 @@ def test_the_table_of_a_readme_has_both_collections_side_by_side(kept):
     assert lines[2] == "| majority class |  |  |  |  | 42.50 |  |"
     assert "| E009 | full | concatenation | gradient | 96.81 | 64.00 ± 1.50 (3) | not run |" in lines
     assert any(line.startswith("| E007 ") and line.endswith(" | 41.50 (1) |") for line in lines)
-    assert any(line.startswith("| E001 | full | bilinear pooling |") and line.endswith(" | not run |  |") for line in lines)
+    assert any(
+        line.startswith("| E001 | full | bilinear pooling |") and line.endswith(" | not run |  |")
+        for line in lines
+    )
 
 
 def test_gains_by_hand(kept):
     results_made_up.grid().to_csv(kept / "ablation_synthetic.csv", index=False)
     found = gains(grid("ablation_synthetic", ROWS), ["E008", "E009", "E012"])
     assert found["label"].tolist() == ["E008 evolutionary", "E009 gradient", "E012 fixed"]
-    assert found.loc["E009", "gain"] == 4.0 and found.loc["E009", "error"] == pytest.approx((2 * 1.5**2 / 3) ** 0.5)
-    assert np.isnan(found.loc["E008", "gain"]) and found.loc["E008", "paper_gain"] == pytest.approx(89.44 - 89.74)
+    assert found.loc["E009", "gain"] == 4.0 and found.loc["E009", "error"] == pytest.approx(
+        (2 * 1.5**2 / 3) ** 0.5
+    )
+    assert np.isnan(found.loc["E008", "gain"]) and found.loc["E008", "paper_gain"] == pytest.approx(
+        89.44 - 89.74
+    )
 
 
 def test_the_published_columns_are_not_touched(kept):

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bionas import ablations, places
 from bionas.__main__ import main
-from bionas.ablation_tables import METRICS, LiveTable, runs_table, summary
-from bionas.ablations import Task, ablate, chosen_rows, prepare, table_one
 from bionas.errors import BionasError, CheckpointError, SearchError
-from bionas.runs import Run
+from bionas.studies.table1 import grid as ablations
+from bionas.studies.table1.grid import Task, ablate, chosen_rows, prepare, table_one
+from bionas.studies.table1.tables import METRICS, LiveTable, runs_table, summary
+from bionas.system import places
+from bionas.training.runs import Run
 
 PAPER = Path(__file__).resolve().parent.parent / "data" / "paper" / "table1_ablation.csv"
 
@@ -40,7 +41,11 @@ def told():
 @pytest.fixture(scope="module")
 def grid(folder, tmp_path_factory, told):
     """Four kinds of search, three sets, two fusions, run once; E003 breaks off."""
-    grid = laboratory.grid(folder, tmp_path_factory.mktemp("runs"), "E003,E007,E012,full/transformer/gradient,reduced/gating/enas")
+    grid = laboratory.grid(
+        folder,
+        tmp_path_factory.mktemp("runs"),
+        "E003,E007,E012,full/transformer/gradient,reduced/gating/enas",
+    )
     broken = ablations.experiments.retrain
 
     def retrain(plan, genotype):
@@ -61,7 +66,11 @@ def test_the_rows_are_those_of_the_published_table():  # Table I
     with PAPER.open(newline="", encoding="utf-8") as file:
         printed = list(csv.DictReader(file))
     rows = list(table_one().values())
-    assert [row.name for row in rows] == [line["exp_id"] for line in printed] == [f"E{i:03d}" for i in range(1, 16)]
+    assert (
+        [row.name for row in rows]
+        == [line["exp_id"] for line in printed]
+        == [f"E{i:03d}" for i in range(1, 16)]
+    )
 
     def letters(text):
         return re.sub(r"[^a-z]", "", text.lower())
@@ -72,9 +81,22 @@ def test_the_rows_are_those_of_the_published_table():  # Table I
             assert letters(row.primitive_set) == letters(line["primitive_set"])
             assert len(ablations.primitive_set(row.primitive_set)) == int(line["n_ops"])
             assert letters(row.strategy) in letters(line["strategy"])
-    assert dataclasses.astuple(rows[11]) == ("E012", "full", "concatenation", "fixed")  # "No NAS", "Manual Design"
+    assert dataclasses.astuple(rows[11]) == (
+        "E012",
+        "full",
+        "concatenation",
+        "fixed",
+    )  # "No NAS", "Manual Design"
     assert {row.fusion for row in rows} == set(ablations.FUSIONS)  # the eight of them
-    assert [row.name for row in rows if row.needs_metadata] == ["E001", "E002", "E003", "E004", "E013", "E014", "E015"]
+    assert [row.name for row in rows if row.needs_metadata] == [
+        "E001",
+        "E002",
+        "E003",
+        "E004",
+        "E013",
+        "E014",
+        "E015",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +149,9 @@ def test_the_budget_is_what_the_gradient_search_consumes(grid):
 
 def test_a_budget_under_one_candidate_is_refused_before_anything_runs(folder, tmp_path):
     plan = laboratory.plan(folder, tmp_path)
-    with pytest.raises(SearchError, match="budget of 10 training images is too small: one candidate takes 32"):
+    with pytest.raises(
+        SearchError, match="budget of 10 training images is too small: one candidate takes 32"
+    ):
         prepare(plan, chosen_rows("E007"), [0], budget=10)
     with pytest.raises(SearchError, match="too small: one epoch of the supernet takes"):
         prepare(plan, chosen_rows("E009"), [0], budget=33)
@@ -158,8 +182,12 @@ def test_a_row_is_searched_retrained_with_its_fusion_and_weighed(grid):
 def test_a_row_that_fails_is_recorded_and_the_others_go_on(grid):
     runs = runs_table(grid).set_index("row")
     assert runs["status"].to_dict() == {
-        "E003": "failed", "E007": "done", "E012": "done", "full-transformer-gradient": "done", "reduced-gating-enas": "done",
-    }  # fmt: skip
+        "E003": "failed",
+        "E007": "done",
+        "E012": "done",
+        "full-transformer-gradient": "done",
+        "reduced-gating-enas": "done",
+    }
     assert runs.loc["E003", "reason"] == "ValueError: the lamp went out"
     assert pd.isna(runs.loc["E003", "accuracy"])
 
@@ -177,10 +205,15 @@ def test_the_table_stands_beside_the_published_one(grid):
     commonest = np.bincount(train.labels).argmax()
     assert table["accuracy_mean"][0] == pytest.approx(100 * (test.labels == commonest).mean(), abs=0.01)
     by_row = table.set_index("row")
-    assert by_row.loc["E003", "n"] == 0 and by_row.loc["E003", "not_done"] == "seed 0 failed: ValueError: the lamp went out"
+    assert (
+        by_row.loc["E003", "n"] == 0
+        and by_row.loc["E003", "not_done"] == "seed 0 failed: ValueError: the lamp went out"
+    )
     assert by_row.loc["E007", "paper_accuracy"] == 89.74 and by_row.loc["E012", "paper_gflops"] == 4.12
     assert pd.isna(by_row.loc["full-transformer-gradient", "paper_accuracy"])
-    assert by_row.loc["E007", "accuracy_mean"] == round(100 * runs.set_index("row").loc["E007", "accuracy"], 2)
+    assert by_row.loc["E007", "accuracy_mean"] == round(
+        100 * runs.set_index("row").loc["E007", "accuracy"], 2
+    )
 
 
 def test_mean_and_sample_spread_over_seeds(grid):
@@ -190,7 +223,9 @@ def test_mean_and_sample_spread_over_seeds(grid):
     line = summary(two, pd.concat([runs, other]), "").set_index("row").loc["E007"]
     own = 100 * runs["accuracy"].iloc[0]
     assert line["n"] == 2
-    assert line["accuracy_mean"] == pytest.approx(own - 5, abs=0.01) and line["accuracy_sd"] == pytest.approx(10 / 2**0.5, abs=0.01)
+    assert line["accuracy_mean"] == pytest.approx(own - 5, abs=0.01) and line["accuracy_sd"] == pytest.approx(
+        10 / 2**0.5, abs=0.01
+    )
 
 
 def test_what_is_finished_is_left_alone_and_what_failed_is_tried_again(grid, monkeypatch):
@@ -209,7 +244,9 @@ def test_what_is_finished_is_left_alone_and_what_failed_is_tried_again(grid, mon
 def test_runs_of_another_version_of_the_code_are_refused(grid, monkeypatch):
     prepare(grid.plan, grid.rows, grid.seeds)
     monkeypatch.setattr(ablations, "code_fingerprint", lambda: "0123456789ab")
-    with pytest.raises(CheckpointError, match="another version of the code .* 0123456789ab now.* are not mixed. Choose"):
+    with pytest.raises(
+        CheckpointError, match="another version of the code .* 0123456789ab now.* are not mixed. Choose"
+    ):
         prepare(grid.plan, grid.rows, grid.seeds)
 
 
@@ -221,8 +258,15 @@ def test_a_worker_with_another_version_of_the_code_does_not_work(grid):
 
 
 def test_another_collection_size_or_budget_is_another_grid(grid):
-    assert prepare(grid.plan, grid.rows, [5]).folder == grid.folder == prepare(grid.plan, grid.rows[:1], [0]).folder
-    others = [prepare(grid.plan, grid.rows, [0], budget=grid.budget + 1), prepare(grid.plan, grid.rows, [0], child_epochs=2)]
+    assert (
+        prepare(grid.plan, grid.rows, [5]).folder
+        == grid.folder
+        == prepare(grid.plan, grid.rows[:1], [0]).folder
+    )
+    others = [
+        prepare(grid.plan, grid.rows, [0], budget=grid.budget + 1),
+        prepare(grid.plan, grid.rows, [0], child_epochs=2),
+    ]
     others += [prepare(dataclasses.replace(grid.plan, epochs=2), grid.rows, [0])]
     assert len({grid.folder, *(other.folder for other in others)}) == 4
 
@@ -235,7 +279,12 @@ def test_on_images_alone_rows_with_another_fusion_are_not_run(folder, tmp_path):
     assert runs.loc["E003", "status"] == "not run" and runs.loc["E009", "status"] == "waiting"
     assert "fusion 'gating' joins images with metadata, and there is none" in runs.loc["E003", "reason"]
     assert "-p metadata=" in runs.loc["E003", "reason"] and "E005-E012" in runs.loc["E003", "reason"]
-    assert summary(grid, runs.reset_index(), "").set_index("row").loc["E003", "not_done"].startswith("not run: fusion")
+    assert (
+        summary(grid, runs.reset_index(), "")
+        .set_index("row")
+        .loc["E003", "not_done"]
+        .startswith("not run: fusion")
+    )
 
 
 # --- watching -------------------------------------------------------------------------------------------------------
@@ -254,7 +303,10 @@ def test_elsewhere_than_on_a_terminal_a_line_a_finished_run(grid):
     table(grid.tasks[0], "ended")
     first, second, third = stream.getvalue().splitlines()
     assert first.startswith(f"5 runs, 4 finished before, {grid.budget} images a search")
-    assert re.match(r"\[5/5\] E007 seed 0  full, concatenation, random: \d+\.\d %, \d+\.\d million MACs, \d+ candidates", second)
+    assert re.match(
+        r"\[5/5\] E007 seed 0  full, concatenation, random: \d+\.\d %, \d+\.\d million MACs, \d+ candidates",
+        second,
+    )
     assert third.endswith("failed: ValueError: the lamp went out")
 
 
@@ -284,9 +336,23 @@ def test_the_command_reads_finished_runs_and_writes_both_tables(grid, folder, tm
     assert main(typed(folder, grid.plan.run_dir, "--rows", "E007,E012", "--out", "mine")) == 0
     assert "2 runs, 2 finished before" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "data" / "results" / "mine.csv")
-    assert table["row"].tolist() == ["majority class", "E007", "E012"] and table["command"].str.startswith("bionas").all()
+    assert (
+        table["row"].tolist() == ["majority class", "E007", "E012"]
+        and table["command"].str.startswith("bionas").all()
+    )
     runs = pd.read_csv(tmp_path / "data" / "results" / "mine_runs.csv")
-    assert {"row", "seed", "accuracy", "mmacs", "weights_mb", "cpu_ms", "search_images", "minutes", "code", "run"} <= {*runs}
+    assert {
+        "row",
+        "seed",
+        "accuracy",
+        "mmacs",
+        "weights_mb",
+        "cpu_ms",
+        "search_images",
+        "minutes",
+        "code",
+        "run",
+    } <= {*runs}
     assert all((Path(grid.plan.run_dir) / run).is_dir() for run in runs["run"])
 
 
@@ -315,7 +381,12 @@ def test_interrupted_it_writes_what_is_finished(grid, folder, tmp_path, capsys, 
         ("-p", "fusion=gating"): "fusion=... is decided by the grid: give --rows",
         ("-p", "epoch=3"): "Did you mean 'epochs'",
         ("--rows", "E007", "--budget", "10"): "too small: one candidate takes",
-        ("--rows", "E001,E015", "-p", "metadata=none"): "none of these rows can be run: fusion 'bilinear_pooling' joins",
+        (
+            "--rows",
+            "E001,E015",
+            "-p",
+            "metadata=none",
+        ): "none of these rows can be run: fusion 'bilinear_pooling' joins",
         ("--rows", "E007", "--address", "auto"): "give --engine ray too",
     }.items(),
 )

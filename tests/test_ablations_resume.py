@@ -17,8 +17,10 @@ import laboratory
 import pandas as pd
 import pytest
 
-from bionas import ablations, files, places, runs
-from bionas.ablation_tables import runs_table, summary
+from bionas.studies.table1 import grid as ablations
+from bionas.studies.table1.tables import runs_table, summary
+from bionas.system import files, places
+from bionas.training import runs
 
 pytestmark = killing.needs_fork
 
@@ -84,7 +86,9 @@ def test_the_table_is_that_of_a_grid_that_was_never_killed(grids, where):
     assert ends == [-signal.SIGKILL] * len(KILLS[where]) + [0], (grids / f"{where}.log").read_text()
     for suffix in ("_runs", ""):
         ours, undisturbed = (pd.read_csv(grids / f"{name}{suffix}.csv") for name in (where, "never"))
-        pd.testing.assert_frame_equal(ours.drop(columns=MEASURED), undisturbed.drop(columns=MEASURED), check_exact=True)
+        pd.testing.assert_frame_equal(
+            ours.drop(columns=MEASURED), undisturbed.drop(columns=MEASURED), check_exact=True
+        )
     assert (pd.read_csv(grids / f"{where}_runs.csv")["status"] == "done").all()
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bionas import files, places
 from bionas.__main__ import main
-from bionas.ablations import FUSION_NAMES, table_one
-from bionas.runs import Run
+from bionas.studies.table1.grid import FUSION_NAMES, table_one
+from bionas.system import files, places
+from bionas.training.runs import Run
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,9 @@ def test_all_fifteen_rows_ran_under_one_budget(out):  # Table I
     runs = pd.read_csv(out / "results" / "smoke_runs.csv").set_index("row")
     assert runs.index.tolist() == [f"E{i:03d}" for i in range(1, 16)] and set(runs["status"]) == {"done"}
     assert runs["budget"].nunique() == 1 and (runs["search_images"] <= runs["budget"]).all()
-    assert runs["accuracy"].between(0, 1).all() and (runs[["mmacs", "weights_mb", "cpu_ms"]] > 0).all(axis=None)
+    assert runs["accuracy"].between(0, 1).all() and (runs[["mmacs", "weights_mb", "cpu_ms"]] > 0).all(
+        axis=None
+    )
     assert set(runs["fusion"]) == set(FUSION_NAMES.values())
     assert set(runs["strategy"]) == {"gradient", "reinforce", "enas", "random", "evolutionary", "fixed"}
     assert (runs["candidates"] >= 1).all() and runs.loc["E012", "candidates"] == 1
@@ -55,4 +57,6 @@ def test_the_table_has_the_majority_class_first_and_the_paper_beside_us(out):
     table = pd.read_csv(out / "results" / "smoke.csv")
     assert table["row"].tolist() == ["majority class", *table_one()]
     assert table["paper_accuracy"].notna().sum() == 15 and (table["n"].iloc[1:] == 1).all()
-    assert table["command"].str.startswith("bionas ").all() and table["source"].str.startswith("synthetic").all()
+    assert (
+        table["command"].str.startswith("bionas ").all() and table["source"].str.startswith("synthetic").all()
+    )

@@ -12,12 +12,16 @@ import pandas as pd
 import pytest
 import torch
 
-from bionas import audit, places, published
-from bionas.audit import scores
 from bionas.errors import UnknownName
+from bionas.studies import audit, published
+from bionas.studies.audit import scores
+from bionas.system import places
 
 CLAIMS = audit.claims().set_index("check")
-PAPER = {path.stem: list(csv.DictReader(path.open(encoding="utf-8"))) for path in places.data("paper").glob("*.csv")}
+PAPER = {
+    path.stem: list(csv.DictReader(path.open(encoding="utf-8")))
+    for path in places.data("paper").glob("*.csv")
+}
 
 
 def test_every_claim_names_a_check_and_every_check_has_its_claim():
@@ -36,7 +40,10 @@ def test_the_figures_and_the_verdict_are_what_the_tables_give(check):
 
 def test_a_verdict_against_a_claim_stands_beside_its_innocent_reading_or_needs_none():
     bare = CLAIMS[(CLAIMS["verdict"] == "does not hold") & (CLAIMS["innocent_reading"] == "")].index
-    assert set(bare) == {"cross_attention_raises", "convnext_is_best_transfer"}  # two printed figures, one sentence
+    assert set(bare) == {
+        "cross_attention_raises",
+        "convnext_is_best_transfer",
+    }  # two printed figures, one sentence
 
 
 def test_where_a_claim_is_shown_is_a_section_of_the_notebook():
@@ -99,7 +106,9 @@ def test_seven_baselines_are_below_always_diptera():
 
 
 def test_memory_lies_on_a_line_in_flops():
-    x, y = (np.array([float(row[name]) for row in PAPER["table1_ablation"]]) for name in ("gflops", "memory_mb"))
+    x, y = (
+        np.array([float(row[name]) for row in PAPER["table1_ablation"]]) for name in ("gflops", "memory_mb")
+    )
     found = figures("memory_by_flops")
     assert found["share of variance on the line"] == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2, abs=1e-4)
     slope = np.cov(x, y)[0, 1] / x.var(ddof=1)

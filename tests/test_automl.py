@@ -11,25 +11,35 @@ import pandas as pd
 import pytest
 import torch
 
-from bionas import places
 from bionas.__main__ import main
-from bionas.automl import SYSTEMS, clock, failure, measured, run, space, study, table, training
-from bionas.automl.adapters import optuna as on_optuna
-from bionas.automl.adapters import smac3 as on_smac3
-from bionas.automl.clock import Clock, OutOfTime, TimedPlan
-from bionas.automl.command import minutes
 from bionas.errors import AutoMLError, UnknownName
-from bionas.runs import Run
 from bionas.specimens.loader import BatchLoader
+from bionas.studies.automl import SYSTEMS, clock, failure, measured, run, space, study, table, training
+from bionas.studies.automl.adapters import optuna as on_optuna
+from bionas.studies.automl.adapters import smac3 as on_smac3
+from bionas.studies.automl.clock import Clock, OutOfTime, TimedPlan
+from bionas.studies.automl.command import minutes
+from bionas.system import places
+from bionas.training.runs import Run
 
 SHARED = ("optuna", "smac3", "enas", "nao", "bioautoml-nas")
 """The systems that share this environment."""
 MINUTES = {"optuna": 1.0, "smac3": 0.6, "enas": 4.0, "nao": 1.0, "bioautoml-nas": 4.0}
 """Of the clock below, enough for a few candidates each."""
 CONFIGURATION = {
-    "stages": 2, "blocks": 1, "width": 8, "kernel": 3, "convolution": "plain", "shortcut": "no", "dropout": 0.1,
-    "learning_rate": 1e-3, "weight_decay": 1e-4, "label_smoothing": 0.1, "batch_size": 32, "schedule": "one_cycle",
-}  # fmt: skip
+    "stages": 2,
+    "blocks": 1,
+    "width": 8,
+    "kernel": 3,
+    "convolution": "plain",
+    "shortcut": "no",
+    "dropout": 0.1,
+    "learning_rate": 1e-3,
+    "weight_decay": 1e-4,
+    "label_smoothing": 0.1,
+    "batch_size": 32,
+    "schedule": "one_cycle",
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +77,9 @@ def test_training_images_are_counted_and_no_others(plan, tmp_path):
     assert test is None and train.fingerprint == plan.splits().train.fingerprint
     encoding = plan.encoding()
     for side in (train, val):
-        for _ in itertools.chain.from_iterable(BatchLoader(side, encoding, 16, shuffle=True).epoch(e) for e in range(3)):
+        for _ in itertools.chain.from_iterable(
+            BatchLoader(side, encoding, 16, shuffle=True).epoch(e) for e in range(3)
+        ):
             pass
     assert watch.images == 3 * len(train) and len(val) > 0
     watch.keep()
@@ -120,7 +132,9 @@ def test_both_searches_ask_in_one_space():
     configuration = on_optuna.suggested(Trial())
     assert list(configuration) == [dimension.name for dimension in space.SPACE]
     for name, theirs in hyperparameters.items():
-        ours = tuple(theirs.choices) if hasattr(theirs, "choices") else (theirs.lower, theirs.upper, theirs.log)
+        ours = (
+            tuple(theirs.choices) if hasattr(theirs, "choices") else (theirs.lower, theirs.upper, theirs.log)
+        )
         assert ours == asked[name], name
 
 
@@ -128,16 +142,28 @@ def test_both_searches_ask_in_one_space():
 def test_a_configuration_counted_by_hand(plan, convolution, block):
     configuration = CONFIGURATION | {"convolution": convolution}
     own = 8 * 8 * 9 if convolution == "plain" else 8 * 9 + 8 * 8
-    cnn = space.CNN(**{name: configuration[name] for name in ("stages", "blocks", "width", "kernel", "convolution", "shortcut")})
+    cnn = space.CNN(
+        **{
+            name: configuration[name]
+            for name in ("stages", "blocks", "width", "kernel", "convolution", "shortcut")
+        }
+    )
     stem = 3 * 8 * 9
-    assert sum(p.numel() for p in cnn.parameters()) == stem + own + block + 2 * (8 + 8 + 16)  # weights, then BN's
+    assert sum(p.numel() for p in cnn.parameters()) == stem + own + block + 2 * (
+        8 + 8 + 16
+    )  # weights, then BN's
     assert cnn.features == 16 and cnn(torch.zeros(2, 3, 16, 16)).shape == (2, 16)
     encoding, network = plan.encoding(), space.network(plan, configuration)
     specimens = plan.splits().val
     batch = next(BatchLoader(specimens, encoding, 4, shuffle=False).epoch(0))
     assert network(batch.image, batch.metadata).shape == (4, 3)
     config = space.training(plan, configuration, 7)
-    assert (config.epochs, config.learning_rate, config.schedule, config.augment) == (7, 1e-3, "one_cycle", plan.augment)
+    assert (config.epochs, config.learning_rate, config.schedule, config.augment) == (
+        7,
+        1e-3,
+        "one_cycle",
+        plan.augment,
+    )
 
 
 def test_a_shortcut_leads_around_a_block_that_keeps_its_shape():
@@ -145,7 +171,10 @@ def test_a_shortcut_leads_around_a_block_that_keeps_its_shape():
     torch.nn.init.zeros_(block.body[0].weight)
     x = torch.randn(2, 4, 6, 6)
     assert torch.equal(block(x), torch.relu(x))
-    assert not space._Block(4, 8, 3, 1, "plain", True).shortcut and not space._Block(4, 4, 3, 2, "plain", True).shortcut
+    assert (
+        not space._Block(4, 8, 3, 1, "plain", True).shortcut
+        and not space._Block(4, 4, 3, 2, "plain", True).shortcut
+    )
 
 
 # --- a run -----------------------------------------------------------------------------------------------------------
@@ -206,7 +235,9 @@ def test_a_killed_search_goes_on(plan, name, monkeypatch):
     finished = run(plan, name, 1.5)
     assert finished.path == folder and finished.complete
     again = trained[len(before) :]
-    assert not set(before[:1]) & set(again) and before[1] in again  # finished ones are read, the broken one is trained
+    assert (
+        not set(before[:1]) & set(again) and before[1] in again
+    )  # finished ones are read, the broken one is trained
     done = json.loads((folder / "clock.json").read_text())
     assert done["images"] > spent["images"] and done["seconds"] > spent["seconds"]
     candidates = finished.table("candidates")
@@ -240,7 +271,10 @@ def test_the_better_of_the_short_and_the_long_training_is_the_answer(plan, tmp_p
     assert chosen.run.path == short.run.path
     kept = short.run.load_checkpoint()["model"]
     assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
-    assert training.train_the_rest(task, build, config, {}, short._replace(val_accuracy=-1.0))[1].run.path.name == "final"
+    assert (
+        training.train_the_rest(task, build, config, {}, short._replace(val_accuracy=-1.0))[1].run.path.name
+        == "final"
+    )
 
 
 # --- several, and what goes wrong -------------------------------------------------------------------------------------
@@ -260,9 +294,13 @@ def breaking(monkeypatch):
 @pytest.fixture
 def constant(monkeypatch):
     def search(task):
-        prior = np.bincount(task.plan.splits().train.labels, minlength=task.n_classes) / len(task.plan.splits().train)
+        prior = np.bincount(task.plan.splits().train.labels, minlength=task.n_classes) / len(
+            task.plan.splits().train
+        )
         task.tell([{"index": 0, "val_accuracy": 0.5}])
-        return study.Found(lambda specimens: np.tile(prior, (len(specimens), 1)), {"rule": "prior"}, 1, "complete")
+        return study.Found(
+            lambda specimens: np.tile(prior, (len(specimens), 1)), {"rule": "prior"}, 1, "complete"
+        )
 
     monkeypatch.setitem(SYSTEMS._things, "nao", study.dataclasses.replace(SYSTEMS["nao"], search=search))
 
@@ -280,7 +318,10 @@ def test_a_system_that_breaks_off_has_a_row_and_a_log(plan, breaking, constant):
     assert told["model"].tolist()[:3] == ["majority class", "SMAC3 (Bayesian Opt.)", "NAO"]
     assert told["n_seeds"].tolist()[:3] == [0, 0, 2] and "seed 1 failed: " in told["note"][1]
     assert set(told["model"]) == {"majority class", *(system.paper for system in SYSTEMS.values())}
-    assert told["note"].iloc[-1] == "not run: not chosen" and told["budget_minutes"].tolist()[1:3] == [1.0, 1.0]
+    assert told["note"].iloc[-1] == "not run: not chosen" and told["budget_minutes"].tolist()[1:3] == [
+        1.0,
+        1.0,
+    ]
     majority = told["accuracy_mean"][0]
     assert told["accuracy_mean"][2] == pytest.approx(majority)  # it answers the prior
     assert {"images_seen", "minutes", "code", "command", "source"} <= set(told)
@@ -298,7 +339,10 @@ def test_the_command_writes_both_tables(plan, photographs, constant, capsys, mon
     monkeypatch.setattr(places, "root", lambda: tmp_path)
     settings = {**laboratory.CHOICES, "data_dir": photographs, "run_dir": plan.run_dir, "mode": "smoke"}
     words = [word for name, value in settings.items() for word in ("-p", f"{name}={value}")]
-    assert main(["automl", "--system", "nao", "--seeds", "0", "1", "--budget", "30s", "--out", "few", *words]) == 0
+    assert (
+        main(["automl", "--system", "nao", "--seeds", "0", "1", "--budget", "30s", "--out", "few", *words])
+        == 0
+    )
     assert "majority class" in capsys.readouterr().out
     runs = pd.read_csv(tmp_path / "data" / "results" / "few_runs.csv")
     assert runs["budget_minutes"].tolist() == [0.5, 0.5] and runs["seed"].tolist() == [0, 1]
@@ -312,10 +356,12 @@ def test_what_cannot_be_is_said(plan, capsys, monkeypatch):
     assert "Did you mean 'optuna'" in capsys.readouterr().err
     with pytest.raises(AutoMLError, match="is none"):
         run(plan, "nao", 0)
-    from bionas.automl import systems
+    from bionas.studies.automl import systems
 
     monkeypatch.setattr(systems.importlib.util, "find_spec", lambda module: None)
-    with pytest.raises(AutoMLError, match=r"Optuna is not installed.*pip install -c constraints.txt -e '.\[automl\]'"):
+    with pytest.raises(
+        AutoMLError, match=r"Optuna is not installed.*pip install -c constraints.txt -e '.\[automl\]'"
+    ):
         run(plan, "optuna", 1.0)
     (row,) = measured(plan, ["smac3"], [0], 1.0).to_dict("records")
     assert row["note"].startswith("not run: SMAC3 is not installed")

@@ -14,19 +14,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bionas import places
 from bionas.__main__ import main
-from bionas.automl import SYSTEMS, apart, environments, measured, run
-from bionas.automl.environments import Environment
-from bionas.automl.study import AutoMLFailure
-from bionas.automl.tabular import image_features, metadata_table
 from bionas.errors import AutoMLError
-from bionas.runs import Run
 from bionas.specimens import ImageStore, MetadataEncoding, SpecimenSet
+from bionas.studies.automl import SYSTEMS, apart, environments, measured, run
+from bionas.studies.automl.environments import Environment
+from bionas.studies.automl.study import AutoMLFailure
+from bionas.studies.automl.tabular import image_features, metadata_table
+from bionas.system import places
+from bionas.training.runs import Run
 
 OWN = [system for system in SYSTEMS.values() if system.environment]
 HEAD = "import json, sys, time\nimport numpy as np\nfrom exchange import left, serve, spread\n"
-PRIOR = HEAD + '''
+PRIOR = (
+    HEAD
+    + """
 def fit(task, train, val):
     assert set(train) == set(val) == {"images", "features", "metadata", "labels"}
     assert train["images"].dtype == np.uint8 and len(train["metadata"]) == len(train["labels"]) and left(task) > 0
@@ -41,7 +43,8 @@ def fit(task, train, val):
     return predict, said
 
 serve(fit)
-'''
+"""
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,9 @@ def worker(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(Environment, "python", Path(sys.executable))
     monkeypatch.setattr(Environment, "require", lambda self: None)
     monkeypatch.setattr(Environment, "versions", lambda self: {"made-up": "1.0"})
-    monkeypatch.setitem(SYSTEMS._things, "made_up", apart.apart("made_up", "Made up", "", tuple(apart.ARRAYS)))
+    monkeypatch.setitem(
+        SYSTEMS._things, "made_up", apart.apart("made_up", "Made up", "", tuple(apart.ARRAYS))
+    )
 
     def write(text: str) -> None:
         (tmp_path / "made_up_worker.py").write_text(text)
@@ -76,13 +81,17 @@ def test_image_features_of_plain_images():
     edge[:, :, 8:] = 255  # brightness rises to the right: its gradient points along a row, at angle 0
 
     def specimens(pixels: np.ndarray) -> SpecimenSet:
-        return SpecimenSet(pd.DataFrame({"order": ["Diptera"]}), np.zeros(1), ("Diptera",), ImageStore(pixels))
+        return SpecimenSet(
+            pd.DataFrame({"order": ["Diptera"]}), np.zeros(1), ("Diptera",), ImageStore(pixels)
+        )
 
     plain = image_features(specimens(flat)).reshape(16, 14)
     assert plain[:, :3] == pytest.approx(0.2) and plain[:, 3:] == pytest.approx(0, abs=1e-6)
     described = image_features(specimens(edge)).reshape(4, 4, 14)
     assert described[:, :2, :3] == pytest.approx(0.2) and described[:, 2:, :3] == pytest.approx(1.0)
-    assert described[:, 1:3, 6] == pytest.approx(1.0, abs=1e-4) and described[:, 1:3, 7:] == pytest.approx(0, abs=1e-6)
+    assert described[:, 1:3, 6] == pytest.approx(1.0, abs=1e-4) and described[:, 1:3, 7:] == pytest.approx(
+        0, abs=1e-6
+    )
     assert described[:, [0, 3], 6:] == pytest.approx(0, abs=1e-6)  # no edge in the outer columns
 
 
@@ -93,7 +102,9 @@ def test_metadata_as_columns(plan):
     (countries,) = encoding.vocabulary_sizes
     assert table.shape == (len(specimens), countries + 2 * encoding.n_numeric)
     assert (table[:, :countries].argmax(axis=1) == metadata.categorical[:, 0].numpy()).all()
-    assert table[:, countries:] == pytest.approx(np.c_[metadata.numeric.numpy(), np.zeros((len(specimens), encoding.n_numeric))])
+    assert table[:, countries:] == pytest.approx(
+        np.c_[metadata.numeric.numpy(), np.zeros((len(specimens), encoding.n_numeric))]
+    )
     none = MetadataEncoding("none", {}, {})
     assert metadata_table(specimens, none).shape == (len(specimens), 0)
 
@@ -114,7 +125,10 @@ def test_a_worker_answers_for_specimens_it_never_saw(plan, worker):
 
 
 def test_a_worker_that_breaks_leaves_its_log_and_a_row(plan, worker):
-    worker(HEAD + "def fit(task, train, val):\n    print('nearly')\n    raise MemoryError('no more')\nserve(fit)\n")
+    worker(
+        HEAD
+        + "def fit(task, train, val):\n    print('nearly')\n    raise MemoryError('no more')\nserve(fit)\n"
+    )
     (row,) = measured(plan, ["made_up"], [0], 5.0).to_dict("records")
     assert row["note"].startswith("failed: its process ended with exit code 1 before it had a predictor")
     log = (plan.folder() / row["run"] / "log.txt").read_text()
@@ -158,7 +172,9 @@ def test_an_environment_is_of_the_versions_that_its_file_says(tmp_path, monkeypa
     (environment.folder / "made.json").write_text(json.dumps(told))
     environment.require()
     (environment.folder / "made.json").write_text(json.dumps(told | {"requirements": "older"}))
-    with pytest.raises(AutoMLError, match=r"of other versions than tpot.txt says: bionas automl --make-env tpot"):
+    with pytest.raises(
+        AutoMLError, match=r"of other versions than tpot.txt says: bionas automl --make-env tpot"
+    ):
         environment.require()
 
 
@@ -177,13 +193,24 @@ def test_one_that_cannot_be_made_says_why(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(environments.subprocess, "run", pretend)
     assert main(["automl", "--make-env", "tpot"]) == 2
     told = capsys.readouterr().err
-    assert "cannot be made: ERROR: No matching distribution found for no-such-thing==1.0" in told and "install.log" in told
-    assert "venv" in ran[0] and str(tmp_path / "none.txt") in ran[1] and not (tmp_path / ".envs" / "tpot" / "made.json").exists()
+    assert (
+        "cannot be made: ERROR: No matching distribution found for no-such-thing==1.0" in told
+        and "install.log" in told
+    )
+    assert (
+        "venv" in ran[0]
+        and str(tmp_path / "none.txt") in ran[1]
+        and not (tmp_path / ".envs" / "tpot" / "made.json").exists()
+    )
 
 
 @pytest.mark.parametrize("system", OWN, ids=lambda system: system.name)
 def test_what_is_shipped_with_a_system(system):
-    lines = [line for line in system.environment.requirements.read_text().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in system.environment.requirements.read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     assert lines and all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
     for name in (f"{system.name}_worker.py", "exchange.py"):
         tree = ast.parse((apart.WORKERS / name).read_text())

@@ -18,10 +18,10 @@ from sklearn.base import clone
 from sklearn.linear_model import SGDClassifier
 from sklearn.svm import LinearSVC
 
-from bionas.automl import SYSTEMS, apart, run
-from bionas.automl.environments import Environment
-from bionas.automl.study import AutoMLFailure
-from bionas.automl.tabular import image_features, metadata_table
+from bionas.studies.automl import SYSTEMS, apart, run
+from bionas.studies.automl.environments import Environment
+from bionas.studies.automl.study import AutoMLFailure
+from bionas.studies.automl.tabular import image_features, metadata_table
 
 SHIPPED = apart.WORKERS
 
@@ -69,7 +69,7 @@ class Model:
         assert len(inputs) == 2 and len(inputs[0]) == len(inputs[1]) and inputs[0].dtype == np.float32
         return np.tile(np.eye(3)[self.trained % 3], (len(inputs[0]), 1))
 '''
-AUTOKERAS = '''
+AUTOKERAS = """
 import copy
 import types
 import keras
@@ -97,7 +97,7 @@ class AutoModel:
             values = types.SimpleNamespace(values={"layers": layers})
             self.tuner.oracle.ongoing_trials["tuner"] = types.SimpleNamespace(hyperparameters=values)
             keras.Model().fit(x, y, callbacks=copy.deepcopy(callbacks), **more)
-'''
+"""
 AUTOGLUON = '''
 import json
 import types
@@ -145,7 +145,7 @@ class MultiModalPredictor:
         colours = np.stack([np.asarray(Image.open(file)).mean(axis=(0, 1)) for file in shown["image"]])
         return colours / colours.sum(axis=1, keepdims=True)
 '''
-TORCH = '''
+TORCH = """
 import types
 cuda = types.SimpleNamespace(device_count=lambda: 0)
 
@@ -154,15 +154,15 @@ def manual_seed(seed):
 
 def save(weights, file):
     file.write_text(weights)
-'''
-TIMM = '''
+"""
+TIMM = """
 import types
 
 def create_model(name, pretrained, num_classes):
     assert not pretrained and num_classes == 0
     shown = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
     return types.SimpleNamespace(state_dict=lambda: "as initialised", num_features=512, default_cfg=shown)
-'''
+"""
 BESIDE_AUTOGLUON = {
     "torch": TORCH,
     "timm": TIMM,
@@ -186,7 +186,9 @@ def made_up(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(Environment, "versions", lambda self: {})
 
     def put(system: str, **modules: str) -> None:
-        monkeypatch.setitem(SYSTEMS._things, system, dataclasses.replace(SYSTEMS[system], require=lambda: None))
+        monkeypatch.setitem(
+            SYSTEMS._things, system, dataclasses.replace(SYSTEMS[system], require=lambda: None)
+        )
         for name in (f"{system}_worker.py", "exchange.py"):
             shutil.copy(SHIPPED / name, tmp_path)
         for name, text in modules.items():
@@ -227,17 +229,28 @@ def test_autokeras_answers_with_its_best_epoch(plan, made_up):
     made_up("autokeras", keras=KERAS, autokeras=AUTOKERAS)
     finished = run(plan, "autokeras", 5.0)
     train, _, test = plan.splits()
-    assert answers(finished) == pytest.approx(np.tile([1.0, 0.0, 0.0], (len(test), 1)))  # of the third epoch of six
+    assert answers(finished) == pytest.approx(
+        np.tile([1.0, 0.0, 0.0], (len(test), 1))
+    )  # of the third epoch of six
     # two trials of one epoch in mode smoke, then five more of the first, which no other beat
     summary, candidates = finished.summary, finished.table("candidates")
-    assert summary["images_seen"] == 7 * len(train) and summary["epochs"] == 6 and summary["stopped"] == "complete"
+    assert (
+        summary["images_seen"] == 7 * len(train)
+        and summary["epochs"] == 6
+        and summary["stopped"] == "complete"
+    )
     assert summary["chosen"] == {"trial": 0, "layers": 1} and summary["candidates"] == len(candidates) == 2
-    assert candidates["epochs"].tolist() == [6, 1] and candidates["images"].tolist() == [7 * len(train), 2 * len(train)]
+    assert candidates["epochs"].tolist() == [6, 1] and candidates["images"].tolist() == [
+        7 * len(train),
+        2 * len(train),
+    ]
     assert candidates["val_accuracy"].to_numpy() == pytest.approx([0.9, 0.7])
 
 
 def test_autokeras_out_of_time_answers_with_what_it_has(plan, made_up):
-    out_of_time = KERAS.replace("watch.on_train_batch_end(batch)", "watch.on_train_batch_end(batch) or late()")
+    out_of_time = KERAS.replace(
+        "watch.on_train_batch_end(batch)", "watch.on_train_batch_end(batch) or late()"
+    )
     late = "\ndef late():\n    import exchange, sys\n    sys.modules['__main__'].left = lambda task: 0.0\n"
     made_up("autokeras", keras=out_of_time + late, autokeras=AUTOKERAS)
     finished = run(plan, "autokeras", 5.0)
@@ -248,14 +261,20 @@ def test_autokeras_out_of_time_answers_with_what_it_has(plan, made_up):
 
 
 def test_autokeras_that_breaks_in_its_search_still_leaves_its_best(plan, made_up):
-    made_up("autokeras", keras=KERAS, autokeras=AUTOKERAS + "        raise RuntimeError('three trials in a row have failed')\n")
+    made_up(
+        "autokeras",
+        keras=KERAS,
+        autokeras=AUTOKERAS + "        raise RuntimeError('three trials in a row have failed')\n",
+    )
     finished = run(plan, "autokeras", 5.0)
     assert finished.summary["stopped"] == "broke off: RuntimeError" and finished.summary["epochs"] == 6
     assert "three trials in a row have failed" in (finished.path / "log.txt").read_text()
 
 
 def test_autokeras_that_breaks_before_it_trained_is_a_failure(plan, made_up):
-    made_up("autokeras", keras=KERAS, autokeras=AUTOKERAS.replace("for layers in (1, 2):", "for layers in 1 / 0:"))
+    made_up(
+        "autokeras", keras=KERAS, autokeras=AUTOKERAS.replace("for layers in (1, 2):", "for layers in 1 / 0:")
+    )
     with pytest.raises(AutoMLFailure, match="exit code 1 before it had a predictor") as failure:
         run(plan, "autokeras", 5.0)
     assert "ZeroDivisionError" in (failure.value.folder / "log.txt").read_text()
@@ -324,13 +343,22 @@ def test_autogluon_sees_images_and_metadata(plan, made_up):
     colours = test.images.pixels(np.arange(len(test))).mean(axis=(1, 2))
     assert answers(finished) == pytest.approx(colours / colours.sum(axis=1, keepdims=True), abs=1e-6)
     summary = finished.summary  # two epochs in mode smoke
-    assert summary["images_seen"] == 2 * len(train) and summary["epochs"] == 2 and summary["stopped"] == "complete"
-    assert summary["chosen"] == {"backbone": "resnet18", "fused": ["timm_image", "numerical_mlp", "fusion_mlp"]}
+    assert (
+        summary["images_seen"] == 2 * len(train)
+        and summary["epochs"] == 2
+        and summary["stopped"] == "complete"
+    )
+    assert summary["chosen"] == {
+        "backbone": "resnet18",
+        "fused": ["timm_image", "numerical_mlp", "fusion_mlp"],
+    }
     assert summary["parameters"] == 5 and summary["candidates"] == len(finished.table("candidates")) == 1
 
 
 def test_autogluon_interrupted_answers_with_what_it_has(plan, made_up):
-    exits = AUTOGLUON.replace("None, batch)\n", "None, batch)\n                raise SystemExit(1)\n")  # as Lightning does
+    exits = AUTOGLUON.replace(
+        "None, batch)\n", "None, batch)\n                raise SystemExit(1)\n"
+    )  # as Lightning does
     made_up("autogluon", autogluon__multimodal=exits, **BESIDE_AUTOGLUON)
     finished = run(plan, "autogluon", 5.0)
     assert finished.summary["stopped"] == "out of time" and finished.summary["epochs"] == 0
@@ -338,7 +366,11 @@ def test_autogluon_interrupted_answers_with_what_it_has(plan, made_up):
 
 
 def test_autogluon_that_never_trained_is_a_failure(plan, made_up):
-    made_up("autogluon", autogluon__multimodal=AUTOGLUON.replace("range(trainer.max_epochs)", "range(0)"), **BESIDE_AUTOGLUON)
+    made_up(
+        "autogluon",
+        autogluon__multimodal=AUTOGLUON.replace("range(trainer.max_epochs)", "range(0)"),
+        **BESIDE_AUTOGLUON,
+    )
     with pytest.raises(AutoMLFailure, match="before it had a predictor") as failure:
         run(plan, "autogluon", 5.0)
     assert "the time was up before one batch was trained on" in (failure.value.folder / "log.txt").read_text()
@@ -387,12 +419,17 @@ class TPOTClassifier:
 '''
 
 
-@pytest.mark.parametrize("classifier", [SGDClassifier(loss="modified_huber", random_state=0), LinearSVC(random_state=0)])
+@pytest.mark.parametrize(
+    "classifier", [SGDClassifier(loss="modified_huber", random_state=0), LinearSVC(random_state=0)]
+)
 def test_tpot_answers_with_the_class_that_its_pipeline_names(plan, made_up, classifier):
     made_up("tpot", tpot=TPOT.replace("CLASSIFIER)", f"{classifier})"))  # a classifier's repr makes it
     finished = run(plan, "tpot", 5.0)
     train, _, test = plan.splits()
-    sides = [np.concatenate([image_features(side), metadata_table(side, plan.encoding())], axis=1) for side in (train, test)]
+    sides = [
+        np.concatenate([image_features(side), metadata_table(side, plan.encoding())], axis=1)
+        for side in (train, test)
+    ]
     alone = clone(classifier).fit(sides[0], train.labels)
     assert (answers(finished).argmax(axis=1) == alone.predict(sides[1])).all()
     assert finished.summary["images_seen"] == 2 * len(train) and finished.summary["candidates"] == 2

@@ -12,22 +12,30 @@ import torch
 import torchvision
 from torch.nn import functional as F
 
-from bionas import published as printed
-from bionas.baselines import BASELINES, ImageOnly, catalogue, find, published
-from bionas.baselines.coatnet import coatnet_7
-from bionas.cost import cost
 from bionas.errors import BaselineError, UnknownName
 from bionas.fusion import FEATURES
 from bionas.specimens.loader import normalised
 from bionas.specimens.metadata import Metadata
+from bionas.studies import published as printed
+from bionas.studies.backbones import BASELINES, ImageOnly, catalogue, find, published
+from bionas.studies.backbones.coatnet import coatnet_7
+from bionas.training.cost import cost
 
 COUNTED = {  # millions of parameters, GMACs an image, input in pixels: counted independently at 21 classes
-    "VGG16": (134.35, 15.47, 224), "VGG19": (139.66, 19.63, 224), "MobileNetV2": (2.25, 0.30, 224),
-    "ResNet-18": (11.19, 1.81, 224), "DenseNet-121": (6.98, 2.83, 224), "DenseNet-201": (18.13, 4.29, 224),
-    "EfficientNet-B7": (63.84, 37.74, 600), "ConvNeXt-XL": (348.19, 60.92, 224), "DeiT-Tiny": (5.53, 1.25, 224),
-    "LeViT-128S": (7.02, 0.304, 224), "CoAtNet-7": (2447.5, 2567.5, 512), "Swin Transformer-L": (195.03, 34.47, 224),
+    "VGG16": (134.35, 15.47, 224),
+    "VGG19": (139.66, 19.63, 224),
+    "MobileNetV2": (2.25, 0.30, 224),
+    "ResNet-18": (11.19, 1.81, 224),
+    "DenseNet-121": (6.98, 2.83, 224),
+    "DenseNet-201": (18.13, 4.29, 224),
+    "EfficientNet-B7": (63.84, 37.74, 600),
+    "ConvNeXt-XL": (348.19, 60.92, 224),
+    "DeiT-Tiny": (5.53, 1.25, 224),
+    "LeViT-128S": (7.02, 0.304, 224),
+    "CoAtNet-7": (2447.5, 2567.5, 512),
+    "Swin Transformer-L": (195.03, 34.47, 224),
     "EfficientFormer": (11.41, 1.29, 224),
-}  # fmt: skip
+}
 TRAINABLE = [b.name for b in published() if b.mparameters < 25]
 GIANTS = [b.name for b in published() if b.mparameters >= 25]
 NAMES = [b.name for b in published()]
@@ -53,13 +61,18 @@ def test_the_names_are_those_of_tables_2_and_3():
     for table in ("table2_transfer_learning", "table3_transformers"):
         theirs = [name for name in printed.table(table)["model"] if not name.startswith("Ours")]
         assert [b.name for b in published() if b.table == table] == theirs and len(theirs) == 10
-    assert [b.name for b in BASELINES.values() if getattr(b, "table", "") is None] == ["BiT R101x3", "BiT R152x4"]
+    assert [b.name for b in BASELINES.values() if getattr(b, "table", "") is None] == [
+        "BiT R101x3",
+        "BiT R152x4",
+    ]
 
 
 def test_a_name_can_be_typed_without_its_blanks_and_brackets():
     assert find("big-transfer-bit") == "Big Transfer (BiT)" == find("Big Transfer (BiT)")
     assert find("resnet18") == "resnet18" and find("resnet-18") == "ResNet-18"
-    assert catalogue()["typed"].is_unique and set(map(find, catalogue()["typed"])) == set(catalogue()["model"])
+    assert catalogue()["typed"].is_unique and set(map(find, catalogue()["typed"])) == set(
+        catalogue()["model"]
+    )
     with pytest.raises(UnknownName, match="Did you mean 'efficientnet-b7'"):
         find("efficientnet-b8")
 
@@ -72,7 +85,10 @@ def test_parameters_and_macs_are_those_counted_independently(name):
     assert found["macs"] / 1e9 == pytest.approx(backbone.gmacs, abs=0.006)
     parameters, gmacs, size = COUNTED.get(name, (backbone.mparameters, backbone.gmacs, backbone.native))
     assert size == backbone.native
-    assert (backbone.mparameters, backbone.gmacs) == (pytest.approx(parameters, abs=0.05), pytest.approx(gmacs, abs=0.05))
+    assert (backbone.mparameters, backbone.gmacs) == (
+        pytest.approx(parameters, abs=0.05),
+        pytest.approx(gmacs, abs=0.05),
+    )
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
@@ -102,17 +118,29 @@ def test_a_giant_takes_a_training_step_at_64_px_without_being_computed(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_size_that_cannot_be_taken_names_those_that_can(name):
     backbone = BASELINES[name]
-    with pytest.raises(BaselineError, match=f"cannot take images of 16 px. It takes .* from {backbone.smallest} px on"):
+    with pytest.raises(
+        BaselineError, match=f"cannot take images of 16 px. It takes .* from {backbone.smallest} px on"
+    ):
         backbone(3, 16)
     if backbone.step > 1:
-        with pytest.raises(BaselineError, match=f"every multiple of {backbone.step} px from 32 px on .native"):
+        with pytest.raises(
+            BaselineError, match=f"every multiple of {backbone.step} px from 32 px on .native"
+        ):
             backbone(3, 64 + backbone.step // 2)
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("VGG16", 33), ("Tiny ViT", 50), ("MobileViT", 50), ("DeiT-Tiny", 48), ("LeViT-128S", 48),
-                       ("EfficientFormer", 32), ("Swin Transformer-L", 36)],
-)  # fmt: skip
+    ("name", "size"),
+    [
+        ("VGG16", 33),
+        ("Tiny ViT", 50),
+        ("MobileViT", 50),
+        ("DeiT-Tiny", 48),
+        ("LeViT-128S", 48),
+        ("EfficientFormer", 32),
+        ("Swin Transformer-L", 36),
+    ],
+)
 def test_other_sizes_are_taken(name, size):
     assert on_meta(name, 3, size).train()(images(2, size, "meta")).shape == (2, 3)
 
@@ -128,9 +156,13 @@ def test_tiny_vits_windows_fit_its_maps():  # timm pads a map to whole windows o
         network = on_meta("Tiny ViT", 3, size).backbone
         return [stage.blocks[0].window_size for stage in network.stages[1:]]
 
-    assert windows() == [b.window_size for b in (s.blocks[0] for s in timm.create_model("tiny_vit_5m_224").stages[1:])]
+    assert windows() == [
+        b.window_size for b in (s.blocks[0] for s in timm.create_model("tiny_vit_5m_224").stages[1:])
+    ]
     assert windows(64) == [4, 4, 2] and windows(32) == [4, 2, 1]  # maps of 8, 4, 2 and of 4, 2, 1
-    assert cost(on_meta("Tiny ViT", 3, 64), 64)["macs"] < cost(on_meta("Tiny ViT", 3), 224)["macs"] / 12  # (224/64)^2 = 12.25
+    assert (
+        cost(on_meta("Tiny ViT", 3, 64), 64)["macs"] < cost(on_meta("Tiny ViT", 3), 224)["macs"] / 12
+    )  # (224/64)^2 = 12.25
 
 
 def test_the_first_baseline_is_still_torchvisions():  # recorded results were made by it
@@ -149,7 +181,9 @@ def test_coatnet_is_laid_out_as_its_authors_drew_it():  # 1/2, 1/4, 1/8, 1/16 tw
     for part in (network.stem, network.stages[0], network.stages[1], *network.stages[2], network.stages[3]):
         shapes.append(tuple((x := part(x)).shape[1:]))
     assert shapes == [(8, 32, 32), (8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 4, 4), (64, 4, 4), (96, 2, 2)]
-    blocks = [len(stage.blocks) for stage in (*network.stages[:2], network.stages[2][0], network.stages[2][2])]
+    blocks = [
+        len(stage.blocks) for stage in (*network.stages[:2], network.stages[2][0], network.stages[2][2])
+    ]
     assert blocks == [1, 2, 1, 3] and network.stages[3].blocks[0].attn.num_heads == 96 // 16
     network(images(2, 64)).sum().backward()
     assert all(p.grad is not None for p in network.parameters())
@@ -166,7 +200,10 @@ def test_with_metadata_it_has_our_encoder_fusion_and_head():  # Eqs. 10 and 11
     step = 1280 * FEATURES + 2 * FEATURES
     encoder = (5 + 7) * 16 + 2 + (2 * 16 + 2 * 2) * FEATURES + FEATURES + FEATURES * FEATURES + FEATURES
     head = 2 * FEATURES * FEATURES + FEATURES + FEATURES * 3 + 3
-    assert sum(p.numel() for p in network.parameters()) == sum(p.numel() for p in alone.parameters()) + step + encoder + head
+    assert (
+        sum(p.numel() for p in network.parameters())
+        == sum(p.numel() for p in alone.parameters()) + step + encoder + head
+    )
     image, records = images(4, 32), fields(4)
     logits = network(image, records)
     assert not torch.allclose(logits, network(image.flip(0), records))
@@ -211,14 +248,18 @@ def test_weights_of_the_native_size_serve_at_a_smaller_one(name, monkeypatch, tm
         if key.endswith("attention_biases"):
             torch.nn.init.normal_(weight)
     torch.save(theirs.state_dict(), tmp_path / "weights.pth")
-    stored = functools.partial(timm.create_model, pretrained_cfg_overlay={"file": str(tmp_path / "weights.pth")})
+    stored = functools.partial(
+        timm.create_model, pretrained_cfg_overlay={"file": str(tmp_path / "weights.pth")}
+    )
     monkeypatch.setattr(timm, "create_model", stored)
 
     ours = backbone(3, pretrained=True).eval()
     renormalise, body = ours.backbone
     pixels = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
     mean, std = (torch.tensor(body.pretrained_cfg[k]).reshape(3, 1, 1) for k in ("mean", "std"))
-    torch.testing.assert_close(renormalise(normalised(pixels)), (pixels / 255 - mean) / std, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        renormalise(normalised(pixels)), (pixels / 255 - mean) / std, atol=1e-5, rtol=0
+    )
     weights = {k: v for k, v in theirs.state_dict().items() if k in body.state_dict()}
     same = [k for k, v in weights.items() if torch.equal(v, body.state_dict()[k])]
     assert len(same) >= len(weights) - 8  # all but the classifier
@@ -226,7 +267,11 @@ def test_weights_of_the_native_size_serve_at_a_smaller_one(name, monkeypatch, tm
     at_64 = backbone(3, 64, pretrained=True)
     assert at_64.train()(images(2, 64)).shape == (2, 3)
     if name in ("LeViT-128S", "EfficientFormer"):  # a bias belongs to a distance in rows and columns
-        then, now, buffers = theirs.state_dict(), at_64.backbone[1].state_dict(), dict(at_64.backbone[1].named_buffers())
+        then, now, buffers = (
+            theirs.state_dict(),
+            at_64.backbone[1].state_dict(),
+            dict(at_64.backbone[1].named_buffers()),
+        )
         for key in (k for k in now if k.endswith("attention_biases")):
             before, side = (round(state[key].shape[1] ** 0.5) for state in (then, now))
             index = buffers[key.replace("biases", "bias_idxs")]

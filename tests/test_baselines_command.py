@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from bionas import comparison, experiments, places
 from bionas.__main__ import main
-from bionas.baselines import BASELINES, ImageOnly
 from bionas.errors import BaselineError, SpecimenError
+from bionas.studies import comparison
+from bionas.studies.backbones import BASELINES, ImageOnly
+from bionas.system import places
+from bionas.training import experiments
 
 BY = ("augment", "inputs", "pretrained", "frozen", "model")
 
@@ -46,9 +48,15 @@ def rows(plan):
 
 def test_every_run_has_a_row_and_a_failed_one_says_why(rows):
     assert rows["model"].tolist() == ["overflowing", "linear"] * 2 and rows["seed"].tolist() == [0, 0, 1, 1]
-    assert rows.loc[rows["model"] == "overflowing", "note"].str.startswith("failed: fit: the loss is nan").all()
+    assert (
+        rows.loc[rows["model"] == "overflowing", "note"].str.startswith("failed: fit: the loss is nan").all()
+    )
     trained = rows[rows["model"] == "linear"]
-    assert (trained["note"] == "").all() and trained["images_seen"].nunique() == 1 and trained["accuracy"].notna().all()
+    assert (
+        (trained["note"] == "").all()
+        and trained["images_seen"].nunique() == 1
+        and trained["accuracy"].notna().all()
+    )
 
 
 def test_the_summary_begins_with_the_majority_and_ends_with_what_was_not_run(rows, plan):
@@ -76,26 +84,62 @@ def test_it_goes_on_where_it_stopped(rows, plan, monkeypatch):
 
 def test_a_published_backbone_sees_the_metadata_where_it_is_asked_to(plan, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(places, "root", lambda: tmp_path)
-    words = ["--names", "levit-128s", "--seeds", "0", "--inputs", "image", "image+metadata", "--frozen", "--out", "few"]
-    assert main(["baselines", *words, "-p", "mode=smoke", "-p", "epochs=1", "-p", f"run_dir={plan.run_dir}"]) == 0
+    words = [
+        "--names",
+        "levit-128s",
+        "--seeds",
+        "0",
+        "--inputs",
+        "image",
+        "image+metadata",
+        "--frozen",
+        "--out",
+        "few",
+    ]
+    assert (
+        main(["baselines", *words, "-p", "mode=smoke", "-p", "epochs=1", "-p", f"run_dir={plan.run_dir}"])
+        == 0
+    )
     told = capsys.readouterr().out
     assert "majority class" in told and "not run: not chosen" in told and "few_runs.csv" in told
     table = pd.read_csv(tmp_path / "data" / "results" / "few.csv")
     assert table["inputs"].tolist()[1:3] == ["image", "image+metadata"] and len(table) == 1 + 2 + 19
     runs = pd.read_csv(tmp_path / "data" / "results" / "few_runs.csv")
-    assert runs["parameters"].nunique() == 2 and (runs["model"] == "LeViT-128S").all() and runs["frozen"].all()
+    assert (
+        runs["parameters"].nunique() == 2 and (runs["model"] == "LeViT-128S").all() and runs["frozen"].all()
+    )
     folder = experiments.plan("smoke", epochs=1, run_dir=plan.run_dir).folder()
     config = experiments.Run(folder / runs["run"][1]).config
-    assert (config["baseline"], config["inputs"], config["pretrained"]) == ("LeViT-128S", "image+metadata", False)
+    assert (config["baseline"], config["inputs"], config["pretrained"]) == (
+        "LeViT-128S",
+        "image+metadata",
+        False,
+    )
     assert runs["run"][1].startswith("levit-128s-metadata-")
 
 
 def test_what_cannot_be_is_said_before_anything_is_trained(plan, capsys):
     def told(*words: str) -> str:
-        assert main(["baselines", "--names", "linear", *words, "-p", "mode=smoke", "-p", f"run_dir={plan.run_dir}/none"]) == 2
+        assert (
+            main(
+                [
+                    "baselines",
+                    "--names",
+                    "linear",
+                    *words,
+                    "-p",
+                    "mode=smoke",
+                    "-p",
+                    f"run_dir={plan.run_dir}/none",
+                ]
+            )
+            == 2
+        )
         return capsys.readouterr().err
 
-    assert "DeiT-Tiny cannot take images of 56 px. It takes every multiple of 16 px" in told("deit-tiny", "-p", "image_size=56")
+    assert "DeiT-Tiny cannot take images of 56 px. It takes every multiple of 16 px" in told(
+        "deit-tiny", "-p", "image_size=56"
+    )
     assert "CoAtNet-7 has no published weights" in told("coatnet-7", "--pretrained")
     assert "Did you mean 'efficientformer'" in told("efficientforme")
     assert "Did you mean 'image'" in told("--inputs", "images")
@@ -109,4 +153,6 @@ def test_what_cannot_be_is_said_before_anything_is_trained(plan, capsys):
 def test_alone_it_lists_what_there_is(capsys):
     assert main(["baselines"]) == 0
     told = capsys.readouterr().out
-    assert "Big Transfer (BiT)" in told and "big-transfer-bit" in told and "the vision tower of BEiT-3" in told
+    assert (
+        "Big Transfer (BiT)" in told and "big-transfer-bit" in told and "the vision tower of BEiT-3" in told
+    )

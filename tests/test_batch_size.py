@@ -10,11 +10,11 @@ import small
 import torch
 from torch import nn
 
-from bionas.batch_size import largest_batch_size
 from bionas.errors import TrainingError
-from bionas.recipe import FitConfig, SearchConfig
-from bionas.runs import Run
-from bionas.trainer import BilevelTrainer, Fit
+from bionas.training.batch_size import largest_batch_size
+from bionas.training.fitting import BilevelTrainer, Fit
+from bionas.training.recipe import FitConfig, SearchConfig
+from bionas.training.runs import Run
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -57,12 +57,16 @@ def test_what_an_image_keeps_is_measured(monkeypatch, capsys):
 
 def test_weights_are_not_counted_as_memory_of_images(monkeypatch, capsys):
     free(monkeypatch, 2**50)
-    model = nn.Sequential(nn.Linear(4, 2**19), nn.Linear(2**19, 2, bias=False))  # weights of 12 MiB, features of 2
+    model = nn.Sequential(
+        nn.Linear(4, 2**19), nn.Linear(2**19, 2, bias=False)
+    )  # weights of 12 MiB, features of 2
     largest_batch_size(model, lambda images: model(torch.randn(images, 4)).mean().backward(), CPU)
     assert kept_by(capsys) == pytest.approx(2, abs=0.2)
 
 
-@pytest.mark.parametrize(("images", "chosen"), [(10_000, 512), (520, 512), (500, 256), (260, 256), (70, 64), (33, 32)])
+@pytest.mark.parametrize(
+    ("images", "chosen"), [(10_000, 512), (520, 512), (500, 256), (260, 256), (70, 64), (33, 32)]
+)
 def test_half_of_the_free_memory_is_used(monkeypatch, capsys, images, chosen):
     model = network()
     free(monkeypatch, 2**50)
@@ -115,12 +119,16 @@ def test_a_gpu_is_tried_from_512_down(gpu, capsys, most, tries):
 
 def test_a_gpu_too_small_for_32_is_said_with_what_to_do(gpu):
     tried, model = [], network()
-    with pytest.raises(TrainingError, match=r"does not fit in the memory of cuda .*\[512, 256, 128, 64, 32\]"):
+    with pytest.raises(
+        TrainingError, match=r"does not fit in the memory of cuda .*\[512, 256, 128, 64, 32\]"
+    ):
         largest_batch_size(model, with_room_for(31, model, tried), CUDA)
     assert tried == [512, 256, 128, 64, 32]
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), RuntimeError("mat1 and mat2 shapes cannot be multiplied")])
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), RuntimeError("mat1 and mat2 shapes cannot be multiplied")]
+)
 def test_another_error_is_not_taken_for_a_full_memory(gpu, error):
     def step(images):
         raise error
@@ -153,16 +161,22 @@ def test_a_chosen_size_trains_as_the_same_size_given(monkeypatch, tmp_path, kind
     def start(name, size):
         choices = {"epochs": 1, "batch_size": size, "device": "cpu"}
         if kind == "search":
-            return BilevelTrainer(small.supernet(data[2]), *data, SearchConfig(**choices), Run(tmp_path / name))
+            return BilevelTrainer(
+                small.supernet(data[2]), *data, SearchConfig(**choices), Run(tmp_path / name)
+            )
         return Fit(small.derived(data[2]), *data, FitConfig(**choices), Run(tmp_path / name))
 
     free(monkeypatch, 2**50)
     assert start("room enough", "auto").batch_size == 512
-    monkeypatch.setattr("bionas.loop.largest_batch_size", lambda *args: largest_batch_size(*args) and 32)
+    monkeypatch.setattr(
+        "bionas.training.loop.largest_batch_size", lambda *args: largest_batch_size(*args) and 32
+    )
     for name, size in (("auto", "auto"), ("given", 32)):
         start(name, size).train()
     auto, given = (Run(tmp_path / name).load_checkpoint() for name in ("auto", "given"))
     assert auto["batch_size"] == 32
-    assert not [d for part in ("model", "optimizers", "random") for d in small.differences(auto[part], given[part])]
+    assert not [
+        d for part in ("model", "optimizers", "random") for d in small.differences(auto[part], given[part])
+    ]
     monkeypatch.undo()
     assert start("auto", "auto").batch_size == 32  # a run that goes on keeps its size

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bionas import experiments, places
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens import load_specimens
+from bionas.system import places
+from bionas.training import experiments
 
 THREE = {"Coleoptera": 12, "Diptera": 12, "Hymenoptera": 12}
 
@@ -24,7 +25,13 @@ def root(tmp_path):
 @pytest.fixture
 def load(root, tmp_path):
     def opened(source="bioscan5m", data_dir=root, **options):
-        choices = {"min_records": 4, "image_size": 16, "cache_dir": tmp_path / "cache", "workers": 1, **options}
+        choices = {
+            "min_records": 4,
+            "image_size": 16,
+            "cache_dir": tmp_path / "cache",
+            "workers": 1,
+            **options,
+        }
         return load_specimens(source, data_dir, **choices)
 
     return opened
@@ -33,7 +40,9 @@ def load(root, tmp_path):
 def has_its_own_pictures(specimens, records, id_column="processid"):
     """Every image has the colour that belongs to its record (JPEG shifts colours by a little)."""
     position = {identity: i for i, identity in enumerate(records[id_column])}
-    for row, (identity, order) in enumerate(specimens.records[[id_column, "order"]].astype(object).to_numpy()):
+    for row, (identity, order) in enumerate(
+        specimens.records[[id_column, "order"]].astype(object).to_numpy()
+    ):
         wanted = layouts.color(position[identity], "" if pd.isna(order) else order)
         if np.abs(specimens.images.pixels([row])[0, 8, 8].astype(int) - wanted).max() > 4:
             return False
@@ -48,7 +57,10 @@ def has_its_own_pictures(specimens, records, id_column="processid"):
 def test_the_download_opens_extracted_and_packed_from_either_level(root, load, images, level):
     records = layouts.bioscan5m(root, images=images)
     specimens = load(data_dir=root / level)
-    assert specimens.counts().to_dict() == {**THREE, "Other": 3}  # 40 records: one has no order, three are Strepsiptera
+    assert specimens.counts().to_dict() == {
+        **THREE,
+        "Other": 3,
+    }  # 40 records: one has no order, three are Strepsiptera
     assert has_its_own_pictures(specimens, records)
     assert specimens.caption == "BIOSCAN-5M" and not specimens.synthetic
     assert specimens.notes == (
@@ -71,8 +83,20 @@ def test_every_other_column_is_there_as_the_file_has_it(root, load):
     assert specimens.images is None
     read = specimens.records.set_index("processid")
     written = written[written["order"] != ""].set_index("processid")
-    for column in ("order", "family", "genus", "species", "dna_bin", "country", "province_state", "split", "chunk"):
-        assert read[column].astype(object).where(read[column].notna(), "").tolist() == written[column].tolist(), column
+    for column in (
+        "order",
+        "family",
+        "genus",
+        "species",
+        "dna_bin",
+        "country",
+        "province_state",
+        "split",
+        "chunk",
+    ):
+        assert (
+            read[column].astype(object).where(read[column].notna(), "").tolist() == written[column].tolist()
+        ), column
     for column in ("coord-lat", "coord-lon", "image_measurement_value", "area_fraction", "scale_factor"):
         numbers = pd.to_numeric(written[column])
         assert np.allclose(read[column].astype(float), numbers, equal_nan=True), column
@@ -83,7 +107,9 @@ def test_barcodes_are_keys_equal_where_the_letters_are(root, load, source):
     written = getattr(layouts, source)(root, images="none").set_index("processid")
     for splits in ({}, {"splits": "train+val"}) if source == "bioscan5m" else ({},):
         records = load(source, images=False, **splits).records
-        letters = written.loc[records["processid"], "dna_barcode" if source == "bioscan5m" else "nucraw"].to_numpy()
+        letters = written.loc[
+            records["processid"], "dna_barcode" if source == "bioscan5m" else "nucraw"
+        ].to_numpy()
         keys = records["dna_barcode"].to_numpy()
         assert keys.dtype == np.uint64 and keys.all()
         assert ((keys[:, None] == keys) == (letters[:, None] == letters)).all()
@@ -117,7 +143,8 @@ def test_the_official_split_is_the_column(root, load):
 
 
 @pytest.mark.parametrize(
-    ("splits", "count"), [("train", 12), ("seen", 24), ("train+validation+test", 24), ("pretrain", 12), ("all", 39)]
+    ("splits", "count"),
+    [("train", 12), ("seen", 24), ("train+validation+test", 24), ("pretrain", 12), ("all", 39)],
 )
 def test_only_the_splits_asked_for_are_opened(root, load, splits, count):
     layouts.bioscan5m(root, images="zip")
@@ -154,7 +181,9 @@ def test_no_metadata(root, load):
         load()
     assert "BIOSCAN_5M_Insect_Dataset_metadata.csv" in str(error.value)
     assert f"`bionas fetch bioscan5m --metadata --extract --data-dir {root}`" in str(error.value)
-    layouts.write_zip(root / "BIOSCAN_5M_Insect_Dataset_metadata_MultiTypes.zip", {"bioscan5m/metadata/csv/x": b""})
+    layouts.write_zip(
+        root / "BIOSCAN_5M_Insect_Dataset_metadata_MultiTypes.zip", {"bioscan5m/metadata/csv/x": b""}
+    )
     with pytest.raises(SpecimenError, match=r"_MultiTypes.zip is there, but not extracted.*--extract"):
         load()
 
@@ -175,7 +204,9 @@ def test_a_file_is_no_folder(root, load):
         load(data_dir=root / "bioscan5m/metadata/csv/BIOSCAN_5M_Insect_Dataset_metadata.csv")
 
 
-@pytest.mark.parametrize(("name", "new"), [("processid", "process_id"), ("split", "splits"), ("order", "Ordre")])
+@pytest.mark.parametrize(
+    ("name", "new"), [("processid", "process_id"), ("split", "splits"), ("order", "Ordre")]
+)
 def test_a_column_renamed(root, load, name, new):
     layouts.bioscan5m(root, layouts.bioscan5m_records().rename(columns={name: new}), images="none")
     with pytest.raises(SpecimenError, match=f"no column '{name}'. Is it '{new}'"):
@@ -237,10 +268,16 @@ def test_a_photograph_cut_short_is_skipped_and_named_up_to_a_share(root, load, i
     records = layouts.bioscan5m_records()
     damaged = {layouts.bioscan5m_member(records.iloc[3]): layouts.jpeg((1, 2, 3))[:400]}
     layouts.bioscan5m(root, records, images=images, spoilt=damaged)
-    with pytest.raises(SpecimenError, match=r"1 of 40 photographs cannot be read \(2.5%\).*max_unreadable=1.0%"):
+    with pytest.raises(
+        SpecimenError, match=r"1 of 40 photographs cannot be read \(2.5%\).*max_unreadable=1.0%"
+    ):
         load(max_unreadable=0.01)
     specimens = load()
-    assert len(specimens) == 38 and "GMTST4-22" in specimens.notes[0] and has_its_own_pictures(specimens, records)
+    assert (
+        len(specimens) == 38
+        and "GMTST4-22" in specimens.notes[0]
+        and has_its_own_pictures(specimens, records)
+    )
 
 
 def test_an_archive_cut_short(root, load):
@@ -287,7 +324,9 @@ def test_a_partitioning_of_bioscan1m_is_the_official_split(root, load):
 def test_the_older_layout_of_bioscan1m(root, load):
     layouts.bioscan1m(root)
     (root / "bioscan1m").rename(root / "bioscan")
-    (root / "bioscan/BIOSCAN_Insect_Dataset_metadata.tsv").rename(root / "BIOSCAN_Insect_Dataset_metadata.tsv")
+    (root / "bioscan/BIOSCAN_Insect_Dataset_metadata.tsv").rename(
+        root / "BIOSCAN_Insect_Dataset_metadata.tsv"
+    )
     assert len(load("bioscan1m")) == 39
 
 
@@ -313,9 +352,17 @@ def test_a_download_is_searched(source, root, tmp_path, monkeypatch):
     getattr(layouts, source)(root, images="zip")
     # BIOSCAN-1M says nothing of place or size: only ranks and BINs, which would give the order away.
     plan = experiments.plan(
-        "smoke", source=source, data_dir=root, search_epochs=1, image_size=32, batch_size=8, min_records=4, device="cpu",
-        metadata="leak_free" if source == "bioscan5m" else "none", run_dir=tmp_path / "runs",
-    )  # fmt: skip
+        "smoke",
+        source=source,
+        data_dir=root,
+        search_epochs=1,
+        image_size=32,
+        batch_size=8,
+        min_records=4,
+        device="cpu",
+        metadata="leak_free" if source == "bioscan5m" else "none",
+        run_dir=tmp_path / "runs",
+    )
     run = experiments.search(plan)
     assert run.complete and (run.path / "genotype.json").is_file()
 

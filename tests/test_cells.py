@@ -18,7 +18,9 @@ FULL = primitive_set("full")
 
 
 def features(height=6, width=5, batch=3, seed=0):
-    return torch.randn(batch, C, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        batch, C, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def drawn(module, seed=1):
@@ -38,7 +40,9 @@ def drawn(module, seed=1):
 def twins(*args):
     """The same cell in both forms, with the same weights."""
     folded, plain = drawn(SearchCell(*args, edge=FoldedSum)), SearchCell(*args, edge=WeightedSum).double()
-    plain.load_state_dict(folded.state_dict())  # also: both forms hold the same parameters under the same names
+    plain.load_state_dict(
+        folded.state_dict()
+    )  # also: both forms hold the same parameters under the same names
     return folded, plain
 
 
@@ -72,7 +76,10 @@ def test_the_folded_sum_is_the_weighted_sum(kind, primitives, stride, training):
     """Eq. 7: outputs and every gradient of the fast form equal those of the plain one; the statistics advance alike."""
     names = primitive_set(primitives)
     folded, plain = (cell.train(training) for cell in twins(C, stride, names, C + 2))
-    for cell in (folded, plain):  # its normalisation makes some gradients zero: only their rounding could be compared
+    for cell in (
+        folded,
+        plain,
+    ):  # its normalisation makes some gradients zero: only their rounding could be compared
         cell.project = cell.project[0]
     for seed in range(2):
         alpha = alphas(kind, len(names), seed)
@@ -82,7 +89,9 @@ def test_the_folded_sum_is_the_weighted_sum(kind, primitives, stride, training):
             x, a = features(seed=seed).requires_grad_(), alpha.clone().requires_grad_()
             out = cell(x, a)
             if direction is None:
-                direction = torch.randn(out.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+                direction = torch.randn(
+                    out.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
+                )
             out.backward(direction)
             gradients = {"x": x.grad, "alpha": a.grad, **{n: p.grad for n, p in cell.named_parameters()}}
             results.append({"out": out, **{f"gradient of {name}": g for name, g in gradients.items()}})
@@ -93,7 +102,9 @@ def test_the_folded_sum_is_the_weighted_sum(kind, primitives, stride, training):
             if tensor is not None:
                 assert relative_difference(fast[name], tensor) <= 1e-12, name
     for (name, a), (_, b) in zip(folded.state_dict().items(), plain.state_dict().items(), strict=True):
-        at_x = name.startswith(("edges.0", "edges.1")) or "tracked" in name  # further on the sums differ by rounding
+        at_x = (
+            name.startswith(("edges.0", "edges.1")) or "tracked" in name
+        )  # further on the sums differ by rounding
         assert torch.equal(a, b) if at_x else relative_difference(a, b) <= 1e-12, name
 
 
@@ -125,7 +136,9 @@ def calls(cell, x, alpha):
 
 @pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("form", [FoldedSum, WeightedSum])
-def test_operations_below_the_threshold_are_not_computed(form, stride):  # text after Eq. 9: below 1e-6, omitted
+def test_operations_below_the_threshold_are_not_computed(
+    form, stride
+):  # text after Eq. 9: below 1e-6, omitted
     cell, alpha = SearchCell(C, stride, FULL, edge=form).double(), alphas("random", 10)
     dropped = {(0, "sep_conv_3x3"), (0, "avg_pool_3x3"), (1, "avg_pool_3x3"), (1, "squeeze_excite")}
     dropped |= {(2, "dil_conv_5x5")}
@@ -242,7 +255,9 @@ def test_inherited_weights_compute_what_the_supernet_computed(operations, stride
     searched = drawn(SearchCell(C, stride, FULL, 6)).eval()
     derived = DerivedCell(C, stride, operations, 6).double().eval()
     derived.inherit(searched)
-    torch.testing.assert_close(derived(features()), searched(features(), one_hot(operations)), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        derived(features()), searched(features(), one_hot(operations)), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_inheriting_copies_and_does_not_share():

@@ -17,20 +17,33 @@ import pandas as pd
 import pytest
 import scripts
 
-from bionas import files
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens import column_cache, csv_stream
 from bionas.specimens.columnar import read_columns, split_names
 from bionas.specimens.schema import COLUMNS, NUMERIC
+from bionas.system import files
 
 VALUES = {
-    "processid": "GMA{i}-22", "sampleid": "BIOUG{i}", "taxon": "Diptera", "phylum": "Arthropoda", "class": "Insecta",
-    "order": ("Diptera", "Odonata", ""), "family": ("Phoridae", ""), "dna_bin": "BOLD:AAA{i}", "dna_barcode": "ACGT{i}",
-    "country": ("Costa Rica", "Canada"), "coord-lat": ("9.5", "-37.97005", ""), "coord-lon": "-84.25",
-    "image_measurement_value": "27293.0", "area_fraction": "0.25", "scale_factor": "1.125", "inferred_ranks": ("0", "2"),
-    "split": ("pretrain", "train", "val", "test", "key_unseen"), "index_bioscan_1M_insect": ("", "150502"),
+    "processid": "GMA{i}-22",
+    "sampleid": "BIOUG{i}",
+    "taxon": "Diptera",
+    "phylum": "Arthropoda",
+    "class": "Insecta",
+    "order": ("Diptera", "Odonata", ""),
+    "family": ("Phoridae", ""),
+    "dna_bin": "BOLD:AAA{i}",
+    "dna_barcode": "ACGT{i}",
+    "country": ("Costa Rica", "Canada"),
+    "coord-lat": ("9.5", "-37.97005", ""),
+    "coord-lon": "-84.25",
+    "image_measurement_value": "27293.0",
+    "area_fraction": "0.25",
+    "scale_factor": "1.125",
+    "inferred_ranks": ("0", "2"),
+    "split": ("pretrain", "train", "val", "test", "key_unseen"),
+    "index_bioscan_1M_insect": ("", "150502"),
     "chunk": ("0a", "f", "", "", ""),
-}  # fmt: skip
+}
 """What row i of `table` holds, in BIOSCAN-5M's columns; several texts take turns."""
 
 
@@ -82,14 +95,18 @@ def test_every_column_but_the_barcodes_as_it_stands_in_the_file(tmp_path, blocks
             wanted = pd.to_numeric(expected[name]).to_numpy(float, na_value=np.nan)
             np.testing.assert_allclose(frame[name].to_numpy(float, na_value=np.nan), wanted, rtol=1e-7)
         else:
-            assert frame[name].astype(object).where(frame[name].notna(), "").tolist() == expected[name].tolist(), name
+            assert (
+                frame[name].astype(object).where(frame[name].notna(), "").tolist() == expected[name].tolist()
+            ), name
 
 
 def test_few_values_are_categories_names_are_strings_and_numbers_are_narrow(tmp_path):
     frame = read_columns(table(tmp_path / "metadata.csv")).frame
     assert frame["order"].cat.categories.tolist() == ["Diptera", "Odonata"]  # sorted, missing is none of them
     assert frame["order"].cat.codes.dtype == np.int8 and (frame["order"].cat.codes[:3] == [0, 1, -1]).all()
-    assert isinstance(frame["chunk"].dtype, pd.CategoricalDtype) and isinstance(frame["processid"].dtype, pd.StringDtype)
+    assert isinstance(frame["chunk"].dtype, pd.CategoricalDtype) and isinstance(
+        frame["processid"].dtype, pd.StringDtype
+    )
     assert {str(frame[name].dtype) for name in NUMERIC} == {"float32"}
     assert frame["index_bioscan_1M_insect"].dtype == frame["inferred_ranks"].dtype == "Int32"
     assert frame["index_bioscan_1M_insect"].isna().sum() == 20
@@ -112,11 +129,15 @@ def test_rows_of_the_splits_asked_for(tmp_path, blocks, kept):
     everything = as_pandas_reads_it(path)
     cache = tmp_path / "cache" if kept else None
     for asked, sides in {
-        "train+validation": ["train", "val"], "unseen": ["key_unseen"], "seen": ["train", "val", "test"],
+        "train+validation": ["train", "val"],
+        "unseen": ["key_unseen"],
+        "seen": ["train", "val", "test"],
         "all": everything["split"].unique(),
-    }.items():  # fmt: skip
+    }.items():
         for _ in range(2):
-            frame = read_columns(path, ["processid", "dna_barcode", "order"], splits=asked, cache_dir=cache).frame
+            frame = read_columns(
+                path, ["processid", "dna_barcode", "order"], splits=asked, cache_dir=cache
+            ).frame
             expected = everything[everything["split"].isin(sides)]
             assert frame["processid"].tolist() == expected["processid"].tolist()
             assert frame["dna_barcode"].tolist() == expected["dna_barcode"].tolist()
@@ -139,7 +160,9 @@ def test_split_names_are_those_of_bioscan():
 
 def test_missing_in_every_spelling(tmp_path, blocks):
     words = ["", "NA", " n/a ", "NaN", "None", "null", "No Taxon", "no TAXON", "  "]
-    path = table(tmp_path / "metadata.csv", order=dict(enumerate(words)), **{"coord-lat": dict(enumerate(words))})
+    path = table(
+        tmp_path / "metadata.csv", order=dict(enumerate(words)), **{"coord-lat": dict(enumerate(words))}
+    )
     frame = read_columns(path, ["order", "coord-lat"]).frame
     assert frame["order"][: len(words)].isna().all() and frame["coord-lat"][: len(words)].isna().all()
     assert frame["order"].cat.categories.tolist() == ["Diptera", "Odonata"]
@@ -148,7 +171,10 @@ def test_missing_in_every_spelling(tmp_path, blocks):
 def test_blanks_around_a_text_do_not_make_another_category(tmp_path, small_blocks):
     path = table(tmp_path / "metadata.csv", order={0: " Diptera", 3: "Diptera  "}, processid={1: " GMA1-22 "})
     frame = read_columns(path, ["order", "processid"]).frame
-    assert frame["order"].cat.categories.tolist() == ["Diptera", "Odonata"] and frame["processid"][1] == "GMA1-22"
+    assert (
+        frame["order"].cat.categories.tolist() == ["Diptera", "Odonata"]
+        and frame["processid"][1] == "GMA1-22"
+    )
 
 
 def test_quotes_hold_delimiters_and_line_breaks(tmp_path, blocks):
@@ -157,7 +183,9 @@ def test_quotes_hold_delimiters_and_line_breaks(tmp_path, blocks):
     frame = read_columns(path, ["province_state", "processid"]).frame
     assert {i: frame["province_state"][i] for i in odd} == odd
     assert frame["processid"].tolist() == [f"GMA{i}-22" for i in range(40)]
-    path.write_text(path.read_text().replace("GMA30-22", "GMA29-22"))  # lines are those of the file, not of the rows
+    path.write_text(
+        path.read_text().replace("GMA30-22", "GMA29-22")
+    )  # lines are those of the file, not of the rows
     assert "'GMA29-22' (lines 34, 35)" in refusal(path)
 
 
@@ -194,8 +222,12 @@ def test_a_column_nobody_knows_is_text(tmp_path):
 def test_a_header_of_another_schema_is_renamed(tmp_path):  # BIOSCAN-1M: uri, nucraw
     path = tmp_path / "t.tsv"
     path.write_text("sampleid\turi\tnucraw\tLAT\tcountry_or_geography\nB1\tBOLD:AAA1\tACGT\t9.5\tCanada\n")
-    frame = read_columns(path, required=["sampleid"], renamed={"uri": "dna_bin", "NUCRAW": "dna_barcode"}).frame
-    assert list(frame) == ["sampleid", "dna_bin", "coord-lat", "country"] and frame["coord-lat"].tolist() == [9.5]
+    frame = read_columns(
+        path, required=["sampleid"], renamed={"uri": "dna_bin", "NUCRAW": "dna_barcode"}
+    ).frame
+    assert list(frame) == ["sampleid", "dna_bin", "coord-lat", "country"] and frame["coord-lat"].tolist() == [
+        9.5
+    ]
 
 
 # What is kept
@@ -222,7 +254,9 @@ def test_the_second_opening_reads_nothing_of_the_csv_but_its_header(tmp_path, mo
 def test_only_columns_that_are_not_kept_are_parsed(tmp_path, monkeypatch):
     path, cache, parsed = table(tmp_path / "metadata.csv"), tmp_path / "cache", []
     blocks = csv_stream.CsvStream.blocks
-    monkeypatch.setattr(csv_stream.CsvStream, "blocks", lambda s, types: parsed.append(sorted(types)) or blocks(s, types))
+    monkeypatch.setattr(
+        csv_stream.CsvStream, "blocks", lambda s, types: parsed.append(sorted(types)) or blocks(s, types)
+    )
     read_columns(path, ["order"], cache_dir=cache)
     frame = read_columns(path, ["family", "order"], splits="val", cache_dir=cache).frame
     read_columns(path, ["split", "family"], cache_dir=cache)
@@ -318,7 +352,9 @@ def full_disk(monkeypatch, room):
             return super().write(content)
 
     monkeypatch.setattr(
-        files.Path, "open", lambda path, mode="r", **kw: Full(path, mode) if "x" in mode else opened(path, mode, **kw)
+        files.Path,
+        "open",
+        lambda path, mode="r", **kw: Full(path, mode) if "x" in mode else opened(path, mode, **kw),
     )
 
 
@@ -330,7 +366,11 @@ def test_a_full_disk_costs_the_cache_not_the_reading(tmp_path, monkeypatch, room
         full_disk(patch, room)
         read = read_columns(path, asked, splits="train", cache_dir=cache)
     pd.testing.assert_frame_equal(read.frame, read_columns(path, asked, splits="train").frame)
-    assert len(read.notes) == 1 and "could be kept" in read.notes[0] and "No space left on device" in read.notes[0]
+    assert (
+        len(read.notes) == 1
+        and "could be kept" in read.notes[0]
+        and "No space left on device" in read.notes[0]
+    )
     assert not list(tmp_path.rglob("*.part"))
     later = read_columns(path, asked, splits="train", cache_dir=cache)  # what was built stays usable
     pd.testing.assert_frame_equal(later.frame, read.frame)
@@ -357,7 +397,10 @@ def test_two_processes_build_one_cache_at_once(tmp_path, monkeypatch):
         process.start()
     for process in both:
         process.join(60)
-    assert [process.exitcode for process in both] == [0, 0] and [results.get(timeout=5) for _ in both] == [3000, 3000]
+    assert [process.exitcode for process in both] == [0, 0] and [results.get(timeout=5) for _ in both] == [
+        3000,
+        3000,
+    ]
     expected = read_columns(path, [*COLUMNS])
     forbid_reading(monkeypatch)
     pd.testing.assert_frame_equal(read_columns(path, [*COLUMNS], cache_dir=cache).frame, expected.frame)
@@ -369,7 +412,9 @@ def test_two_processes_build_one_cache_at_once(tmp_path, monkeypatch):
 def test_a_missing_column_names_the_nearest(tmp_path):
     path = table(tmp_path / "metadata.csv", header=["famly" if c == "family" else c for c in COLUMNS])
     message = refusal(path, ["order", "family"])
-    assert "metadata.csv has no column 'family'. Is it 'famly'? Then pass renamed={'famly': 'family'}" in message
+    assert (
+        "metadata.csv has no column 'family'. Is it 'famly'? Then pass renamed={'famly': 'family'}" in message
+    )
     frame = read_columns(path, ["family"], renamed={"famly": "family"}).frame
     assert frame["family"].cat.categories.tolist() == ["Phoridae"]
 
@@ -389,8 +434,9 @@ def test_two_columns_of_one_name(tmp_path):
 
 def test_splits_without_a_row(tmp_path):
     path = table(tmp_path / "metadata.csv", n=4)
-    assert "no row is in key_unseen or test_unseen or val_unseen. Its column `split` holds: pretrain (1)" in refusal(
-        path, splits="unseen"
+    assert (
+        "no row is in key_unseen or test_unseen or val_unseen. Its column `split` holds: pretrain (1)"
+        in refusal(path, splits="unseen")
     )
 
 
@@ -398,14 +444,21 @@ def test_a_table_cut_in_the_middle_of_a_row(tmp_path, blocks):
     path = table(tmp_path / "metadata.csv")
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.index(b"BIOUG33") + 4])
-    assert "metadata.csv ends in the middle of line 35, after 2 of 23 fields: the file is cut short" in refusal(path)
+    assert (
+        "metadata.csv ends in the middle of line 35, after 2 of 23 fields: the file is cut short"
+        in refusal(path)
+    )
 
 
 def test_a_table_cut_in_its_last_field_is_a_note(tmp_path, blocks):
     path = table(tmp_path / "metadata.csv", n=6)
     path.write_bytes(path.read_bytes()[:-1])
     read = read_columns(path)
-    assert len(read.frame) == 6 and "does not end with a line break" in read.notes[0] and "line 7" in read.notes[0]
+    assert (
+        len(read.frame) == 6
+        and "does not end with a line break" in read.notes[0]
+        and "line 7" in read.notes[0]
+    )
 
 
 def test_a_gzip_cut_short(tmp_path, small_blocks):
@@ -434,14 +487,19 @@ def test_a_quote_that_is_not_closed(tmp_path, blocks):
 def test_records_that_share_a_processid(tmp_path, blocks):
     path = table(tmp_path / "metadata.csv", processid={5: "GMA2-22", 30: "GMA2-22", 9: "GMA8-22"})
     message = refusal(path, ["order"], cache_dir=tmp_path / "cache")
-    assert "2 values of processid are in more than one row: 'GMA2-22' (lines 4, 7, 32), 'GMA8-22' (lines 10, 11)" in message
+    assert (
+        "2 values of processid are in more than one row: 'GMA2-22' (lines 4, 7, 32), 'GMA8-22' (lines 10, 11)"
+        in message
+    )
     assert len(read_columns(path, ["order"], required=()).frame) == 40
     assert not list(tmp_path.rglob("*.arrow"))  # nothing of a faulty table is kept
     nameless = table(tmp_path / "other.csv", processid={7: "", 8: " "})
     assert "2 records have no processid (line 9, 10)" in refusal(nameless)
 
 
-@pytest.mark.parametrize("column,value,is_no", [("coord-lat", "9.5N", "number"), ("inferred_ranks", "0.5", "whole number")])
+@pytest.mark.parametrize(
+    "column,value,is_no", [("coord-lat", "9.5N", "number"), ("inferred_ranks", "0.5", "whole number")]
+)
 def test_a_value_that_is_no_number(tmp_path, blocks, column, value, is_no):
     path = table(tmp_path / "metadata.csv", **{column: {25: value}})
     message = refusal(path)
@@ -457,7 +515,10 @@ def test_lines_that_are_not_utf8_are_read_and_noted(tmp_path, blocks):
     for cache in (None, tmp_path / "cache", tmp_path / "cache"):
         read = read_columns(path, cache_dir=cache)
         assert read.frame["province_state"].dropna().tolist() == ["Bogotá", "Québec"]
-        assert len(read.notes) == 1 and "1 of 41 lines are not UTF-8 (lines 35); they were read as" in read.notes[0]
+        assert (
+            len(read.notes) == 1
+            and "1 of 41 lines are not UTF-8 (lines 35); they were read as" in read.notes[0]
+        )
 
 
 def test_a_byte_order_mark_and_windows_line_ends(tmp_path, blocks):
@@ -515,7 +576,9 @@ def test_real_rows_of_bioscan5m(shared_data, tmp_path):
 def test_real_records_without_images(shared_data, tmp_path):
     read = read_columns(shared_data / "bold_records.tsv.gz", cache_dir=tmp_path)
     assert len(read.frame) == 42_060 and read.notes == () and read.frame["order"].nunique() == 37
-    assert read.frame["country"].nunique() == 172 and read.frame["genus"].isna().mean() == pytest.approx(0.0432, abs=1e-4)
+    assert read.frame["country"].nunique() == 172 and read.frame["genus"].isna().mean() == pytest.approx(
+        0.0432, abs=1e-4
+    )
 
 
 @pytest.fixture(scope="module")
@@ -528,7 +591,9 @@ def drawn(tmp_path_factory):
 
 def test_the_drawn_table_has_the_shape_of_bioscan5m(drawn):
     frame = read_columns(drawn[1], [*COLUMNS]).frame
-    assert len(frame) == 20_000 and frame["sampleid"].is_unique and (frame["dna_barcode"].str.len() == 660).all()
+    assert (
+        len(frame) == 20_000 and frame["sampleid"].is_unique and (frame["dna_barcode"].str.len() == 660).all()
+    )
     shares = {"order": 0.997, "family": 0.958, "genus": 0.238, "species": 0.092}  # as published
     assert all(frame[rank].notna().mean() == pytest.approx(share, abs=2e-3) for rank, share in shares.items())
     assert frame["order"].value_counts()["Diptera"] == pytest.approx(20_000 * 3_675_317 / 5_150_850, abs=1)
@@ -538,7 +603,14 @@ def test_the_drawn_table_has_the_shape_of_bioscan5m(drawn):
     assert all((named[rank].nunique() <= 1).all() for rank in ("order", "family", "genus", "species"))
     for lower, upper in (("species", "genus"), ("genus", "family"), ("family", "order")):
         assert frame.dropna(subset=[lower]).groupby(lower, observed=True)[upper].nunique().eq(1).all()
-    length = frame["chunk"].astype(object).fillna("").str.len().groupby(frame["split"].astype(str)).agg(["min", "max"])
+    length = (
+        frame["chunk"]
+        .astype(object)
+        .fillna("")
+        .str.len()
+        .groupby(frame["split"].astype(str))
+        .agg(["min", "max"])
+    )
     assert length.loc["pretrain"].tolist() == [2, 2] and length.loc["train"].tolist() == [1, 1]
     assert length.loc["test"].tolist() == [0, 0]
 
@@ -563,5 +635,8 @@ def test_bioscans_own_reader_sees_the_same(drawn):
     ours = read_columns(drawn[1], [*COLUMNS], splits="seen").frame
     assert len(ours) == len(published)
     for name in ("processid", "order", "species", "dna_bin", "dna_barcode", "chunk"):
-        assert ours[name].astype(object).fillna("").tolist() == published[name].astype(object).fillna("").tolist()
+        assert (
+            ours[name].astype(object).fillna("").tolist()
+            == published[name].astype(object).fillna("").tolist()
+        )
     np.testing.assert_allclose(ours["coord-lat"], published["coord-lat"], rtol=1e-6)

@@ -8,15 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bionas import comparison, experiments
 from bionas.__main__ import main
-from bionas.cost import cost
 from bionas.errors import TrainingError
+from bionas.studies import comparison
+from bionas.training import experiments
+from bionas.training.cost import cost
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
-    return experiments.plan("smoke", search_epochs=1, epochs=1, metadata="none", run_dir=tmp_path_factory.mktemp("runs"))
+    return experiments.plan(
+        "smoke", search_epochs=1, epochs=1, metadata="none", run_dir=tmp_path_factory.mktemp("runs")
+    )
 
 
 @pytest.fixture(scope="module")

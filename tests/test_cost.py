@@ -11,11 +11,12 @@ import torch
 import torchvision
 from torch import nn
 
-from bionas import places, published
-from bionas.cost import cost, latency, peak_memory
 from bionas.errors import BionasError, UnknownName
 from bionas.genotype import Genotype
 from bionas.network import DerivedNetwork, SearchNetwork, preset
+from bionas.studies import published
+from bionas.system import places
+from bionas.training.cost import cost, latency, peak_memory
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,11 @@ from bionas.network import DerivedNetwork, SearchNetwork, preset
     [
         (nn.Conv2d(3, 16, 3, padding=1, bias=False), 8 * 8 * 16 * 3 * 9, 16 * 3 * 9),
         (nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False), 4 * 4 * 16 * 3 * 9, 16 * 3 * 9),
-        (nn.Conv2d(3, 3, 5, padding=2, groups=3, bias=False), 8 * 8 * 3 * 25, 3 * 25),  # depthwise: one input a filter
+        (
+            nn.Conv2d(3, 3, 5, padding=2, groups=3, bias=False),
+            8 * 8 * 3 * 25,
+            3 * 25,
+        ),  # depthwise: one input a filter
         (nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), 192 * 10, 192 * 10 + 10),
     ],
 )
@@ -94,7 +99,9 @@ def test_plain_convolutional_networks_as_fvcore_counts_them(name):
     model = torchvision.models.get_model(name, weights=None).eval()
     theirs = fvcore.FlopCountAnalysis(model, torch.zeros(1, 3, 64, 64))
     theirs.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    by_operator = theirs.by_operator()  # a multiply-add is one "flop" to them; poolings and norms are beside the point
+    by_operator = (
+        theirs.by_operator()
+    )  # a multiply-add is one "flop" to them; poolings and norms are beside the point
     ours = cost(model, 64, image_only=True)
     assert ours["macs"] == by_operator["conv"] + by_operator["linear"]
     assert ours["parameters"] == fvcore.parameter_count(model)[""]
@@ -106,12 +113,25 @@ def test_plain_convolutional_networks_as_fvcore_counts_them(name):
         ([nn.Conv2d(3, 16, 1, bias=False)], 48, 16),
         ([nn.Conv2d(3, 16, 1, bias=False), nn.ReLU()], 48, 16 + 16),
         ([nn.Conv2d(3, 16, 1, bias=False), nn.ReLU(inplace=True)], 48, 16),
-        ([nn.Conv2d(3, 16, 1, bias=False), nn.Conv2d(16, 4, 1, bias=False), nn.Conv2d(4, 8, 1, bias=False)],
-         48 + 64 + 32, 16 + 4),  # never all three
-        ([nn.Conv2d(3, 2, 1, bias=False), nn.Flatten(), nn.Unflatten(1, (2, 8, 8))], 6, 2),  # views take no memory
+        (
+            [
+                nn.Conv2d(3, 16, 1, bias=False),
+                nn.Conv2d(16, 4, 1, bias=False),
+                nn.Conv2d(4, 8, 1, bias=False),
+            ],
+            48 + 64 + 32,
+            16 + 4,
+        ),  # never all three
+        (
+            [nn.Conv2d(3, 2, 1, bias=False), nn.Flatten(), nn.Unflatten(1, (2, 8, 8))],
+            6,
+            2,
+        ),  # views take no memory
     ],
-)  # fmt: skip
-def test_peak_memory_by_hand(layers, weights, maps):  # weights, the image of 8 x 8, and the maps alive at once
+)
+def test_peak_memory_by_hand(
+    layers, weights, maps
+):  # weights, the image of 8 x 8, and the maps alive at once
     peak = cost(nn.Sequential(*layers), 8, image_only=True)["peak_mb"]
     assert peak * 2**20 == 4 * (weights + 3 * 64 + maps * 64)
 
@@ -125,7 +145,9 @@ def test_measured_peak_memory_wants_a_gpu():
 def test_what_a_gpu_allocates_is_at_least_what_was_counted():
     model = torchvision.models.resnet18()
     counted, measured = cost(model, 224, image_only=True)["peak_mb"], peak_memory(model, 224, image_only=True)
-    assert 0.98 * counted <= measured < counted + 128  # what the convolutions allocate for themselves comes on top
+    assert (
+        0.98 * counted <= measured < counted + 128
+    )  # what the convolutions allocate for themselves comes on top
 
 
 def test_latency_names_what_it_was_measured_on():
@@ -152,7 +174,9 @@ def test_the_preset_paper_costs_what_the_paper_prints():  # 2.95 GFLOPs, read as
     table = pd.read_csv(places.data("results/table1_cost_genotypes.csv")).query("primitive_set == 'full'")
     assert len(table) == 200
     medians = table[["gmacs", "weights_mb"]].median()
-    assert medians["gmacs"] == pytest.approx(2.95, rel=0.035) and medians["weights_mb"] == pytest.approx(40.06, rel=0.035)
+    assert medians["gmacs"] == pytest.approx(2.95, rel=0.035) and medians["weights_mb"] == pytest.approx(
+        40.06, rel=0.035
+    )
     config, row = preset("paper"), table.iloc[0]  # and the table is of the preset as it is now
     genotype = Genotype.random(config.cells, config.reductions, "full", np.random.default_rng(row["seed"]))
     with torch.device("meta"):
@@ -166,7 +190,7 @@ def test_an_unknown_table_names_the_nearest():
 
 
 def test_outside_a_checkout_the_message_says_where_to_go(monkeypatch, tmp_path):
-    monkeypatch.setattr("bionas.places.CHECKOUT", tmp_path)
+    monkeypatch.setattr("bionas.system.places.CHECKOUT", tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BionasError, match="checkout"):
         published.table("fig5_auc")

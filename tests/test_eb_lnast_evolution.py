@@ -7,11 +7,11 @@ import pytest
 from scipy.optimize import differential_evolution
 from torch import nn
 
-from bionas.companions.eb_lnast import evolution as de
-from bionas.companions.eb_lnast.evolution import Evolution, minimise
-from bionas.companions.eb_lnast.search import search
-from bionas.companions.eb_lnast.space import Architecture, Space
 from bionas.errors import SearchError, UnknownName
+from bionas.studies.eb_lnast import evolution as de
+from bionas.studies.eb_lnast.evolution import Evolution, minimise
+from bionas.studies.eb_lnast.search import search
+from bionas.studies.eb_lnast.space import Architecture, Space
 
 
 def sphere(x):
@@ -57,7 +57,8 @@ def test_what_left_the_box_lies_between_its_parent_and_the_bound_it_crossed():
 
 
 @pytest.mark.parametrize(
-    ("objective", "generations", "tolerance"), [(sphere, 90, 1e-4), (rosenbrock, 250, 1e-2), (rastrigin, 350, 1e-3)]
+    ("objective", "generations", "tolerance"),
+    [(sphere, 90, 1e-4), (rosenbrock, 250, 1e-2), (rastrigin, 350, 1e-3)],
 )
 def test_standard_functions_are_solved_as_scipy_solves_them(objective, generations, tolerance):
     settings = Evolution(40, generations, weight=0.6, crossover=0.9)
@@ -65,11 +66,22 @@ def test_standard_functions_are_solved_as_scipy_solves_them(objective, generatio
     ours = [minimise(objective, -bound, bound, settings, seed) for seed in range(3)]
     theirs = [
         differential_evolution(
-            lambda x: objective(x.T), [(-5, 5)] * 4, strategy="rand1bin", mutation=0.6, recombination=0.9, popsize=10,
-            maxiter=generations, tol=0, polish=False, rng=seed, init="random", updating="deferred", vectorized=True,
+            lambda x: objective(x.T),
+            [(-5, 5)] * 4,
+            strategy="rand1bin",
+            mutation=0.6,
+            recombination=0.9,
+            popsize=10,
+            maxiter=generations,
+            tol=0,
+            polish=False,
+            rng=seed,
+            init="random",
+            updating="deferred",
+            vectorized=True,
         ).fun
         for seed in range(3)
-    ]  # fmt: skip
+    ]
     assert np.median(theirs) < tolerance and np.median([end.value for end in ours]) < tolerance
     assert all(end.value == objective(end.best) for end in ours)
 
@@ -98,7 +110,10 @@ def test_every_architecture_survives_the_round_trip(embedding):
         seen.add(architecture)
         assert space.decode(space.encode(architecture)) == architecture
     assert len(seen) == (3 + 9) * 2 * max(embedding, 1)
-    assert space.decode(np.ones(space.dimensions)).neurons == (3, 3)  # the upper edge belongs to the last interval
+    assert space.decode(np.ones(space.dimensions)).neurons == (
+        3,
+        3,
+    )  # the upper edge belongs to the last interval
 
 
 def test_an_architecture_outside_the_space_and_an_unknown_activation_are_refused():
@@ -133,7 +148,10 @@ class Known:
 def test_the_upper_level_finds_the_smallest_that_performs():
     lower, space = Known(), Space(layers=2, neurons=12, activations=("relu", "tanh"))
     found = search(space, lower, Evolution(16, 40), seed=0)
-    every = [Architecture(n, "relu") for n in [(i,) for i in range(1, 13)] + [(i, j) for i in range(1, 13) for j in range(1, 13)]]
+    every = [
+        Architecture(n, "relu")
+        for n in [(i,) for i in range(1, 13)] + [(i, j) for i in range(1, 13) for j in range(1, 13)]
+    ]
     largest = lower.parameters(space.largest)
     values = {a.neurons: a.parameters(4, 2) / largest + 10 * (1 - min(1, sum(a.neurons) / 8)) for a in every}
     assert found.architecture.neurons == min(values, key=values.get)

@@ -12,19 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bionas.companions.eb_lnast import fields
-from bionas.companions.eb_lnast.evolution import Evolution
-from bionas.companions.eb_lnast.lower import EvolutionLevel, GradientLevel, evolvable, inner_folds, start_seed
-from bionas.companions.eb_lnast.population import OPTIMIZERS, Population, Training, losses, train
-from bionas.companions.eb_lnast.space import ACTIVATIONS, Architecture, Space
 from bionas.errors import SearchError, TrainingError, UnknownName
 from bionas.network import MetadataEncoder
 from bionas.specimens.metadata import Metadata
+from bionas.studies.eb_lnast import fields
+from bionas.studies.eb_lnast.evolution import Evolution
+from bionas.studies.eb_lnast.lower import EvolutionLevel, GradientLevel, evolvable, inner_folds, start_seed
+from bionas.studies.eb_lnast.population import OPTIMIZERS, Population, Training, losses, train
+from bionas.studies.eb_lnast.space import ACTIVATIONS, Architecture, Space
 
 MIXED = [
-    Architecture((3,), "tanh"), Architecture((5, 2, 4), "relu"), Architecture((1,), "sigmoid"),
-    Architecture((4, 6), "leaky_relu"), Architecture((6, 1), "relu"), Architecture((2, 2, 2), "tanh"),
-]  # fmt: skip
+    Architecture((3,), "tanh"),
+    Architecture((5, 2, 4), "relu"),
+    Architecture((1,), "sigmoid"),
+    Architecture((4, 6), "leaky_relu"),
+    Architecture((6, 1), "relu"),
+    Architecture((2, 2, 2), "tanh"),
+]
 
 
 def blobs(n=60, classes=3, inputs=4, seed=0):
@@ -37,7 +41,9 @@ def blobs(n=60, classes=3, inputs=4, seed=0):
 
 def alone(network, x, y, training, seed):
     """One network trained as anyone would write it down."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+    )
     generator = torch.Generator().manual_seed(seed)
     step = 0
     while step < training.steps:
@@ -47,7 +53,9 @@ def alone(network, x, y, training, seed):
         for rows in batches:
             if step == training.steps:
                 break
-            optimizer.param_groups[0]["lr"] = training.learning_rate * (1 + math.cos(math.pi * step / training.steps)) / 2
+            optimizer.param_groups[0]["lr"] = (
+                training.learning_rate * (1 + math.cos(math.pi * step / training.steps)) / 2
+            )
             optimizer.zero_grad()
             F.cross_entropy(network(x[rows]), y[rows]).backward()
             optimizer.step()
@@ -83,7 +91,10 @@ def test_batches_of_members_with_rows_of_their_own_are_batches_of_those_rows():
     x, y = blobs()
     rows = torch.zeros(2, 60, dtype=torch.bool)
     rows[0, :40], rows[1, 20:] = True, True
-    population, training = Population(MIXED[:2], 4, 3, [0, 1], torch.float64), Training(steps=25, batch_size=16)
+    population, training = (
+        Population(MIXED[:2], 4, 3, [0, 1], torch.float64),
+        Training(steps=25, batch_size=16),
+    )
     singles = [alone(population.member(i), x[rows[i]], y[rows[i]], training, 3) for i in range(2)]
     train(population, x, y, training, 3, of_member=rows)
     for i, single in enumerate(singles):
@@ -119,7 +130,9 @@ def test_what_is_padded_stays_zero_and_a_start_does_not_depend_on_company():
     x, y = blobs()
     population = Population(MIXED, 4, 3, range(6), torch.float64)
     for own, i in [(Population([MIXED[i]], 4, 3, [i], torch.float64), i) for i in range(6)]:
-        assert all(torch.equal(a, b) for a, b in zip(own.member(0).parameters(), population.member(i).parameters()))
+        assert all(
+            torch.equal(a, b) for a, b in zip(own.member(0).parameters(), population.member(i).parameters())
+        )
     train(population, x, y, Training(steps=10), 0)
     real = sum(sum(p.numel() for p in population.member(i).parameters()) for i in range(6))
     assert sum(int((p != 0).sum()) for p in population.parameters()) == real
@@ -208,11 +221,20 @@ def test_weights_may_be_evolved_where_networks_are_small():
 
 
 def test_metadata_networks_together_are_metadata_networks_alone():  # Eq. 10, with d_f searched
-    architectures = [Architecture((4,), "relu", 3), Architecture((2, 5), "tanh", 1), Architecture((3,), "relu", 2)]
-    rows = torch.tensor([[0.0, 2, 0.5, float("nan")], [3, 1, float("nan"), 1.0], [1, 0, 2.0, -1.0], [2, 2, 0.0, 0.5]] * 3).double()
+    architectures = [
+        Architecture((4,), "relu", 3),
+        Architecture((2, 5), "tanh", 1),
+        Architecture((3,), "relu", 2),
+    ]
+    rows = torch.tensor(
+        [[0.0, 2, 0.5, float("nan")], [3, 1, float("nan"), 1.0], [1, 0, 2.0, -1.0], [2, 2, 0.0, 0.5]] * 3
+    ).double()
     y = torch.arange(12) % 2
     population = fields.FieldPopulation(architectures, (4, 3), 2, 2, [7, 8, 9], torch.float64)
-    singles = [fields.FieldPopulation([a], (4, 3), 2, 2, [s], torch.float64) for a, s in zip(architectures, (7, 8, 9))]
+    singles = [
+        fields.FieldPopulation([a], (4, 3), 2, 2, [s], torch.float64)
+        for a, s in zip(architectures, (7, 8, 9))
+    ]
     train(population, rows, y, Training(steps=15), 0)
     for i, single in enumerate(singles):
         train(single, rows, y, Training(steps=15), 0)
@@ -235,15 +257,20 @@ def test_one_metadata_network_is_eq_10_by_the_main_models_encoder():
     expected = encoder(Metadata(rows[:, :2].long(), rows[:, 2:]))
     torch.testing.assert_close(ours(rows)[0], expected, rtol=1e-5, atol=1e-6)
     level = fields.FieldLevel((rows, rows[:, 0]), (rows, rows[:, 0]), (4, 3), 1, 256)
-    assert level.parameters(Architecture((neurons,), "relu", d)) == sum(p.numel() for p in encoder.parameters())
+    assert level.parameters(Architecture((neurons,), "relu", d)) == sum(
+        p.numel() for p in encoder.parameters()
+    )
 
 
 def test_the_metadata_network_of_a_collection_is_searched_and_set_beside_the_main_models():
     specimens = small.specimens(90)
     rows, history = fields.compared(
-        specimens, seed=1, space=Space(1, 4, ("relu",), embedding=2), evolution=Evolution(4, 1),
+        specimens,
+        seed=1,
+        space=Space(1, 4, ("relu",), embedding=2),
+        evolution=Evolution(4, 1),
         training=Training(steps=5, batch_size=32),
-    )  # fmt: skip
+    )
     assert rows["model"].tolist() == ["majority", "bioautoml_nas_metadata", "eb_lnast"]
     assert rows["parameters"].iloc[2] < rows["parameters"].iloc[1] and rows["accuracy"].between(0, 1).all()
     assert set(history["generation"]) == {0, 1} and np.isfinite(history["objective"]).all()

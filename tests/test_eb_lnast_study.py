@@ -17,20 +17,28 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from bionas import experiments, files, published
 from bionas.__main__ import main
-from bionas.companions.eb_lnast import comparators, study, tasks, tuning
-from bionas.companions.eb_lnast.comparators import MODELS, Budget, Fitted
-from bionas.companions.eb_lnast.evolution import Evolution
-from bionas.companions.eb_lnast.lower import GradientLevel
-from bionas.companions.eb_lnast.population import Training
-from bionas.companions.eb_lnast.significance import holm, signed_rank
-from bionas.companions.eb_lnast.space import Space
-from bionas.companions.eb_lnast.study import Study
 from bionas.errors import BionasError, SearchError, TrainingError, UnknownName
+from bionas.studies import published
+from bionas.studies.eb_lnast import comparators, study, tasks, tuning
+from bionas.studies.eb_lnast.comparators import MODELS, Budget, Fitted
+from bionas.studies.eb_lnast.evolution import Evolution
+from bionas.studies.eb_lnast.lower import GradientLevel
+from bionas.studies.eb_lnast.population import Training
+from bionas.studies.eb_lnast.significance import holm, signed_rank
+from bionas.studies.eb_lnast.space import Space
+from bionas.studies.eb_lnast.study import Study
+from bionas.system import files
+from bionas.training import experiments
 
 TINY = Budget(
-    Space(1, 4, ("relu",)), Evolution(4, 1), Training(steps=5), weights=Evolution(4, 1), trials=1, trees=2, epochs=5
+    Space(1, 4, ("relu",)),
+    Evolution(4, 1),
+    Training(steps=5),
+    weights=Evolution(4, 1),
+    trials=1,
+    trees=2,
+    epochs=5,
 )
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,9 +61,11 @@ def test_signed_rank_by_hand():
 
 def test_the_colour_task_is_one_fixed_table_of_sensor_readings():
     task = tasks.colour()
-    assert task.x.shape == (800, 6) and np.bincount(task.y).tolist() == [80] * 10 == [80] * len(task.class_names)
+    assert task.x.shape == (800, 6) and np.bincount(task.y).tolist() == [80] * 10 == [80] * len(
+        task.class_names
+    )
     assert task.fingerprint == tasks.colour().fingerprint != tasks.colour(seed=1).fingerprint
-    assert "Synthetic" in task.origin and 0 <= task.x.min() and task.x.max() <= 1
+    assert "Synthetic" in task.origin and task.x.min() >= 0 and task.x.max() <= 1
     steps = task.x[:, :3] * 1023
     assert np.allclose(steps, steps.round())  # a converter of 10 bits
     hsv = np.array([colorsys.rgb_to_hsv(*rgb) for rgb in task.x[:, :3]])
@@ -63,7 +73,9 @@ def test_the_colour_task_is_one_fixed_table_of_sensor_readings():
     back = tasks.hsv_to_rgb(hsv)
     assert np.allclose(back, task.x[:, :3])
     red, black, white = (task.y == list(tasks.COLOURS).index(name) for name in ("red", "black", "white"))
-    assert (task.x[red, 0] > task.x[red, 2]).mean() > 0.99 and task.x[white, 5].mean() > 3 * task.x[black, 5].mean()
+    assert (task.x[red, 0] > task.x[red, 2]).mean() > 0.99 and task.x[white, 5].mean() > 3 * task.x[
+        black, 5
+    ].mean()
 
 
 def test_wdbc_is_the_real_one():
@@ -103,7 +115,9 @@ def test_every_model_fits_predicts_and_says_its_size(name, monkeypatch):
 
 def test_weights_by_evolution_can_be_asked_for():
     task = tasks.wdbc()
-    wide = dataclasses.replace(TINY, lower="evolution", space=Space(2, 32, ("relu",)))  # cut to what evolution bears
+    wide = dataclasses.replace(
+        TINY, lower="evolution", space=Space(2, 32, ("relu",))
+    )  # cut to what evolution bears
     fitted = comparators.fit("eb_lnast", task.x[::8], task.y[::8], wide, 0)
     assert fitted.candidates >= 1 and set(fitted.predict(task.x)) <= {0, 1} and fitted.parameters <= 400
     with pytest.raises(SearchError, match="gradient"):
@@ -120,7 +134,9 @@ def counted(monkeypatch):
         if len(fits) == kill_at[0]:
             raise KeyboardInterrupt
         common = int(np.bincount(y).argmax())
-        return Fitted(lambda rows: np.full(len(rows), common), {"eb_lnast": 10, "mlp_tuned": 1000}.get(name, 1), "-")
+        return Fitted(
+            lambda rows: np.full(len(rows), common), {"eb_lnast": 10, "mlp_tuned": 1000}.get(name, 1), "-"
+        )
 
     monkeypatch.setattr(comparators, "fit", fit)
     return fits, kill_at
@@ -145,7 +161,9 @@ def test_a_finished_fold_is_never_run_again(counted, tmp_path):
 
 def test_the_scores_of_a_row_are_those_of_its_fold(counted, tmp_path):
     rows = study.measured(Study("wdbc", ("majority",), repeats=1, folds=3, budget=TINY), tmp_path)
-    benign = np.array([(tasks.wdbc().y[test] == 1).mean() for _, test in study.outer_folds(tasks.wdbc().y, 3, 0)])
+    benign = np.array(
+        [(tasks.wdbc().y[test] == 1).mean() for _, test in study.outer_folds(tasks.wdbc().y, 3, 0)]
+    )
     assert rows["accuracy"].tolist() == pytest.approx(benign.tolist())
     # F2 of always "benign": 5 p / (4 p + 1) for it with recall 1, 0 for the other, averaged
     assert rows["f_beta"].tolist() == pytest.approx((5 * benign / (4 * benign + 1) / 2).tolist())
@@ -161,15 +179,31 @@ def test_test_folds_of_a_repeat_are_everything_once():
 
 
 def rows_of(values):
-    return pd.DataFrame([
-        {"model": m, "repeat": r, "fold": f, "accuracy": a, "f_beta": a - 0.1, "balanced_accuracy": a, "parameters": p,
-         "candidates": 1, "seconds": 1.0, "code": "c"}
-        for m, (p, scores) in values.items() for r, pair in enumerate(scores) for f, a in enumerate(pair)
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "model": m,
+                "repeat": r,
+                "fold": f,
+                "accuracy": a,
+                "f_beta": a - 0.1,
+                "balanced_accuracy": a,
+                "parameters": p,
+                "candidates": 1,
+                "seconds": 1.0,
+                "code": "c",
+            }
+            for m, (p, scores) in values.items()
+            for r, pair in enumerate(scores)
+            for f, a in enumerate(pair)
+        ]
+    )
 
 
 def test_claims_stand_beside_what_came_out():
-    rows = rows_of({"eb_lnast": (10, [(0.9, 0.9), (0.95, 0.95)]), "mlp_tuned": (1000, [(0.92, 0.94), (0.9, 0.98)])})
+    rows = rows_of(
+        {"eb_lnast": (10, [(0.9, 0.9), (0.95, 0.95)]), "mlp_tuned": (1000, [(0.92, 0.94), (0.9, 0.98)])}
+    )
     table = study.claims(rows).set_index("claim")
     assert table["published"].tolist() == [0.99, 0.99, 99.66]
     assert table["ours"].tolist() == pytest.approx([1.0, 1.0, 99.0])  # behind by 3 and by -1 points
@@ -187,7 +221,9 @@ def test_the_summary_pairs_repeats():
     assert table.loc["eb_lnast", "accuracy"] == pytest.approx(100 * (0.9 + 0.0125))
     assert table.loc["eb_lnast", "accuracy_sd"] == pytest.approx(np.std(0.5 * np.arange(6), ddof=1), rel=1e-4)
     assert table.loc["majority", "p"] == pytest.approx(2 / 64, rel=1e-3) and table.loc["knn", "p"] == 1
-    assert table.loc["majority", "p_holm"] == pytest.approx(4 / 64, rel=1e-3) and np.isnan(table.loc["eb_lnast", "p"])
+    assert table.loc["majority", "p_holm"] == pytest.approx(4 / 64, rel=1e-3) and np.isnan(
+        table.loc["eb_lnast", "p"]
+    )
     assert table.loc["majority", "less_than_ours"] == pytest.approx(41.25)
 
 
@@ -203,15 +239,32 @@ def test_what_cannot_be_is_said(tmp_path, capsys):
 
 
 def test_the_command_from_end_to_end(monkeypatch, tmp_path, capsys):
-    from bionas.companions.eb_lnast import command
+    from bionas.studies.eb_lnast import command
 
-    monkeypatch.setattr(command, "Budget", lambda **options: dataclasses.replace(TINY, lower=options["lower"]))
+    monkeypatch.setattr(
+        command, "Budget", lambda **options: dataclasses.replace(TINY, lower=options["lower"])
+    )
     monkeypatch.setattr(command.places, "root", lambda: tmp_path)
-    monkeypatch.setattr(study.published, "table", lambda name: pd.read_csv(ROOT / "data" / "paper" / f"{name}.csv"))
-    words = ["eb-lnast", "--task", "colour", "--repeats", "1", "--folds", "2", "--models", "majority", "eb_lnast"]
+    monkeypatch.setattr(
+        study.published, "table", lambda name: pd.read_csv(ROOT / "data" / "paper" / f"{name}.csv")
+    )
+    words = [
+        "eb-lnast",
+        "--task",
+        "colour",
+        "--repeats",
+        "1",
+        "--folds",
+        "2",
+        "--models",
+        "majority",
+        "eb_lnast",
+    ]
     assert main([*words, "--run-dir", str(tmp_path / "runs"), "--out", "tiny"]) == 0
     rows = pd.read_csv(tmp_path / "data" / "results" / "tiny_runs.csv")
-    assert rows["model"].tolist() == ["majority", "eb_lnast"] * 2 and (rows["accuracy"].iloc[::2] == 0.1).all()
+    assert (
+        rows["model"].tolist() == ["majority", "eb_lnast"] * 2 and (rows["accuracy"].iloc[::2] == 0.1).all()
+    )
     summary = pd.read_csv(tmp_path / "data" / "results" / "tiny.csv")
     assert summary["source"].str.startswith("Synthetic").all() and summary["model"].iloc[0] == "majority"
     (folder,) = (tmp_path / "runs" / "eb_lnast").iterdir()
@@ -220,7 +273,7 @@ def test_the_command_from_end_to_end(monkeypatch, tmp_path, capsys):
 
 
 def test_the_command_on_a_table_of_records(monkeypatch, tmp_path, capsys):
-    from bionas.companions.eb_lnast import fields
+    from bionas.studies.eb_lnast import fields
 
     generator = np.random.default_rng(0)
     orders = np.array(["Diptera", "Coleoptera"])[np.arange(80) % 2]
@@ -233,17 +286,28 @@ def test_the_command_on_a_table_of_records(monkeypatch, tmp_path, capsys):
     whole = fields.compared
     asked = []
     monkeypatch.setattr(fields, "compared", lambda s, **o: asked.append(o["seed"]) or whole(s, **o, **tiny))
-    words = ["eb-lnast", "--task", "records", "--data-dir", str(tmp_path / "records.csv.gz"), "--min-records", "1"]
+    words = [
+        "eb-lnast",
+        "--task",
+        "records",
+        "--data-dir",
+        str(tmp_path / "records.csv.gz"),
+        "--min-records",
+        "1",
+    ]
     words += ["--run-dir", str(tmp_path / "runs"), "--repeats"]
     assert main([*words, "1"]) == 0 and main([*words, "2"]) == 0
     assert asked == [0, 1] and "bioautoml_nas_metadata" in capsys.readouterr().out
     assert main([*words, "1", "--task", "embedded"]) == 2 and "takes no --data-dir" in capsys.readouterr().err
     assert main(["eb-lnast", "--min-records", "5"]) == 2
-    assert "--task wdbc has its own data and takes no --min-records; --task records does" in capsys.readouterr().err
+    assert (
+        "--task wdbc has its own data and takes no --min-records; --task records does"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_command_on_the_embedded_specimens(monkeypatch, tmp_path, capsys):
-    from bionas.companions.eb_lnast import command, fields
+    from bionas.studies.eb_lnast import command, fields
 
     tiny = {"space": Space(1, 3, ("relu",), 2), "evolution": Evolution(4, 1), "training": Training(4)}
     whole, plan = fields.compared, experiments.plan
@@ -251,7 +315,9 @@ def test_the_command_on_the_embedded_specimens(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(command.experiments, "plan", lambda mode, **o: plan("smoke", **o))
     written = {}
     monkeypatch.setattr(command, "_write", lambda out, tables: written.update(tables))
-    assert main(["eb-lnast", "--task", "embedded", "--repeats", "1", "--run-dir", str(tmp_path / "runs")]) == 0
+    assert (
+        main(["eb-lnast", "--task", "embedded", "--repeats", "1", "--run-dir", str(tmp_path / "runs")]) == 0
+    )
     assert written["_runs"]["source"].str.contains("ynthetic").all() and len(written["_runs"]) == 3
     (folder,) = (tmp_path / "runs" / "eb_lnast").iterdir()
     assert folder.name.startswith("embedded-leak_free")
@@ -276,7 +342,9 @@ def test_the_tuned_mlp_is_the_best_of_its_trials_scored_as_eb_lnast_scores_its_c
     x, y = torch.tensor(task.x[::5], dtype=torch.float32), torch.tensor(task.y[::5])
     found = tuning.tuned(x, y, 2, trials=5, seed=0)
     assert len(tried) == 5 and len({training for _, _, training in tried}) > 1
-    best = max((trial for i, trial in enumerate(tried) if i != 1), key=lambda trial: trial[0])  # the first of equals
+    best = max(
+        (trial for i, trial in enumerate(tried) if i != 1), key=lambda trial: trial[0]
+    )  # the first of equals
     assert (found.architecture, found.training) == best[1:]
     assert found.parameters == sum(p.numel() for p in found.network.parameters())
     alone = GradientLevel(x, y, 2, found.training, 0).final(found.architecture)
@@ -286,7 +354,7 @@ def test_the_tuned_mlp_is_the_best_of_its_trials_scored_as_eb_lnast_scores_its_c
 def test_the_command_gives_no_library_a_second_thread(monkeypatch):
     from threadpoolctl import threadpool_info
 
-    from bionas.companions.eb_lnast import command
+    from bionas.studies.eb_lnast import command
 
     seen = []
     monkeypatch.setattr(command.study, "measured", lambda *a: seen.extend(threadpool_info()))

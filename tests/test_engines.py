@@ -15,10 +15,12 @@ import laboratory
 import pandas as pd
 import pytest
 
-from bionas import ablations, engines, places
-from bionas.ablation_tables import runs_table
-from bionas.engines import ENGINES, Event
 from bionas.errors import BionasError
+from bionas.studies import engines
+from bionas.studies.engines import ENGINES, Event
+from bionas.studies.table1 import grid as ablations
+from bionas.studies.table1.tables import runs_table
+from bionas.system import places
 
 
 def test_one_process_works_in_order(tmp_path):
@@ -30,7 +32,11 @@ def test_one_process_works_in_order(tmp_path):
 def test_a_process_that_dies_is_replaced_and_only_its_task_is_lost(tmp_path):
     events = list(ENGINES["local"](functools.partial(chores.write, tmp_path), ["dies", "a", "b"], jobs=2))
     ended = {event.task: event for event in events if event.state != "running"}
-    assert {task: event.state for task, event in ended.items()} == {"dies": "lost", "a": "ended", "b": "ended"}
+    assert {task: event.state for task, event in ended.items()} == {
+        "dies": "lost",
+        "a": "ended",
+        "b": "ended",
+    }
     assert ended["dies"].reason == "its process was ended by SIGKILL (often: out of memory)"
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
     assert str(os.getpid()) not in {path.read_text() for path in tmp_path.iterdir()}
@@ -63,7 +69,8 @@ def test_without_ray_the_command_that_installs_it_is_named(monkeypatch):
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="ray is not installed: pip install -c constraints.txt -e '.[ray]'"
+    importlib.util.find_spec("ray") is None,
+    reason="ray is not installed: pip install -c constraints.txt -e '.[ray]'",
 )
 def test_a_ray_worker_killed_in_the_middle_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "cache", lambda: tmp_path / "cache")

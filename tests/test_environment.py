@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import re
 import subprocess
@@ -30,7 +32,11 @@ def pins(lines) -> dict[str, str]:
 
 
 def constraint_lines() -> list[str]:
-    return [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    return [
+        line
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +70,9 @@ def test_torch_and_torchvision_are_pinned_as_a_pair(constraints):
 def test_every_package_bionas_names_is_pinned_within_its_bounds(project, constraints):
     for requirement in named(project):
         assert requirement.specifier.contains(constraints[canonicalize_name(requirement.name)]), requirement
-    for requirement in map(Requirement, sum(project["optional-dependencies"].values(), [])):
+    for requirement in map(
+        Requirement, functools.reduce(operator.iadd, project["optional-dependencies"].values(), [])
+    ):
         assert requirement.specifier.contains(constraints[canonicalize_name(requirement.name)]), requirement
     bounds = {requirement.name: str(requirement.specifier) for requirement in named(project)}
     assert bounds["torch"] == ">=2.11"
@@ -74,7 +82,9 @@ def test_nothing_that_gets_installed_is_left_to_float(project, constraints):
     """Every distribution that the named ones draw in, here and on this Python, has its line."""
     floating, seen, waiting = set(), set(), [(requirement, "") for requirement in named(project)]
     if metadata.version("torch").split("+")[0] != constraints["torch"]:
-        pytest.skip(f"torch {metadata.version('torch')} is installed, not the pinned one: its companions differ")
+        pytest.skip(
+            f"torch {metadata.version('torch')} is installed, not the pinned one: its companions differ"
+        )
     while waiting:
         requirement, extra = waiting.pop()
         if requirement.marker and not requirement.marker.evaluate(default_environment() | {"extra": extra}):
@@ -96,9 +106,13 @@ def test_the_conda_file_says_what_the_constraints_say(project, constraints):
     (pip,) = [entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict)]
     assert pip[:2] == ["-c constraints.txt", "-e .[notebooks,test]"]
     stated = pins(pip[2:])
-    assert stated == {canonicalize_name(r.name): constraints[canonicalize_name(r.name)] for r in named(project)}
+    assert stated == {
+        canonicalize_name(r.name): constraints[canonicalize_name(r.name)] for r in named(project)
+    }
     (python,) = [entry for entry in content["dependencies"] if str(entry).startswith("python=")]
-    assert Requirement(f"python{project['requires-python']}").specifier.contains(python.removeprefix("python="))
+    assert Requirement(f"python{project['requires-python']}").specifier.contains(
+        python.removeprefix("python=")
+    )
 
 
 def test_packages_come_from_wherever_pip_is_set_up_to_look():
@@ -116,7 +130,9 @@ def test_ci_goes_through_the_same_door():
 def test_the_targets_are_there(target, tmp_path):
     """`make -n`: what would be done, from nothing."""
     words = ["make", "-n", target, f"VENV={tmp_path / 'venv'}"]
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    plain = {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"
+    }
     told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=plain)
     assert told.returncode == 0, told.stderr
     if target != "clean":

@@ -11,9 +11,9 @@ import pytest
 import torch
 from sklearn.calibration import calibration_curve
 
-from bionas import files
 from bionas.errors import BionasError, UnknownName
-from bionas.evaluation import (
+from bionas.system import files
+from bionas.training.evaluation import (
     bootstrap_interval,
     calibration_table,
     evaluate,
@@ -67,7 +67,9 @@ def test_auc_is_the_share_of_pairs_in_the_right_order(judged):  # Fig. 5, one cl
     result = evaluate(labels, probabilities, NAMES)
     for c in (0, 1, 3):
         inside, outside = probabilities[labels == c, c], probabilities[labels != c, c]
-        pairs = np.mean(inside[:, None] > outside[None, :]) + 0.5 * np.mean(inside[:, None] == outside[None, :])
+        pairs = np.mean(inside[:, None] > outside[None, :]) + 0.5 * np.mean(
+            inside[:, None] == outside[None, :]
+        )
         assert result.by_class["auc"][c] == pytest.approx(pairs)
     assert result.metrics["auc_macro"] == pytest.approx(result.by_class["auc"].dropna().mean())
 
@@ -123,7 +125,9 @@ def test_majority_class_comes_from_the_training_split():
     row = majority_row([1, 1, 1, 0], [0, 0, 0, 1, 2], 3)
     assert row["accuracy"] == pytest.approx(1 / 5) and row["balanced_accuracy"] == pytest.approx(1 / 3)
     assert row["auc_macro"] == pytest.approx(0.5) and row["ece"] == pytest.approx(0.75 - 0.2)
-    metrics = evaluate([0, 0, 0, 1, 2], np.full((5, 3), 1 / 3), ("a", "b", "c"), train_labels=[1, 1, 1, 0]).metrics
+    metrics = evaluate(
+        [0, 0, 0, 1, 2], np.full((5, 3), 1 / 3), ("a", "b", "c"), train_labels=[1, 1, 1, 0]
+    ).metrics
     assert metrics["majority_accuracy"] == row["accuracy"]
     assert metrics["majority_balanced_accuracy"] == pytest.approx(row["balanced_accuracy"])
 
@@ -162,7 +166,10 @@ def test_a_table_of_models_gives_mean_and_standard_deviation():
     shares, ece = [0.5, 0.2, 0.4, 0.6], [None, 0.1, 0.1, 0.1]
     frame = pd.DataFrame({"model": ["b", "a", "a", "a"], "accuracy": shares, "ece": ece})
     table = mean_and_spread(frame, metrics=("accuracy", "ece"))
-    assert table.loc["b"].to_dict() == {"n": 1, "accuracy": "50.0", "ece": ""} and list(table.index) == ["b", "a"]
+    assert table.loc["b"].to_dict() == {"n": 1, "accuracy": "50.0", "ece": ""} and list(table.index) == [
+        "b",
+        "a",
+    ]
     assert table.loc["a", "accuracy"] == "40.0 ± 20.0" and table.loc["a", "ece"] == "10.0 ± 0.0"
 
 
@@ -178,11 +185,16 @@ def test_bootstrap_holds_the_figure_and_narrows_with_specimens():
     low, high = bootstrap_interval(labels, predicted, "accuracy", n=400)
     few_low, few_high = bootstrap_interval(labels[:60], predicted[:60], "accuracy", n=400)
     assert low < np.mean(labels == predicted) < high
-    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(0.8 * 0.2 / 900), rel=0.25)  # as the normal law has it
+    assert high - low == pytest.approx(
+        2 * 1.96 * math.sqrt(0.8 * 0.2 / 900), rel=0.25
+    )  # as the normal law has it
     assert few_high - few_low > 2 * (high - low)
     assert bootstrap_interval(labels, predicted, "accuracy", n=400) == (low, high)
     assert bootstrap_interval(labels, predicted, lambda t, p: 1.0, n=10) == (1.0, 1.0)
-    scarce = np.array([0] * 30 + [1, 2]), np.array([0] * 32)  # no class is lost, so the figure lies in its interval
+    scarce = (
+        np.array([0] * 30 + [1, 2]),
+        np.array([0] * 32),
+    )  # no class is lost, so the figure lies in its interval
     assert bootstrap_interval(*scarce, "balanced_accuracy", n=50) == pytest.approx((1 / 3, 1 / 3))
     with pytest.raises(UnknownName, match="balanced_accuracy"):
         bootstrap_interval(labels, predicted, "balanced_acuracy")

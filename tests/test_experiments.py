@@ -14,14 +14,23 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bionas import experiments, places, plans
-from bionas.baselines import BASELINES, ImageOnly
 from bionas.errors import CheckpointError, GenotypeError, SpecimenError, UnknownName
-from bionas.experiments import baseline, metadata_alone, plan, random_controls, random_genotype, retrain, search
 from bionas.genotype import Genotype
 from bionas.network import preset
-from bionas.runs import Run
 from bionas.specimens import ImageStore
+from bionas.studies.backbones import BASELINES, ImageOnly
+from bionas.system import places
+from bionas.training import experiments, plans
+from bionas.training.experiments import (
+    baseline,
+    metadata_alone,
+    plan,
+    random_controls,
+    random_genotype,
+    retrain,
+    search,
+)
+from bionas.training.runs import Run
 
 OF_EVERY_RUN = {"config.json", "provenance.json", "history.csv", "done.json"}
 ORDERS = ("Coleoptera", "Diptera", "Odonata")
@@ -35,11 +44,13 @@ def photographs(folder, n=72, split=None):
         pixels = generator.integers(0, 180, (36, 40, 3), dtype=np.uint8)
         pixels[:, :, i % 3] += 70
         Image.fromarray(pixels).save(folder / f"{i:03d}.png")
-    table = pd.DataFrame({
-        "file": [f"{i:03d}.png" for i in range(n)],
-        "order": [ORDERS[i % 3] for i in range(n)],
-        "country": [f"country {i % 5}" for i in range(n)],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "file": [f"{i:03d}.png" for i in range(n)],
+            "order": [ORDERS[i % 3] for i in range(n)],
+            "country": [f"country {i % 5}" for i in range(n)],
+        }
+    )
     if split is not None:
         table["split"] = split
     table.to_csv(folder / "labels.csv", index=False)
@@ -68,7 +79,11 @@ def planned(folder, run_dir, **choices):
 
 
 def files_of(path):
-    return {str(p.relative_to(path)): (p.read_bytes(), p.stat().st_mtime_ns) for p in path.rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(path)): (p.read_bytes(), p.stat().st_mtime_ns)
+        for p in path.rglob("*")
+        if p.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +104,9 @@ def story(folder, tmp_path_factory):
             save(run, state)
 
         def recorded_fit(network, *args):
-            starts[args[4].path.name] = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+            starts[args[4].path.name] = {
+                name: tensor.clone() for name, tensor in network.state_dict().items()
+            }
             return fit(network, *args)
 
         patch.setattr(ImageStore, "pixels", recorded_read)
@@ -103,10 +120,15 @@ def story(folder, tmp_path_factory):
         after_inherited = len(events)
         controls = random_controls(whole, 2)
     return SimpleNamespace(
-        plan=whole, search=found, derived=derived, inherited=inherited, controls=controls, starts=starts,
+        plan=whole,
+        search=found,
+        derived=derived,
+        inherited=inherited,
+        controls=controls,
+        starts=starts,
         of_search=events[:after_search],
         of_fits=[events[after_search:after_derived], events[after_derived:after_inherited]],
-    )  # fmt: skip
+    )
 
 
 # --- what is written ------------------------------------------------------------------------------------------------
@@ -129,7 +151,9 @@ def test_a_retraining_leaves_its_folder_and_its_evaluation(story):  # DESIGN 2
     assert run.metrics["accuracy"] == pytest.approx((table["truth"] == table["predicted"]).mean())
     summary = run.summary
     assert summary["parameters"] == sum(p.numel() for p in story.plan.derived(run.genotype).parameters())
-    assert summary["flops"] == 2 * summary["macs"] > 0 and summary["images_seen"] == run.history["images"].sum()
+    assert (
+        summary["flops"] == 2 * summary["macs"] > 0 and summary["images_seen"] == run.history["images"].sum()
+    )
     assert run.config["network"]["image_size"] == 32 and run.config["source"] == "folder"
     assert run.provenance["seed"] == 0 and len(run.provenance["data_fingerprint"]) == 64
 
@@ -212,10 +236,14 @@ def test_random_genotypes_are_the_same_for_every_seed(folder, tmp_path):
     other_seed = dataclasses.replace(ours, seed=5)
     assert [random_genotype(ours, i) for i in range(4)] == [random_genotype(other_seed, i) for i in range(4)]
     assert len({random_genotype(ours, i).key() for i in range(4)}) == 4
-    assert random_genotype(dataclasses.replace(ours, primitive_set="conv_only"), 0).primitive_set == "conv_only"
+    assert (
+        random_genotype(dataclasses.replace(ours, primitive_set="conv_only"), 0).primitive_set == "conv_only"
+    )
 
 
-def test_splits_are_the_same_for_every_seed(folder, tmp_path):  # seeds are compared on the same test specimens
+def test_splits_are_the_same_for_every_seed(
+    folder, tmp_path
+):  # seeds are compared on the same test specimens
     splits = [planned(folder, tmp_path, seed=seed).splits() for seed in (0, 5)]
     assert [side.fingerprint for side in splits[0]] == [side.fingerprint for side in splits[1]]
 
@@ -245,16 +273,31 @@ def claims(monkeypatch):
 
 
 COMMON = [
-    {}, {"seed": 1}, {"data_seed": 1}, {"metadata": "none"}, {"split": "bin_disjoint"}, {"preset": "quick"},
-    {"image_size": 24}, {"limit": 60}, {"batch_size": 8}, {"precision": "bf16"}, {"shared_theta": True},
-]  # fmt: skip
+    {},
+    {"seed": 1},
+    {"data_seed": 1},
+    {"metadata": "none"},
+    {"split": "bin_disjoint"},
+    {"preset": "quick"},
+    {"image_size": 24},
+    {"limit": 60},
+    {"batch_size": 8},
+    {"precision": "bf16"},
+    {"shared_theta": True},
+]
 
 
 def test_two_plans_never_share_a_folder(folder, tmp_path, claims):
     splits = plans.SpecimenSet.split
     with pytest.MonkeyPatch.context() as patch:  # these photographs have no BINs
         patch.setattr(plans.SpecimenSet, "split", lambda self, scheme, seed: splits(self, "paper", seed))
-        searched = [*COMMON, {"primitive_set": "reduced"}, {"theta_data": "train"}, {"search_epochs": 3}, {"max_skips": 2}]
+        searched = [
+            *COMMON,
+            {"primitive_set": "reduced"},
+            {"theta_data": "train"},
+            {"search_epochs": 3},
+            {"max_skips": 2},
+        ]
         folders = [claims(search, planned(folder, tmp_path, **choices)) for choices in searched]
         assert len(set(folders)) == len(folders)
         ours = planned(folder, tmp_path)
@@ -272,7 +315,9 @@ def test_other_photographs_are_another_run(folder, tmp_path, claims):
     assert claims(search, planned(other, tmp_path)) != claims(search, planned(folder, tmp_path))
 
 
-def test_other_code_is_another_run(folder, tmp_path, claims, monkeypatch):  # a number and the code that made it
+def test_other_code_is_another_run(
+    folder, tmp_path, claims, monkeypatch
+):  # a number and the code that made it
     before = claims(search, planned(folder, tmp_path))
     monkeypatch.setattr(plans, "code_fingerprint", lambda: "0123456789ab")
     assert claims(search, planned(folder, tmp_path)) != before
@@ -363,15 +408,22 @@ def test_metadata_alone_is_trained_without_an_image(folder, tmp_path):  # Eq. 10
 
 def test_images_alone_and_a_baseline(folder, tmp_path, monkeypatch):
     def one_layer(n, image_size):
-        return ImageOnly(nn.Sequential(nn.Conv2d(3, n, 5, 2), nn.BatchNorm2d(n), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+        return ImageOnly(
+            nn.Sequential(nn.Conv2d(3, n, 5, 2), nn.BatchNorm2d(n), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        )
 
     monkeypatch.setitem(BASELINES._things, "one_layer", one_layer)
     ours = planned(folder, tmp_path, metadata="none", epochs=1)
     assert ours.inputs() == {"n_classes": 3, "vocabulary_sizes": (), "n_numeric": 0}
     run = baseline(ours, "one_layer")
-    assert run.complete and run.config["baseline"] == "one_layer" and run.metrics["n"] == len(ours.splits().test)
+    assert (
+        run.complete and run.config["baseline"] == "one_layer" and run.metrics["n"] == len(ours.splits().test)
+    )
     assert not (run.path / "genotype.json").exists()
     torch.manual_seed(1)  # whatever was drawn before, the plan's seed decides
-    assert baseline(dataclasses.replace(ours, run_dir=str(tmp_path / "again")), "one_layer").metrics == run.metrics
+    assert (
+        baseline(dataclasses.replace(ours, run_dir=str(tmp_path / "again")), "one_layer").metrics
+        == run.metrics
+    )
     with pytest.raises(UnknownName, match="Did you mean 'resnet18'"):
         baseline(ours, "resnet-18")

@@ -59,12 +59,18 @@ def folder(tmp_path_factory) -> Path:
         for cell in range(3):
             for edge in EDGES:
                 alpha = generator.dirichlet([5.0] * len(PRIMITIVES))
-                rows += [(epoch, cell, cell == 1, edge, name, value, 0.0) for name, value in zip(PRIMITIVES, alpha)]
+                rows += [
+                    (epoch, cell, cell == 1, edge, name, value, 0.0) for name, value in zip(PRIMITIVES, alpha)
+                ]
     columns = ["epoch", "cell", "reduction", "edge", "primitive", "alpha", "theta"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "alphas.csv", index=False)
     for name, source in EXPLORERS.items():
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
         nbformat.write(notebook, folder / f"{name}.ipynb")
     return folder
 
@@ -75,25 +81,46 @@ def server(folder, tmp_path_factory):
     home = tmp_path_factory.mktemp("jupyter")
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     names += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
-    environment = {**os.environ, **{name: str(home / name.lower()) for name in names}, "JUPYTER_NO_CONFIG": "1"}
-    quiet = home / "jupyterlab_settings_dir" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    environment = {
+        **os.environ,
+        **{name: str(home / name.lower()) for name in names},
+        "JUPYTER_NO_CONFIG": "1",
+    }
+    quiet = (
+        home
+        / "jupyterlab_settings_dir"
+        / "@jupyterlab"
+        / "apputils-extension"
+        / "notification.jupyterlab-settings"
+    )
     quiet.parent.mkdir(parents=True)
-    quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')  # no question over the notebook, no calls out
+    quiet.write_text(
+        '{"fetchNews": "false", "checkForUpdates": false}'
+    )  # no question over the notebook, no calls out
     root = str(Path(__file__).resolve().parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = [
-        "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}",
-        "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly",
-    ]  # fmt: skip
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=",
+        f"--ServerApp.root_dir={folder}",
+        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.extension_manager=readonly",
+    ]
     log = (home / "server.log").open("wb+")
     process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=subprocess.STDOUT,
+        [sys.executable, "-m", "jupyterlab", *options],
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
-    )  # fmt: skip
+    )
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for(lambda: process.poll() is not None or answers(address), f"a server at {address}")
@@ -112,10 +139,19 @@ def browser(tmp_path_factory):
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for flag in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--no-proxy-server",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-        "--window-size=1280,900", f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):  # fmt: skip
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--no-proxy-server",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-dev-shm-usage",
+        "--window-size=1280,900",
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
         options.add_argument(flag)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("no_proxy", "NO_PROXY"):
@@ -149,7 +185,9 @@ def test_moving_a_control_changes_the_picture(name, server, browser, tmp_path):
         shown = wait_for(lambda before=shown: changed(browser, before), "a new picture after moving a slider")
     for button in buttons[1:]:  # the first is pressed already
         button.click()
-        shown = wait_for(lambda before=shown: changed(browser, before), "a new picture after pressing a button")
+        shown = wait_for(
+            lambda before=shown: changed(browser, before), "a new picture after pressing a button"
+        )
     assert browser.save_screenshot(str(tmp_path / f"{name}.png"))
 
 

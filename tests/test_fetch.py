@@ -37,9 +37,14 @@ def test_a_file_arrives_whole_and_leaves_nothing_beside_it(site, tmp_path):
 
 def test_a_dropped_connection_is_taken_up_where_it_broke(site, tmp_path, waits):
     content = noise(900_000)
-    url = site.put("/a", content, drop(9 * K), lambda h, c: h.reply(
-        c[9 * K :], 206, {"Content-Range": f"bytes {9 * K}-899999/900000"}, cut=8 * K, whole=c
-    ))  # fmt: skip
+    url = site.put(
+        "/a",
+        content,
+        drop(9 * K),
+        lambda h, c: h.reply(
+            c[9 * K :], 206, {"Content-Range": f"bytes {9 * K}-899999/900000"}, cut=8 * K, whole=c
+        ),
+    )
     assert transfer.download(remote(content, url), tmp_path).read_bytes() == content
     assert site.gets("/a") == [None, f"bytes={9 * K}-", f"bytes={17 * K}-"]
     assert waits == [1.0, 2.0]  # doubled; jitter is 1 in these tests
@@ -72,9 +77,11 @@ def test_a_server_that_answers_if_range_wrongly_is_not_believed(site, tmp_path):
     url = site.put("/a", old, drop(6 * K), *[answer(500)] * 3)
     with pytest.raises(FetchError):
         transfer.download(remote(old, url, known=False), tmp_path)
-    site.put("/a", new, lambda h, c: h.reply(
-        c[6 * K :], 206, {"Content-Range": f"bytes {6 * K}-499999/500000"}, whole=c
-    ))  # fmt: skip
+    site.put(
+        "/a",
+        new,
+        lambda h, c: h.reply(c[6 * K :], 206, {"Content-Range": f"bytes {6 * K}-499999/500000"}, whole=c),
+    )
     assert transfer.download(remote(new, url, known=False), tmp_path).read_bytes() == new
     assert site.gets("/a")[-2:] == [f"bytes={6 * K}-", None]
 
@@ -112,7 +119,9 @@ def test_a_length_that_is_too_short_is_a_wrong_md5(site, tmp_path):
 def test_wrong_bytes_are_removed_and_named(site, tmp_path):
     content, wrong = noise(1000), noise(1000, seed=1)
     url = site.put("/a", content, instead(wrong))
-    with pytest.raises(FetchError, match=f"its MD5 is {md5(wrong)} and should be {md5(content)}; what arrived was removed"):
+    with pytest.raises(
+        FetchError, match=f"its MD5 is {md5(wrong)} and should be {md5(content)}; what arrived was removed"
+    ):
         transfer.download(remote(content, url), tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert transfer.download(remote(content, url), tmp_path).read_bytes() == content
@@ -147,7 +156,9 @@ def test_a_server_that_asks_for_hours_is_not_waited_for(site, tmp_path, waits):
 
 
 def test_a_date_in_retry_after_is_understood():
-    late = web._refused(SimpleNamespace(status_code=429, reason="", headers={"Retry-After": formatdate(usegmt=True)}))
+    late = web._refused(
+        SimpleNamespace(status_code=429, reason="", headers={"Retry-After": formatdate(usegmt=True)})
+    )
     assert late.asked == pytest.approx(0, abs=2) and late.again
 
 
@@ -157,13 +168,17 @@ def test_nobody_at_home_is_said_in_words(tmp_path, waits):
     assert waits == [1.0, 2.0, 4.0] and list(tmp_path.iterdir()) == []
 
 
-def test_progress_makes_patience_new(site, tmp_path, waits):  # a long file over a line that breaks every 1.3 MB
+def test_progress_makes_patience_new(
+    site, tmp_path, waits
+):  # a long file over a line that breaks every 1.3 MB
     content = noise(9_000_000)
 
     def breaks(handler, content):
         first = int((handler.headers.get("Range") or "bytes=0-")[6:-1])
         area = {"Content-Range": f"bytes {first}-{len(content) - 1}/{len(content)}"}
-        handler.reply(content[first:], 206 if first else 200, area if first else {}, cut=40 * K, whole=content)
+        handler.reply(
+            content[first:], 206 if first else 200, area if first else {}, cut=40 * K, whole=content
+        )
 
     url = site.put("/a", content, *[breaks] * 6)
     assert transfer.download(remote(content, url), tmp_path).read_bytes() == content
@@ -235,7 +250,9 @@ def test_a_disk_that_fills_up_keeps_what_arrived(site, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(transfer._Part, "__enter__", small_disk)
-        with pytest.raises(FetchError, match="no space left to write .*images.zip.part. What has arrived is kept"):
+        with pytest.raises(
+            FetchError, match="no space left to write .*images.zip.part. What has arrived is kept"
+        ):
             transfer.download(remote(content, url), tmp_path)
     assert content.startswith((tmp_path / "images.zip.part").read_bytes())
     assert transfer.download(remote(content, url), tmp_path).read_bytes() == content
@@ -264,7 +281,8 @@ def test_a_waiting_time_is_doubled_scattered_and_bounded():
 
 
 @pytest.mark.parametrize(
-    ("size", "words"), [(0, "0 bytes"), (999, "999 bytes"), (2.219e9, "2.2 GB"), (35.4e9, "35.4 GB"), (412e6, "412 MB")]
+    ("size", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (2.219e9, "2.2 GB"), (35.4e9, "35.4 GB"), (412e6, "412 MB")],
 )
 def test_sizes_are_said_as_one_says_them(size, words):
     assert disk.text(size) == words

@@ -26,10 +26,18 @@ def zipped(path: Path, members: dict[str, bytes], mode: int = 0o100644) -> Path:
 
 
 def test_an_archive_is_extracted_as_it_is_laid_out(tmp_path):
-    members = {"bioscan5m/": b"", "bioscan5m/images/train/0/A.jpg": b"a" * 9000, "bioscan5m/images/train/f/B.jpg": b"b"}
+    members = {
+        "bioscan5m/": b"",
+        "bioscan5m/images/train/0/A.jpg": b"a" * 9000,
+        "bioscan5m/images/train/f/B.jpg": b"b",
+    }
     path = zipped(tmp_path / "a.zip", members)
     assert archive.extract(path, tmp_path / "out") == 2
-    found = {str(f.relative_to(tmp_path / "out")): f.read_bytes() for f in (tmp_path / "out").rglob("*") if f.is_file()}
+    found = {
+        str(f.relative_to(tmp_path / "out")): f.read_bytes()
+        for f in (tmp_path / "out").rglob("*")
+        if f.is_file()
+    }
     assert found == {name: content for name, content in members.items() if content}
 
 
@@ -46,11 +54,18 @@ def test_a_second_extraction_writes_what_is_missing_or_of_another_size(tmp_path)
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("../evil", "leads out"), ("a/../../evil", "leads out"), ("/etc/evil", "absolute"), ("C:/evil", "absolute"),
-        ("bioscan//etc/evil", "absolute"), ("bioscan/../../evil", "leads out"), ("..\\evil", "no name"),
-        ("a\0b", "no name"), ("a//b", "no name"), ("../evil/", "leads out"),
+        ("../evil", "leads out"),
+        ("a/../../evil", "leads out"),
+        ("/etc/evil", "absolute"),
+        ("C:/evil", "absolute"),
+        ("bioscan//etc/evil", "absolute"),
+        ("bioscan/../../evil", "leads out"),
+        ("..\\evil", "no name"),
+        ("a\0b", "no name"),
+        ("a//b", "no name"),
+        ("../evil/", "leads out"),
     ],
-)  # fmt: skip
+)
 def test_members_that_leave_their_folder_are_refused_before_anything_is_written(tmp_path, name, why):
     path = zipped(tmp_path / "a.zip", {"good.jpg": b"good", name: b""})
     with pytest.raises(FetchError, match=why):

@@ -25,7 +25,10 @@ def test_the_catalogue_is_that_of_bioscan_dataset():
     offer = OFFERS["bioscan5m"]()
     listed = {file.urls[0]: file.md5 for parts in offer.packages.values() for file in parts.values()}
     assert listed == {f["url"]: f["md5"] for files in BIOSCAN5M.zip_files.values() for f in files.values()}
-    assert offer.metadata.urls == tuple(BIOSCAN5M.meta["urls"]) and offer.metadata.md5 == BIOSCAN5M.meta["archive_md5"]
+    assert (
+        offer.metadata.urls == tuple(BIOSCAN5M.meta["urls"])
+        and offer.metadata.md5 == BIOSCAN5M.meta["archive_md5"]
+    )
     small = OFFERS["bioscan1m"]()
     assert small.metadata.name == "bioscan1m/" + BIOSCAN1M.meta["filename"]
     assert small.metadata.md5 == BIOSCAN1M.meta["csv_md5"]
@@ -34,20 +37,29 @@ def test_the_catalogue_is_that_of_bioscan_dataset():
 @pytest.mark.parametrize(
     ("split", "parts"),
     [
-        ("train+eval", ["eval", "train"]), ("pretrain", ["pretrain01", "pretrain02"]), ("pretrain02", ["pretrain02"]),
-        ("val", ["eval"]), ("validation + test_unseen", ["eval"]), ("seen", ["eval", "train"]), ("unseen", ["eval"]),
+        ("train+eval", ["eval", "train"]),
+        ("pretrain", ["pretrain01", "pretrain02"]),
+        ("pretrain02", ["pretrain02"]),
+        ("val", ["eval"]),
+        ("validation + test_unseen", ["eval"]),
+        ("seen", ["eval", "train"]),
+        ("unseen", ["eval"]),
         ("all", ["eval", "pretrain01", "pretrain02", "train"]),
     ],
-)  # fmt: skip
+)
 def test_a_split_is_in_the_files_that_bioscan_dataset_fetches_for_it(split, parts, monkeypatch):
     chosen = OFFERS["bioscan5m"]().choose("cropped_256", split)
-    assert [file.urls[0] for file in chosen] == [BIOSCAN5M.zip_files[part]["cropped_256"]["url"] for part in parts]
+    assert [file.urls[0] for file in chosen] == [
+        BIOSCAN5M.zip_files[part]["cropped_256"]["url"] for part in parts
+    ]
     if split not in ("pretrain02", "train+eval"):  # words of ours: the names of the files
         asked = []
         fake = SimpleNamespace(
-            split=split.replace("validation", "val").replace(" ", ""), image_package="cropped_256",
-            _check_integrity_images=lambda *words, **more: False, _download_image_zip=asked.append,
-        )  # fmt: skip
+            split=split.replace("validation", "val").replace(" ", ""),
+            image_package="cropped_256",
+            _check_integrity_images=lambda *words, **more: False,
+            _download_image_zip=asked.append,
+        )
         BIOSCAN5M._download_images(fake, verbose=0)
         assert sorted(asked) == parts
 
@@ -58,7 +70,10 @@ def test_what_is_not_offered_is_said_with_what_is():
         offer.choose("croped_256", "train")
     with pytest.raises(UnknownName, match="Did you mean 'train'.* Known: .*other_heldout"):
         offer.choose("cropped_256", "trian")
-    with pytest.raises(FetchError, match=r"by hand from https://zenodo.org/records/\d+ or https://.*bioscan5m/images/original_256/"):
+    with pytest.raises(
+        FetchError,
+        match=r"by hand from https://zenodo.org/records/\d+ or https://.*bioscan5m/images/original_256/",
+    ):
         offer.choose("original_256", "train")
     with pytest.raises(FetchError, match="say which splits"):
         offer.choose("cropped_256")
@@ -84,19 +99,38 @@ def bioscan(site, monkeypatch):
         return {"url": site.put("/files/" + name, file.getvalue()), "md5": md5(file.getvalue())}
 
     parts = {"eval": "eval", "pretrain01": "pretrain.01", "pretrain02": "pretrain.02", "train": "train"}
-    monkeypatch.setattr(BIOSCAN5M, "zip_files", {
-        part: {"cropped_256": packed(f"BIOSCAN_5M_cropped_256_{end}.zip", {
-            f"bioscan5m/images/cropped_256/{part}/A.jpg": noise(3 * K, seed=i)})} for i, (part, end) in enumerate(parts.items())
-    })  # fmt: skip
-    table = packed("metadata.zip", {"bioscan5m/metadata/csv/BIOSCAN_5M_Insect_Dataset_metadata.csv": b"processid\nA\n"})
-    monkeypatch.setattr(BIOSCAN5M, "meta", {
-        **BIOSCAN5M.meta, "urls": [site.url + "/gone/metadata.zip", table["url"]], "archive_md5": table["md5"]
-    })  # fmt: skip
-    monkeypatch.setattr(BIOSCAN1M, "zip_files", {"cropped_256": packed("cropped_256.zip", {"bioscan/images/1.jpg": b"j"})})
+    monkeypatch.setattr(
+        BIOSCAN5M,
+        "zip_files",
+        {
+            part: {
+                "cropped_256": packed(
+                    f"BIOSCAN_5M_cropped_256_{end}.zip",
+                    {f"bioscan5m/images/cropped_256/{part}/A.jpg": noise(3 * K, seed=i)},
+                )
+            }
+            for i, (part, end) in enumerate(parts.items())
+        },
+    )
+    table = packed(
+        "metadata.zip", {"bioscan5m/metadata/csv/BIOSCAN_5M_Insect_Dataset_metadata.csv": b"processid\nA\n"}
+    )
+    monkeypatch.setattr(
+        BIOSCAN5M,
+        "meta",
+        {
+            **BIOSCAN5M.meta,
+            "urls": [site.url + "/gone/metadata.zip", table["url"]],
+            "archive_md5": table["md5"],
+        },
+    )
+    monkeypatch.setattr(
+        BIOSCAN1M, "zip_files", {"cropped_256": packed("cropped_256.zip", {"bioscan/images/1.jpg": b"j"})}
+    )
     tsv = b"sampleid\tprocessid\n"
-    monkeypatch.setattr(BIOSCAN1M, "meta", {
-        **BIOSCAN1M.meta, "urls": [site.put("/files/m.tsv", tsv)], "csv_md5": md5(tsv)
-    })  # fmt: skip
+    monkeypatch.setattr(
+        BIOSCAN1M, "meta", {**BIOSCAN1M.meta, "urls": [site.put("/files/m.tsv", tsv)], "csv_md5": md5(tsv)}
+    )
     return content
 
 
@@ -113,17 +147,20 @@ def test_fetching_two_parts_and_the_table(bioscan, site, tmp_path, capsys):
     assert main([*words, "--data-dir", str(tmp_path), "--extract"]) == 0
     assert len([entry for entry in site.log if entry[0] == "GET"]) == asked  # what is there and right stays
     assert names(tmp_path) - expected == {
-        "bioscan5m/images/cropped_256/train/A.jpg", "bioscan5m/images/cropped_256/eval/A.jpg",
+        "bioscan5m/images/cropped_256/train/A.jpg",
+        "bioscan5m/images/cropped_256/eval/A.jpg",
         "bioscan5m/metadata/csv/BIOSCAN_5M_Insect_Dataset_metadata.csv",
-    }  # fmt: skip
+    }
 
 
 def test_bioscan1m_lies_where_bioscan_dataset_looks_for_it(bioscan, tmp_path):
     words = ["--package", "cropped_256", "--metadata", "--extract", "--data-dir", str(tmp_path)]
     assert main(["fetch", "bioscan1m", *words]) == 0
     assert names(tmp_path) == {
-        "BIOSCAN_1M_cropped_256.zip", "bioscan1m/BIOSCAN_Insect_Dataset_metadata.tsv", "bioscan1m/images/1.jpg"
-    }  # fmt: skip
+        "BIOSCAN_1M_cropped_256.zip",
+        "bioscan1m/BIOSCAN_Insect_Dataset_metadata.tsv",
+        "bioscan1m/images/1.jpg",
+    }
 
 
 def test_a_wrong_file_that_is_already_there_is_replaced(bioscan, tmp_path, capsys):

@@ -31,14 +31,24 @@ def insects(site, tmp_path):
     records = []
     for number in range(12):
         url = site.put(f"/img/{number}.jpg", picture(seed=number))
-        records.append({"Order": "Beetles (Coleoptera)", "Family": "No Taxon", "id": 100_000 * number, "image_url": url,
-                        "description_ids": [0]})  # fmt: skip
+        records.append(
+            {
+                "Order": "Beetles (Coleoptera)",
+                "Family": "No Taxon",
+                "id": 100_000 * number,
+                "image_url": url,
+                "description_ids": [0],
+            }
+        )
     content = {"insect_records": records, "description_records": [{"id": 0, "description": "A beetle."}]}
     path = tmp_path / "insect1m.json"
     path.write_text(json.dumps(content))
-    return SimpleNamespace(path=path, content=content, data=tmp_path / "data", words=[
-        "fetch", "insects1m", "--records", str(path), "--data-dir", str(tmp_path / "data")
-    ])  # fmt: skip
+    return SimpleNamespace(
+        path=path,
+        content=content,
+        data=tmp_path / "data",
+        words=["fetch", "insects1m", "--records", str(path), "--data-dir", str(tmp_path / "data")],
+    )
 
 
 def failed(insects) -> pd.DataFrame:
@@ -59,7 +69,9 @@ def test_names_are_stable_safe_and_never_shared():
     assert insect_image_name(1234567) == "images/123/1234567.jpg"
     strange = ["../../x", "a/b", "a%2Fb", "", "..", "a", "A", "Käfer"]
     made = [insect_image_name(name) for name in strange if name]
-    assert len(set(made)) == len(made) and all(re.fullmatch(r"images/[0-9a-f]{3}/[^/]+\.jpg", name) for name in made)
+    assert len(set(made)) == len(made) and all(
+        re.fullmatch(r"images/[0-9a-f]{3}/[^/]+\.jpg", name) for name in made
+    )
     for useless in ("", "x" * 300):
         with pytest.raises(SpecimenError, match="cannot name a file"):
             insect_image_name(useless)
@@ -69,8 +81,10 @@ def test_an_image_has_the_suffix_of_its_content_and_is_found_by_it(site, insects
     site.files["/img/3.jpg"] = picture("PNG")
     assert main(insects.words) == 0
     assert insect_image_names(insects.data, [0, 300_000, 5]) == [
-        "images/000/0.jpg", "images/030/300000.png", "images/000/5.jpg"
-    ]  # fmt: skip
+        "images/000/0.jpg",
+        "images/030/300000.png",
+        "images/000/5.jpg",
+    ]
     asked = len(site.log)
     assert main(insects.words) == 0 and len(site.log) == asked  # all there: nothing is asked
 
@@ -88,9 +102,19 @@ def test_what_fails_is_in_the_table_and_is_asked_first_the_next_time(site, insec
     table = failed(insects).set_index("id")
     assert list(table.columns) == ["url", "status", "reason", "attempts"]
     assert table["status"].to_dict() == {
-        "200000": "200", "500000": "200", "700000": "404", "900000": "500", "1100000": ""
-    }  # fmt: skip
-    assert table["attempts"].to_dict() == {"200000": "1", "500000": "1", "700000": "1", "900000": "4", "1100000": "1"}
+        "200000": "200",
+        "500000": "200",
+        "700000": "404",
+        "900000": "500",
+        "1100000": "",
+    }
+    assert table["attempts"].to_dict() == {
+        "200000": "1",
+        "500000": "1",
+        "700000": "1",
+        "900000": "4",
+        "1100000": "1",
+    }
     assert table.reason["200000"].startswith("not an image") and "truncated" in table.reason["500000"]
     assert "7 images fetched, 5 failed" in capsys.readouterr().out
     assert len(names(insects.data / "images")) == 7  # a dropped connection was asked again
@@ -123,7 +147,9 @@ def test_a_server_that_asks_for_a_pause_gets_it(site, insects, waits):
     site.misdeeds["/img/0.jpg"].append(answer(429, Retry_After="30"))
     assert main([*insects.words, "--parallel", "1"]) == 0
     assert waits == [pytest.approx(30)]
-    assert [path for method, path, _ in site.log if method == "GET"][:2] == ["/img/0.jpg"] * 2  # nobody else meanwhile
+    assert [path for method, path, _ in site.log if method == "GET"][:2] == [
+        "/img/0.jpg"
+    ] * 2  # nobody else meanwhile
 
 
 def test_a_server_that_asks_for_hours_ends_the_run(site, insects, capsys):
@@ -150,10 +176,14 @@ def test_requests_are_bounded_and_fewer_to_one_server(site, insects):
 
 
 def test_hosts_take_turns_and_rest():
-    hosts = Hosts([Link("1", "http://a/1"), Link("2", "http://a/2"), Link("3", "http://b/3"), Link("4", "")], per_host=1)
+    hosts = Hosts(
+        [Link("1", "http://a/1"), Link("2", "http://a/2"), Link("3", "http://b/3"), Link("4", "")], per_host=1
+    )
     first, second, third = hosts.next(0), hosts.next(0), hosts.next(0)
     assert [task.link.id for task in (first, second, third)] == ["1", "3", "4"]
-    assert hosts.next(0) is None and hosts.waiting == 1 and hosts.seconds_to_next(0) is None  # "2" waits for "1"
+    assert (
+        hosts.next(0) is None and hosts.waiting == 1 and hosts.seconds_to_next(0) is None
+    )  # "2" waits for "1"
     hosts.later(first, ready=10, whole_host=True)
     hosts.finished(first)
     assert hosts.next(5) is None and hosts.seconds_to_next(5) == 5
@@ -218,7 +248,9 @@ def test_records_may_be_a_mapping_and_repeat_an_id(insects):
     by_id = {str(record.pop("id")): record for record in json.loads(json.dumps(records))}
     insects.path.write_text(json.dumps({"description_records": [], "insect_records": by_id}))
     assert links.read_links(insects.path) == ([Link(str(r["id"]), r["image_url"]) for r in records], 0)
-    insects.path.write_text(json.dumps({"insect_records": [*records, {**records[0], "image_url": "http://other"}]}))
+    insects.path.write_text(
+        json.dumps({"insect_records": [*records, {**records[0], "image_url": "http://other"}]})
+    )
     listed, repeated = links.read_links(insects.path)
     assert repeated == 1 and len(listed) == 12 and listed[0].url == records[0]["image_url"]
 
@@ -241,7 +273,9 @@ def test_another_table_called_failed_is_not_overwritten(insects):
     assert (insects.data / "failed.csv").read_text() == "student,mark\n1,2\n"
 
 
-@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp"), ("GIF", ".gif")])
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp"), ("GIF", ".gif")]
+)
 def test_the_content_decides_what_it_is(kind, suffix):
     whole = picture(kind, size=120)
     assert links.image_suffix(whole) == suffix

@@ -14,11 +14,12 @@ import pytest
 import results_made_up
 from PIL import Image
 
-from bionas import figures, places
-from bionas.evaluation import evaluate
+from bionas import figures
+from bionas.figures.palette import ORDER_COLORS, PRIMITIVE_COLORS
 from bionas.figures.sheet import plain
 from bionas.figures.world import OTHER_NAMES, by_country, outlines
-from bionas.palette import ORDER_COLORS, PRIMITIVE_COLORS
+from bionas.system import places
+from bionas.training.evaluation import evaluate
 
 CAPTION = "Synthetic specimens drawn by the program"
 CLASSES = ("Diptera", "Hymenoptera", "Other")
@@ -45,7 +46,9 @@ def alphas():
                 theta = np.zeros(10)
                 theta[8 if cell else e] = epoch
                 alpha = np.exp(theta) / np.exp(theta).sum()
-                rows += [(epoch, cell, cell == 1, edge, p, alpha[k], theta[k]) for k, p in enumerate(PRIMITIVES)]
+                rows += [
+                    (epoch, cell, cell == 1, edge, p, alpha[k], theta[k]) for k, p in enumerate(PRIMITIVES)
+                ]
     return pd.DataFrame(rows, columns=["epoch", "cell", "reduction", "edge", "primitive", "alpha", "theta"])
 
 
@@ -53,10 +56,15 @@ def alphas():
 def history():
     return pd.DataFrame(
         {
-            "epoch": [1, 2, 3], "phase": "search", "train_loss": [2.0, 1.5, 1.25], "train_accuracy": [0.4, 0.5, 0.6],
-            "val_loss": [2.1, 1.75, 1.5], "val_accuracy": [0.35, 0.45, 0.5], "theta_loss": [2.2, 1.8, 1.6],
+            "epoch": [1, 2, 3],
+            "phase": "search",
+            "train_loss": [2.0, 1.5, 1.25],
+            "train_accuracy": [0.4, 0.5, 0.6],
+            "val_loss": [2.1, 1.75, 1.5],
+            "val_accuracy": [0.35, 0.45, 0.5],
+            "theta_loss": [2.2, 1.8, 1.6],
         }
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,54 +81,98 @@ def every(judged, alphas, history, photographs):
     split = pd.DataFrame({"class": CLASSES, "train": [49, 17, 3], "val": [14, 5, 1], "test": [7, 3, 1]})
     schemes = pd.DataFrame(
         {
-            "scheme": ["paper", "bin_disjoint", "official"], "train": [70, 69, None], "val": [20, 21, None],
-            "test": [10, 10, None], "drift": [0.5, 2.25, None], "bins_crossing": [7, 0, None],
-            "countries_crossing": [None, None, None], "refused": ["", "", "no column `split`"],
+            "scheme": ["paper", "bin_disjoint", "official"],
+            "train": [70, 69, None],
+            "val": [20, 21, None],
+            "test": [10, 10, None],
+            "drift": [0.5, 2.25, None],
+            "bins_crossing": [7, 0, None],
+            "countries_crossing": [None, None, None],
+            "refused": ["", "", "no column `split`"],
         }
-    )  # fmt: skip
+    )
     places = pd.DataFrame(
         {
             "country": ["Costa Rica", "costa rica ", "United States", "Nowhere", None],
-            "coord-lat": [10.1, 10.3, 40.0, np.nan, np.nan], "coord-lon": [-84.1, -84.3, -100.0, np.nan, np.nan],
+            "coord-lat": [10.1, 10.3, 40.0, np.nan, np.nan],
+            "coord-lon": [-84.1, -84.3, -100.0, np.nan, np.nan],
         }
-    )  # fmt: skip
+    )
     leak = pd.DataFrame({"field": ["genus", "country"], "accuracy": [0.95, 0.7], "majority": 0.7})
-    costs = pd.DataFrame({"primitive": PRIMITIVES, "macs": np.arange(10) * 1e6, "parameters": np.arange(10) * 1e3})
+    costs = pd.DataFrame(
+        {"primitive": PRIMITIVES, "macs": np.arange(10) * 1e6, "parameters": np.arange(10) * 1e3}
+    )
     scores = [0.5, 0.52, 0.54, 0.4, 0.5, 0.45]
     runs = pd.DataFrame({"model": ["derived"] * 3 + ["random"] * 3, "balanced_accuracy": scores})
-    models = pd.DataFrame({
-        "model": ["VGG16", "MAE", "BioAutoML-NAS"], "table": ["II", "III", "I"], "bioscan5m_accuracy": [66.69, 84.67, 96.81],
-        "macs": [15.5, 17.6, 2.95], "parameters": [1.3e8, 8.6e7, 1e7],
-    })  # fmt: skip
-    pairs = pd.DataFrame({"model": ["MAE", "VGG16"], "image": [40.0, np.nan], "image_sd": [1.5, np.nan], "image_seeds": [3, 0],
-                          "both": [47.5, 50.0], "both_sd": [1.0, np.nan], "both_seeds": [3, 1], "gain": [7.5, np.nan]})  # fmt: skip
+    models = pd.DataFrame(
+        {
+            "model": ["VGG16", "MAE", "BioAutoML-NAS"],
+            "table": ["II", "III", "I"],
+            "bioscan5m_accuracy": [66.69, 84.67, 96.81],
+            "macs": [15.5, 17.6, 2.95],
+            "parameters": [1.3e8, 8.6e7, 1e7],
+        }
+    )
+    pairs = pd.DataFrame(
+        {
+            "model": ["MAE", "VGG16"],
+            "image": [40.0, np.nan],
+            "image_sd": [1.5, np.nan],
+            "image_seeds": [3, 0],
+            "both": [47.5, 50.0],
+            "both_sd": [1.0, np.nan],
+            "both_seeds": [3, 1],
+            "gain": [7.5, np.nan],
+        }
+    )
     responses = {"input": photographs[0], **{name: np.arange(64.0).reshape(8, 8) for name in PRIMITIVES}}
     maps = np.arange(2 * 4 * 4.0).reshape(2, 4, 4)
     errors = pd.DataFrame(
         {
-            "model": ["SERAN", "SERAN-D"], "test_top1_error_mean": [50.0, np.nan], "test_top1_error_sd": [1.5, np.nan],
+            "model": ["SERAN", "SERAN-D"],
+            "test_top1_error_mean": [50.0, np.nan],
+            "test_top1_error_sd": [1.5, np.nan],
             "published_test_top1_error": [15.28, 13.58],
         }
-    )  # fmt: skip
+    )
     population = pd.DataFrame(
         {
-            "generation": [0] * 4 + [3] * 4, "member": [0, 1, 2, 3] * 2, "activation": ["relu", "tanh"] * 4,
-            "parameters": [900, 50, 400, 30, 60, 50, 20, 30], "performance": [0.9, 0.8, 0.95, 0.6, 0.95, 0.9, 0.93, 0.9],
+            "generation": [0] * 4 + [3] * 4,
+            "member": [0, 1, 2, 3] * 2,
+            "activation": ["relu", "tanh"] * 4,
+            "parameters": [900, 50, 400, 30, 60, 50, 20, 30],
+            "performance": [0.9, 0.8, 0.95, 0.6, 0.95, 0.9, 0.93, 0.9],
             "objective": [1.9, 2.1, 0.9, 4.1, 0.6, 1.1, 0.7, 1.1],
         }
-    )  # fmt: skip
+    )
     sized = pd.DataFrame(
-        {"model": ["svm", "eb_lnast", "knn"], "parameters": [1500, 60, 14000], "accuracy": [97.0, 96.0, 95.0],
-         "accuracy_sd": [0.5, np.nan, 0.25]}
-    )  # fmt: skip
+        {
+            "model": ["svm", "eb_lnast", "knn"],
+            "parameters": [1500, 60, 14000],
+            "accuracy": [97.0, 96.0, 95.0],
+            "accuracy_sd": [0.5, np.nan, 0.25],
+        }
+    )
     readings = np.random.default_rng(2).random((36, 3)), np.arange(36) % 3
-    inputs = pd.DataFrame({
-        "inputs": ["image", "metadata", "image + metadata"], "metadata": ["none", "no_target", "no_target"], "split": "paper",
-        "seed": 0, "accuracy": [0.7, 0.9, 2.8 / 3], "shuffled": ["image", "family", "genus"], "drop": [0.1, 1 / 3, 0.0],
-        "fields": ["genus, family", "family", "genus"], "accuracy_seen": [0.9, 0.8, 2 / 3], "accuracy_unseen": [0.9, np.nan, 0.1],
-        "class": CLASSES, "n_train": [1300, 200, 30], "recall": [0.9, 1 / 3, np.nan],
-        "model": ["as declared", "no edge removed", "inherited weights"], "balanced_accuracy": [0.4, 0.5, 1 / 3],
-    })  # fmt: skip
+    inputs = pd.DataFrame(
+        {
+            "inputs": ["image", "metadata", "image + metadata"],
+            "metadata": ["none", "no_target", "no_target"],
+            "split": "paper",
+            "seed": 0,
+            "accuracy": [0.7, 0.9, 2.8 / 3],
+            "shuffled": ["image", "family", "genus"],
+            "drop": [0.1, 1 / 3, 0.0],
+            "fields": ["genus, family", "family", "genus"],
+            "accuracy_seen": [0.9, 0.8, 2 / 3],
+            "accuracy_unseen": [0.9, np.nan, 0.1],
+            "class": CLASSES,
+            "n_train": [1300, 200, 30],
+            "recall": [0.9, 1 / 3, np.nan],
+            "model": ["as declared", "no edge removed", "inherited weights"],
+            "balanced_accuracy": [0.4, 0.5, 1 / 3],
+        }
+    )
     return {
         "attention": figures.attention(photographs[0], maps, 1 / (1 + maps), CAPTION),
         "published_errors": figures.published_errors(errors, caption=CAPTION),
@@ -158,7 +210,9 @@ def every(judged, alphas, history, photographs):
         "accuracy_against_macs": figures.accuracy_against_macs(
             models, {"BIOSCAN-5M": "bioscan5m_accuracy"}, "What each costs", CAPTION
         ),
-        "with_and_without_metadata": figures.with_and_without_metadata(pairs, {"majority class": 35.0}, caption=CAPTION),
+        "with_and_without_metadata": figures.with_and_without_metadata(
+            pairs, {"majority class": 35.0}, caption=CAPTION
+        ),
     }
 
 
@@ -172,7 +226,13 @@ def test_title_caption_axes_and_plain_numbers(every, name):
     assert isinstance(figure, go.Figure) and len(figure.layout.title.text) > 12
     assert figure.layout.title.subtitle.text.startswith(CAPTION)
     assert figure.layout.width == 900 and figure.layout.height < 1200
-    if name not in ("specimen_grid", "primitive_responses", "collected_where", "attention", "colour_readings"):
+    if name not in (
+        "specimen_grid",
+        "primitive_responses",
+        "collected_where",
+        "attention",
+        "colour_readings",
+    ):
         titles = [axis.title.text for axis in figure.select_xaxes()]
         assert any(titles) or name in ("alpha_heatmap", "turned_assumptions")
     text = figure.to_json()
@@ -209,7 +269,11 @@ def test_long_tail_shows_the_counts_in_the_colours_of_the_orders(every):
     assert list(bar.x) == [70, 25, 5] and list(bar.y) == list(CLASSES)
     assert list(bar.marker.color) == [ORDER_COLORS[name] for name in CLASSES]
     assert "70.0" in bar.text[0] and "Diptera" in every["long_tail"].layout.title.text
-    assert list(bar.marker.opacity) == [1, 1, 1]  # Other is what small orders are folded into, not folded itself
+    assert list(bar.marker.opacity) == [
+        1,
+        1,
+        1,
+    ]  # Other is what small orders are folded into, not folded itself
 
 
 def test_a_class_without_specimens_has_no_place_on_a_logarithmic_axis():
@@ -230,8 +294,8 @@ def test_missingness_counts_empty_words_as_missing(every):
 
 
 def test_split_and_leakage_bars(every):
-    train, val, test = every["split_sizes"].data
-    assert list(train.x) == [70.0, 68.0, 60.0] and "train (69)" == train.name
+    train, _val, _test = every["split_sizes"].data
+    assert list(train.x) == [70.0, 68.0, 60.0] and train.name == "train (69)"
     known, given = every["leakage_bars"].data[:2]
     assert list(known.x) == [70.0, 70.0] and list(given.x) == [25.0, 0.0]
 
@@ -255,13 +319,17 @@ def test_the_map_counts_countries_and_places(every):
     west, east = min(x for x in outline.x if x is not None), max(x for x in outline.x if x is not None)
     assert west < -160 and -84 < east < -60  # Hawaii to Maine: the United States, and Costa Rica within
     dots = figure.data[-1]
-    assert list(dots.customdata) == [2, 1] and list(dots.y) == [10.2, 40.0] and list(dots.x) == [-84.2, -100.0]
+    assert (
+        list(dots.customdata) == [2, 1] and list(dots.y) == [10.2, 40.0] and list(dots.x) == [-84.2, -100.0]
+    )
 
 
 def test_countries_are_found_under_their_other_names():
     column = pd.Series(["USA", "United States", "Türkiye", "Turkiye", "Atlantis", "", "No Taxon", None])
     assert by_country(column).to_dict() == {"United States of America": 2, "Turkey": 2, "Atlantis": 1}
-    assert set(OTHER_NAMES.values()) <= set(outlines()) and all(name == name.casefold() for name in OTHER_NAMES)
+    assert set(OTHER_NAMES.values()) <= set(outlines()) and all(
+        name == name.casefold() for name in OTHER_NAMES
+    )
 
 
 def test_without_any_place_there_is_no_map():
@@ -278,14 +346,19 @@ def test_loss_curves_are_the_history(every, history):
 
 def test_a_fit_has_no_architecture_step(history):
     figure = figures.loss_curves(history.head(1).drop(columns="theta_loss").assign(phase="fit"))
-    assert {t.name for t in figure.data} == {"training", "validation"} and "1 epoch" in figure.layout.title.text
+    assert {t.name for t in figure.data} == {
+        "training",
+        "validation",
+    } and "1 epoch" in figure.layout.title.text
 
 
 def test_trajectories_are_one_cells_lines_in_the_primitives_colours(every, alphas):
     figure = every["alpha_trajectories"]
     assert len(figure.data) == 30 and "reduction" in figure.layout.title.text
     skip = next(t for t in figure.data if t.name == "skip_connect")
-    own = alphas[(alphas["cell"] == 1) & (alphas["edge"] == "x->z1") & (alphas["primitive"] == "skip_connect")]
+    own = alphas[
+        (alphas["cell"] == 1) & (alphas["edge"] == "x->z1") & (alphas["primitive"] == "skip_connect")
+    ]
     assert list(skip.y) == pytest.approx(list(own["alpha"]), abs=1e-4)
     assert skip.line.color == PRIMITIVE_COLORS["skip_connect"]
 
@@ -337,8 +410,9 @@ def test_comparison_shows_every_seed_and_the_spread(every):
 
 def test_costs_carry_their_unit(every):
     assert [a.title.text for a in every["cost_bars"].select_xaxes()] == [
-        "multiply-accumulates (millions)", "parameters (thousands)",
-    ]  # fmt: skip
+        "multiply-accumulates (millions)",
+        "parameters (thousands)",
+    ]
     assert list(every["cost_bars"].data[0].x) == list(range(10))
 
 
@@ -358,7 +432,12 @@ def test_errors_that_were_not_run_say_so_and_panels_are_apart(every):
 
 def test_the_population_is_shown_generation_by_generation(every):
     figure = every["population_evolution"]
-    assert [a.text for a in figure.layout.annotations] == ["generation 0", "generation 1", "generation 2", "generation 3"][::3]
+    assert [a.text for a in figure.layout.annotations] == [
+        "generation 0",
+        "generation 1",
+        "generation 2",
+        "generation 3",
+    ][::3]
     drawn = {trace.name: list(trace.x) for trace in figure.data if trace.xaxis == "x"}
     assert drawn["relu"] == [900, 400] and drawn["tanh"] == [50, 30] and drawn["smallest objective"] == [400]
 

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import results_made_up
 
-from bionas import figures, published
+from bionas import figures
 from bionas.figures.ablation import front
-from bionas.palette import STRATEGY_COLORS
+from bionas.figures.palette import STRATEGY_COLORS
 from bionas.strategies import STRATEGIES
+from bionas.studies import published
 
 
 def shown(figure, label: str) -> list:
@@ -47,7 +48,10 @@ def test_buttons_change_between_ours_the_papers_and_both():
     relative = points([trace for trace in both if trace.name.startswith("ours")])
     assert relative == {"E007": (0.5, -4.0), "E009": (1.0, 0.0), "E012": (1.5, -3.0)}
     relative = points([trace for trace in both if trace.name.startswith("the paper's")])
-    assert relative["E009"] == (1.0, 0.0) and relative["E007"] == (round(4.82 / 2.95, 4), round(89.74 - 96.81, 2))
+    assert relative["E009"] == (1.0, 0.0) and relative["E007"] == (
+        round(4.82 / 2.95, 4),
+        round(89.74 - 96.81, 2),
+    )
     assert {trace.marker.symbol for trace in theirs if trace.text} == {"diamond-open"}
 
 
@@ -65,12 +69,16 @@ def test_as_long_as_nothing_was_run_only_the_papers_points_are_there():
     figure = figures.accuracy_against_cost(results_made_up.grid(run=()))
     assert [b.label for b in figure.layout.updatemenus[0].buttons] == ["the paper's"]
     assert all(trace.visible for trace in figure.data) and len(points(figure.data)) == 15
-    without = figures.accuracy_against_cost(results_made_up.grid(run=("E007",)))  # nothing to stand relative to
+    without = figures.accuracy_against_cost(
+        results_made_up.grid(run=("E007",))
+    )  # nothing to stand relative to
     assert [b.label for b in without.layout.updatemenus[0].buttons] == ["ours", "the paper's"]
 
 
 def test_spread_is_drawn_where_there_is_one():
-    trace = next(t for t in figures.accuracy_against_cost(results_made_up.grid()).data if t.text and "E009" in t.text)
+    trace = next(
+        t for t in figures.accuracy_against_cost(results_made_up.grid()).data if t.text and "E009" in t.text
+    )
     assert list(trace.error_y.array) == [1.5]
     alone = results_made_up.grid()
     alone[[c for c in alone if c.endswith("_sd")]] = np.nan  # one seed
@@ -80,8 +88,14 @@ def test_spread_is_drawn_where_there_is_one():
 def test_gains_have_two_standard_errors_and_leave_what_was_not_run_open():
     figure = figures.gains(results_made_up.gains(), "random search")
     paper, ours = figure.data
-    assert list(paper.x) == [2.18, -0.3, 7.07] and list(ours.x) == [0.5, 4.0] and list(ours.error_x.array) == [2.0, 2.4]
-    assert list(ours.y) == ["E008 evolutionary", "E009 gradient"] and "1 of 2 beyond" in figure.layout.title.text
+    assert (
+        list(paper.x) == [2.18, -0.3, 7.07]
+        and list(ours.x) == [0.5, 4.0]
+        and list(ours.error_x.array) == [2.0, 2.4]
+    )
+    assert (
+        list(ours.y) == ["E008 evolutionary", "E009 gradient"] and "1 of 2 beyond" in figure.layout.title.text
+    )
     nothing = figures.gains(results_made_up.gains().assign(gain=np.nan), "random search")
     assert len(nothing.data[1].x) == 0 and nothing.layout.title.text == "<b>Points above random search</b>"
 
@@ -107,7 +121,10 @@ def test_the_papers_line_is_that_of_the_table():
     traces = {trace.name: trace for trace in figure.data}
     line, paper = traces["line through the paper's"], traces["the paper's experiments"]
     assert list(line.y) == pytest.approx([13.5 * x + 0.5 for x in line.x], abs=0.02)
-    assert list(paper.x) == list(published.table("table1_ablation")["gflops"]) and "r = 0.9996" in figure.layout.title.text
+    assert (
+        list(paper.x) == list(published.table("table1_ablation")["gflops"])
+        and "r = 0.9996" in figure.layout.title.text
+    )
     assert len(traces["random, full"].x) == 20 and "made by hand" not in traces
     counted = experiments.assign(gmacs_median=2.0, weights_mb_median=30.0)
     hand = next(t for t in figures.cost_clouds(genotypes, counted, lines).data if t.name == "made by hand")
@@ -115,4 +132,6 @@ def test_the_papers_line_is_that_of_the_table():
 
 
 def test_every_strategy_has_a_colour():
-    assert set(STRATEGY_COLORS) == set(STRATEGIES) and len(set(STRATEGY_COLORS.values())) == len(STRATEGY_COLORS)
+    assert set(STRATEGY_COLORS) == set(STRATEGIES) and len(set(STRATEGY_COLORS.values())) == len(
+        STRATEGY_COLORS
+    )

@@ -10,8 +10,8 @@ import sys
 import pandas as pd
 import pytest
 
-from bionas import files
 from bionas.errors import BionasError
+from bionas.system import files
 
 
 def held(folder):
@@ -30,7 +30,9 @@ def test_a_file_is_replaced_whole(tmp_path):
     assert held(path.parent) == {"file.bin": b"second"}
 
 
-def test_a_reader_never_sees_half_of_a_file(tmp_path):  # the new file takes the name, the old one keeps its bytes
+def test_a_reader_never_sees_half_of_a_file(
+    tmp_path,
+):  # the new file takes the name, the old one keeps its bytes
     files.write_text(tmp_path / "a.txt", "before")
     with (tmp_path / "a.txt").open() as reader:
         files.write_text(tmp_path / "a.txt", "after, and longer")
@@ -70,7 +72,9 @@ class FullDisk:
 
 def fill(monkeypatch, number):
     opened = files.Path.open
-    monkeypatch.setattr(files.Path, "open", lambda path, mode: FullDisk(opened(path, mode), room=4, number=number))
+    monkeypatch.setattr(
+        files.Path, "open", lambda path, mode: FullDisk(opened(path, mode), room=4, number=number)
+    )
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG], ids=errno.errorcode.get)

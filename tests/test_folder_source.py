@@ -60,7 +60,9 @@ def test_the_second_opening_comes_from_the_cache_and_a_changed_photograph_does_n
     assert {file.suffix for file in files} == {".npy", ".json"}
     Image.new("RGB", (21, 12), (1, 2, 3)).save(folder.path / "images/p00.png")
     changed = folder.load()
-    assert tuple(changed.images.pixels([0])[0, 4, 4]) == (1, 2, 3) and changed.fingerprint != first.fingerprint
+    assert (
+        tuple(changed.images.pixels([0])[0, 4, 4]) == (1, 2, 3) and changed.fingerprint != first.fingerprint
+    )
 
 
 def test_a_cache_cut_short_is_built_again(folder):
@@ -151,14 +153,17 @@ def test_no_file_column(folder):
 
 
 @pytest.mark.parametrize(
-    "header", [["Filename", "ORDER", "Split"], ["path", " order ", "split"], ["\ufeffImage", "Order", "SPLIT"]]
+    "header",
+    [["Filename", "ORDER", "Split"], ["path", " order ", "split"], ["\ufeffImage", "Order", "SPLIT"]],
 )
 def test_headers_are_read_in_any_case(folder, header):
     folder.header = header
     assert folder.write().load().split("official").train.records["file"].iloc[0] == "images/p00.png"
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "is empty"), ("\n\n", "is empty"), ("file,order\n", "no rows")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "is empty"), ("\n\n", "is empty"), ("file,order\n", "no rows")]
+)
 def test_an_empty_table(folder, text, words):
     with pytest.raises(SpecimenError, match=words):
         folder.write(text).load()
@@ -200,7 +205,9 @@ def test_lines_in_two_encodings_are_read_and_said(folder):
 
 def test_empty_cells_are_missing_values(folder):
     folder.header.append("genus")
-    folder.rows = [[*row, "" if i < 3 else "No Taxon" if i == 3 else "Apis"] for i, row in enumerate(folder.rows)]
+    folder.rows = [
+        [*row, "" if i < 3 else "No Taxon" if i == 3 else "Apis"] for i, row in enumerate(folder.rows)
+    ]
     assert folder.write().load().records["genus"].isna().tolist() == [True] * 4 + [False] * 8
 
 
@@ -212,9 +219,14 @@ def test_two_columns_of_one_name(folder):
 
 def test_measurements_that_are_no_numbers_count_as_missing(folder):
     folder.header.append("area_fraction")
-    folder.rows = [[*row, "big" if i == 3 else "NA" if i == 4 else i / 100] for i, row in enumerate(folder.rows)]
+    folder.rows = [
+        [*row, "big" if i == 3 else "NA" if i == 4 else i / 100] for i, row in enumerate(folder.rows)
+    ]
     specimens = folder.write().load()
-    assert np.isnan(specimens.records["area_fraction"][[3, 4]]).all() and specimens.records["area_fraction"][2] == 0.02
+    assert (
+        np.isnan(specimens.records["area_fraction"][[3, 4]]).all()
+        and specimens.records["area_fraction"][2] == 0.02
+    )
     assert "1 values are no numbers and count as missing: big" in specimens.notes[0]
 
 
@@ -253,7 +265,9 @@ def test_a_name_in_another_case_is_pointed_out(folder):
 def test_labels_without_images_can_be_skipped_and_are_counted(folder):
     for file in ("p00", "p05"):
         (folder.path / f"images/{file}.png").unlink()
-    with pytest.raises(SpecimenError, match=r"row 2: 'images/p00.png' is not there.\nlabels.csv, row 7.*\n2 of 12"):
+    with pytest.raises(
+        SpecimenError, match=r"row 2: 'images/p00.png' is not there.\nlabels.csv, row 7.*\n2 of 12"
+    ):
         folder.write().load()
     specimens = folder.load(missing_images="skip")
     assert len(specimens) == 10 and "2 of 12 files are missing (16.7%)" in specimens.notes[0]
@@ -266,7 +280,9 @@ def test_images_without_labels_are_left_out_and_counted(folder):
     folder.rows = folder.rows[:10]
     specimens = folder.write().load()
     assert len(specimens) == 10
-    assert specimens.notes == ("2 of 12 images have no label and were left out: images/p10.png, images/p11.png.",)
+    assert specimens.notes == (
+        "2 of 12 images have no label and were left out: images/p10.png, images/p11.png.",
+    )
 
 
 def test_rows_that_name_no_image_are_left_out_and_counted(folder):
@@ -299,8 +315,13 @@ def test_unreadable_images_are_skipped_listed_and_counted(folder):
         folder.write().load()
     for _ in range(2):  # decoded, then from the cache
         specimens = folder.load(max_unreadable=0.3)
-        assert len(specimens) == 9 and not {"images/p04.png", "images/p07.png"} & set(specimens.records["file"])
-        assert "images/p04.png (the file is empty), images/p07.png (not an image), images/p08.png" in specimens.notes[0]
+        assert len(specimens) == 9 and not {"images/p04.png", "images/p07.png"} & set(
+            specimens.records["file"]
+        )
+        assert (
+            "images/p04.png (the file is empty), images/p07.png (not an image), images/p08.png"
+            in specimens.notes[0]
+        )
         for i, name in enumerate(specimens.label_names):
             assert tuple(specimens.images.pixels([i])[0, 4, 4]) == COLORS[name]
 
@@ -347,7 +368,11 @@ def test_grey_transparent_and_sixteen_bit_images(tmp_path):
     Image.fromarray(np.full((9, 9), 77 * 256, np.uint16)).save(tmp_path / "deep.png")
     Image.new("CMYK", (9, 9)).save(tmp_path / "print.jpg")
     assert (decode(tmp_path / "grey.png", 9) == 77).all() and (decode(tmp_path / "deep.png", 9) == 77).all()
-    assert (decode(tmp_path / "clear.png", 9) == 255).all() and decode(tmp_path / "print.jpg", 9).shape == (9, 9, 3)
+    assert (decode(tmp_path / "clear.png", 9) == 255).all() and decode(tmp_path / "print.jpg", 9).shape == (
+        9,
+        9,
+        3,
+    )
 
 
 def test_unknown_options(folder):

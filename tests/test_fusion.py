@@ -32,7 +32,10 @@ def fusion(name, **options):
 
 def features(n=5, fields=3, height=2, width=3, seed=0):
     """Features of n specimens, the record of the last one empty, the first field of the one before missing."""
-    draw = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=g)
+
+    def draw(*shape):
+        return torch.randn(*shape, dtype=torch.float64, generator=g)
+
     g = torch.Generator().manual_seed(seed)
     places = draw(n, D, height, width)
     present = torch.ones(n, fields, dtype=torch.bool)
@@ -62,7 +65,9 @@ def specimens(n=6, seed=0, dtype=torch.float64):
 
 
 def _float32(image, metadata):
-    image = ImageFeatures(image.vector.float(), image.places.float(), tuple(stage.float() for stage in image.stages))
+    image = ImageFeatures(
+        image.vector.float(), image.places.float(), tuple(stage.float() for stage in image.stages)
+    )
     parts = (metadata.vector, metadata.hidden, metadata.fields)
     vector, hidden, fields = (part.float() for part in parts)
     return image, MetadataFeatures(vector, hidden, metadata.present, fields)
@@ -81,9 +86,15 @@ def arrays(*tensors):
 
 def test_the_eight_of_table_1():
     assert set(FUSIONS) == {
-        "concatenation", "bilinear_pooling", "gating", "cross_attention",
-        "transformer", "multi_head", "progressive", "ensemble",
-    }  # fmt: skip
+        "concatenation",
+        "bilinear_pooling",
+        "gating",
+        "cross_attention",
+        "transformer",
+        "multi_head",
+        "progressive",
+        "ensemble",
+    }
     with pytest.raises(UnknownName, match="Did you mean 'cross_attention'"):
         network("cross_atention")
 
@@ -118,7 +129,9 @@ def test_both_sides_decide(name):  # a specimen with another's record, or anothe
     plain = model(image, metadata)
     for changed in (model(image, other), model(image[order], metadata)):
         assert ((changed - plain).abs().amax(dim=1) > 1e-6).all()
-    torch.testing.assert_close(model(image[order], other), plain[order])  # and nothing passes between specimens
+    torch.testing.assert_close(
+        model(image[order], other), plain[order]
+    )  # and nothing passes between specimens
 
 
 @pytest.mark.parametrize("name", FUSIONS)
@@ -173,12 +186,19 @@ def test_a_derived_network_inherits_it(name):
 def test_checkpoints_of_concatenation_keep_their_names():
     outside = {key.split(".", 1)[0] for key in network("concatenation").state_dict()}
     assert outside == {"stem", "cells", "to_features", "metadata_encoder", "head"}
-    names = {key for key in network("concatenation").state_dict() if key.startswith(("metadata_encoder", "head"))}
+    names = {
+        key for key in network("concatenation").state_dict() if key.startswith(("metadata_encoder", "head"))
+    }
     assert names == {
-        "metadata_encoder.missing", "metadata_encoder.embeddings.0.weight", "metadata_encoder.embeddings.1.weight",
-        *(f"{layer}.{kind}" for layer in ("metadata_encoder.project.0", "metadata_encoder.project.3", "head.1", "head.4")
-          for kind in ("weight", "bias")),
-    }  # fmt: skip
+        "metadata_encoder.missing",
+        "metadata_encoder.embeddings.0.weight",
+        "metadata_encoder.embeddings.1.weight",
+        *(
+            f"{layer}.{kind}"
+            for layer in ("metadata_encoder.project.0", "metadata_encoder.project.3", "head.1", "head.4")
+            for kind in ("weight", "bias")
+        ),
+    }
 
 
 @pytest.mark.parametrize("name", FUSIONS)
@@ -186,7 +206,9 @@ def test_images_alone_have_nothing_to_join(name):
     if name == "concatenation":
         assert SearchNetwork(CONFIG, CLASSES, fusion=name).fusion is None
         return
-    with pytest.raises(SpecimenError, match=f"fusion='{name}' joins images with metadata.*fusion='concatenation'"):
+    with pytest.raises(
+        SpecimenError, match=f"fusion='{name}' joins images with metadata.*fusion='concatenation'"
+    ):
         SearchNetwork(CONFIG, CLASSES, fusion=name)
 
 
@@ -195,7 +217,9 @@ def test_images_alone_have_nothing_to_join(name):
 
 def test_concatenation_by_hand():  # Eq. 11
     image, metadata = features()
-    assert torch.equal(fusion("concatenation")(image, metadata), torch.cat([image.vector, metadata.vector], dim=1))
+    assert torch.equal(
+        fusion("concatenation")(image, metadata), torch.cat([image.vector, metadata.vector], dim=1)
+    )
 
 
 def test_bilinear_pooling_by_hand():  # Kim et al. 2017: P^T (tanh(U^T x) . tanh(V^T y)) + b
@@ -243,7 +267,9 @@ def test_ensemble_by_hand():  # Kittler et al. 1998, the sum rule: the mean of t
     heads = ((module.image, image.vector), (module.metadata, metadata.vector), (module.joint, both))
     image_says, metadata_says, both_say = (torch.softmax(h(x), dim=1) for h, x in heads)
     answer = module(image, metadata)
-    np.testing.assert_allclose(*arrays(answer[:-1].exp(), ((image_says + metadata_says + both_say) / 3)[:-1]), atol=1e-12)
+    np.testing.assert_allclose(
+        *arrays(answer[:-1].exp(), ((image_says + metadata_says + both_say) / 3)[:-1]), atol=1e-12
+    )
     np.testing.assert_allclose(*arrays(answer[-1].exp(), ((image_says + both_say) / 2)[-1]), atol=1e-12)
 
 
@@ -265,7 +291,10 @@ def test_attention_by_hand():  # Vaswani et al. 2017: softmax(Q K^T / sqrt(d_k))
         answer = module(x, source, known).numpy()
     expected = np.zeros((2, 3, D))
     for i in range(2):
-        q, (k, v) = dense(module.query, x[i].numpy()), (dense(m, source[i].numpy()) for m in (module.key, module.value))
+        q, (k, v) = (
+            dense(module.query, x[i].numpy()),
+            (dense(m, source[i].numpy()) for m in (module.key, module.value)),
+        )
         k, v = k[known[i].numpy()], v[known[i].numpy()]
         heard = []
         for part in np.split(np.arange(D), HEADS):
@@ -286,10 +315,14 @@ def test_positions_by_hand():
 @pytest.mark.parametrize("name", BY_TOKENS)
 def test_places_carry_their_positions(name):
     module, (image, metadata) = fusion(name), features(height=2, width=3)
-    moved = image._replace(places=image.places.flatten(2)[:, :, torch.tensor([3, 0, 5, 1, 4, 2])].unflatten(2, (2, 3)))
+    moved = image._replace(
+        places=image.places.flatten(2)[:, :, torch.tensor([3, 0, 5, 1, 4, 2])].unflatten(2, (2, 3))
+    )
     assert not torch.allclose(module(image, metadata), module(moved, metadata))
     with mock.patch("bionas.fusion.tokens.positions", lambda h, w, d, device: torch.zeros(h * w, d)):
-        torch.testing.assert_close(module(image, metadata), module(moved, metadata))  # nothing else orders them
+        torch.testing.assert_close(
+            module(image, metadata), module(moved, metadata)
+        )  # nothing else orders them
 
 
 @pytest.mark.parametrize("name", BY_TOKENS)
@@ -334,9 +367,10 @@ HAND = {
     "ensemble": 4 * D * D + 3 * D * CLASSES,
     "multi_head": attention_macs(1, PLACES) + attention_macs(1, FIELDS),
     "transformer": 2 * (attention_macs(SEQUENCE, SEQUENCE) + 8 * D * D * SEQUENCE),
-    "cross_attention": attention_macs(*STREAMS) + attention_macs(*STREAMS[::-1])
+    "cross_attention": attention_macs(*STREAMS)
+    + attention_macs(*STREAMS[::-1])
     + sum(attention_macs(n, n) + 2 * 8 * D * D * n for n in STREAMS),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FUSIONS)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from bionas.cell_svg import cell_svg
 from bionas.errors import BionasError, GenotypeError
+from bionas.figures.cell_svg import cell_svg
+from bionas.figures.palette import PRIMITIVE_COLORS, class_color
 from bionas.genotype import EDGES, CellGenotype, Genotype, cell_key, derive, derive_cell, space_size
 from bionas.operators import PRIMITIVE_SETS
-from bionas.palette import PRIMITIVE_COLORS, class_color
 
 FULL = PRIMITIVE_SETS["full"]
 ALL_CELLS = list(itertools.product(FULL, repeat=3))
@@ -50,14 +50,22 @@ def test_a_winning_none_removes_the_edge():
 
 
 def test_without_removal_the_best_other_primitive_takes_the_edge():
-    alpha = [edge_alpha(conv_1x1=0.4), edge_alpha(none=0.5, max_pool_3x3=0.2), edge_alpha(none=0.9, conv_1x1=0.05)]
+    alpha = [
+        edge_alpha(conv_1x1=0.4),
+        edge_alpha(none=0.5, max_pool_3x3=0.2),
+        edge_alpha(none=0.9, conv_1x1=0.05),
+    ]
     kept = derive([alpha], FULL, [False], removable=False)
     assert kept.cells[0].operations == ("conv_1x1", "max_pool_3x3", "conv_1x1") and kept.removed_edges() == ()
     assert derive([alpha], FULL, [False]).cells[0].operations == ("conv_1x1", "none", "none")
 
 
 def test_a_cell_cut_in_two_keeps_the_best_other_primitive_of_the_edges_from_x():
-    alpha = [edge_alpha(none=0.8, conv_1x1=0.1), edge_alpha(none=0.6, avg_pool_3x3=0.2), edge_alpha(conv_1x1=0.5)]
+    alpha = [
+        edge_alpha(none=0.8, conv_1x1=0.1),
+        edge_alpha(none=0.6, avg_pool_3x3=0.2),
+        edge_alpha(conv_1x1=0.5),
+    ]
     assert derive_cell(alpha, FULL) == ("none", "avg_pool_3x3", "none")  # z1 stays empty: z1->z2 goes with it
     assert derive_cell([alpha[1], alpha[0], alpha[2]], FULL) == ("avg_pool_3x3", "none", "conv_1x1")
 
@@ -149,7 +157,8 @@ def test_keys_are_equal_exactly_where_some_weights_make_the_cells_compute_the_sa
     by_result, by_key = {}, {}
     for operations in ALL_CELLS:
         results = frozenset(
-            computed_maps(operations, reduction, weights, x) for weights in itertools.permutations((0.11, 0.23, 0.47))
+            computed_maps(operations, reduction, weights, x)
+            for weights in itertools.permutations((0.11, 0.23, 0.47))
         )
         by_result.setdefault(results, set()).add(operations)
         by_key.setdefault(cell_key(operations, reduction), set()).add(operations)
@@ -163,12 +172,16 @@ def test_the_three_named_isomorphisms():
     skip_first = ("skip_connect", "conv_1x1", "max_pool_3x3")
     skip_first_swapped = ("skip_connect", "max_pool_3x3", "conv_1x1")
     assert cell_key(skip_first) == cell_key(skip_first_swapped)
-    assert cell_key(skip_first, True) != cell_key(skip_first_swapped, True)  # a strided skip learns: it is no identity
+    assert cell_key(skip_first, True) != cell_key(
+        skip_first_swapped, True
+    )  # a strided skip learns: it is no identity
 
 
 def test_one_convolution_seen_twice_is_not_two_convolutions():
     assert cell_key(("conv_1x1", "none", "skip_connect")) != cell_key(("conv_1x1", "conv_1x1", "none"))
-    assert cell_key(("max_pool_3x3", "none", "skip_connect")) == cell_key(("max_pool_3x3", "max_pool_3x3", "none"))
+    assert cell_key(("max_pool_3x3", "none", "skip_connect")) == cell_key(
+        ("max_pool_3x3", "max_pool_3x3", "none")
+    )
 
 
 def test_key_of_a_genotype_tells_depth_and_reduction():
@@ -207,13 +220,18 @@ def test_random_genotypes_have_paths_are_reproducible_and_use_their_set(name):
 
 def test_json_round_trip(tmp_path):
     for seed in range(20):
-        genotype = Genotype.random(5, [False, True, False, True, False], generator=np.random.default_rng(seed))
+        genotype = Genotype.random(
+            5, [False, True, False, True, False], generator=np.random.default_rng(seed)
+        )
         assert Genotype.from_json(genotype.to_json()) == genotype
     SOME.save(tmp_path / "deep" / "genotype.json")
     assert Genotype.load(tmp_path / "deep" / "genotype.json") == SOME
     assert json.loads(SOME.to_json())["cells"][1] == {
-        "reduction": True, "x->z1": "none", "x->z2": "dil_conv_5x5", "z1->z2": "none",
-    }  # fmt: skip
+        "reduction": True,
+        "x->z1": "none",
+        "x->z2": "dil_conv_5x5",
+        "z1->z2": "none",
+    }
 
 
 def changed(**fields):
@@ -252,14 +270,20 @@ MALFORMED = {
     "no set": (without("primitive_set"), "'primitive_set' is missing"),
     "unknown set": (changed(primitive_set="ful"), "primitive_set: .*'ful'.*'full'"),
     "set of a wrong type": (changed(primitive_set=["full"]), "primitive_set"),
-    "outside its set": (changed(primitive_set="conv_only"), r"cells\[0\], edge 'x->z2': 'skip_connect' is not in"),
+    "outside its set": (
+        changed(primitive_set="conv_only"),
+        r"cells\[0\], edge 'x->z2': 'skip_connect' is not in",
+    ),
     "extra field": (changed(comment="mine"), "'comment' is not a field"),
     "no cells": (without("cells"), "'cells' is missing"),
     "empty cells": (changed(cells=[]), "cells is empty"),
     "cells an object": (changed(cells={}), "cells: expected a list of cells, found an object"),
     "cells null": (changed(cells=None), "cells: .*null"),
     "a cell that is a list": (changed(cells=[["conv_1x1"] * 3]), r"cells\[0\]: expected a cell"),
-    "unknown primitive": (changed_cell(**{"x->z1": "sep_conv_3x4"}), r"cells\[1\]\['x->z1'\]: .*'sep_conv_3x3'"),
+    "unknown primitive": (
+        changed_cell(**{"x->z1": "sep_conv_3x4"}),
+        r"cells\[1\]\['x->z1'\]: .*'sep_conv_3x3'",
+    ),
     "primitive a number": (changed_cell(**{"x->z2": 3}), r"cells\[1\]\['x->z2'\]: .*the number 3"),
     "primitive true": (changed_cell(**{"x->z2": True}), r"cells\[1\]\['x->z2'\]: .*found true"),
     "primitive null": (changed_cell(**{"z1->z2": None}), r"cells\[1\]\['z1->z2'\]: .*null"),
@@ -269,7 +293,10 @@ MALFORMED = {
     "reduction one": (changed_cell(reduction=1), r"cells\[1\]\['reduction'\]: expected true or false"),
     "reduction text": (changed_cell(reduction="yes"), r"cells\[1\]\['reduction'\]"),
     "no path": (changed_cell(**{"x->z2": "none"}), r"cells\[1\]: 'x->z1' and 'x->z2' are both 'none'"),
-    "a field twice": (SOME.to_json().replace('"version": 1', '"version": 1, "version": 1'), "'version' appears twice"),
+    "a field twice": (
+        SOME.to_json().replace('"version": 1', '"version": 1, "version": 1'),
+        "'version' appears twice",
+    ),
 }
 
 
@@ -296,7 +323,8 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "operations", [("conv_1x1",) * 2, "conv_1x1", 3, ("conv_1x1", "conv_1x1", None), ("conv_1x1", "conv_1x1", "conv")]
+    "operations",
+    [("conv_1x1",) * 2, "conv_1x1", 3, ("conv_1x1", "conv_1x1", None), ("conv_1x1", "conv_1x1", "conv")],
 )
 def test_a_cell_of_something_else_is_refused(operations):
     with pytest.raises(GenotypeError):

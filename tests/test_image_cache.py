@@ -133,7 +133,9 @@ def test_archives_give_the_same_images_in_the_order_asked_for(folder, cache):
     with zipfile.ZipFile(folder.parent / "BIOSCAN_5M_cropped_256_train.zip", "w") as archive:
         for i in np.random.default_rng(1).permutation(N):
             archive.write(folder / NAMES[i], members[i])
-    photographs = locate(folder.parent, ["BIOSCAN_5M_cropped_256_train.zip"], "bioscan5m/images/cropped_256", members)
+    photographs = locate(
+        folder.parent, ["BIOSCAN_5M_cropped_256_train.zip"], "bioscan5m/images/cropped_256", members
+    )
     assert isinstance(photographs, ZippedPhotographs) and (photographs.order() != np.arange(N)).any()
     store, unreadable = image_cache(photographs, SIZE, cache_dir=cache)
     of_folder, _ = built(folder, cache)
@@ -154,7 +156,12 @@ def test_a_mixed_bag_is_black_where_nothing_can_be_read_and_says_why(folder, cac
     for _ in range(2):  # built, then from the cache
         store, unreadable = built(folder, cache)
         assert sorted(unreadable) == [5, 6, 9, 11, 12] and "truncated" in unreadable[5]
-        assert [unreadable[i] for i in (6, 9, 11, 12)] == ["the file is empty", "not an image", "it is missing", "Is a directory"]
+        assert [unreadable[i] for i in (6, 9, 11, 12)] == [
+            "the file is empty",
+            "not an image",
+            "it is missing",
+            "Is a directory",
+        ]
         black = [i for i in range(N) if not store.pixels([i]).any()]
         assert black == sorted(unreadable)
 
@@ -168,7 +175,11 @@ def test_a_damaged_member_of_an_archive_is_one_black_image(folder, cache):
     spoilt[spoilt.index((folder / NAMES[4]).read_bytes()) + 300] ^= 255
     path.write_bytes(spoilt)
     _, unreadable = image_cache(ZippedPhotographs([path], [*NAMES, "none.jpg"]), SIZE, cache_dir=cache)
-    assert list(unreadable) == [4, N] and "checksum in a.zip is wrong" in unreadable[4] and "missing" in unreadable[N]
+    assert (
+        list(unreadable) == [4, N]
+        and "checksum in a.zip is wrong" in unreadable[4]
+        and "missing" in unreadable[N]
+    )
 
 
 def test_missing_photographs_take_no_space(cache, folder):
@@ -185,8 +196,12 @@ def test_no_photographs_at_all(cache, folder):
 
 
 def test_field_photographs(shared_data, cache):
-    names = sorted(str(path.relative_to(shared_data)) for path in (shared_data / "field_orders").rglob("*.jpg"))[::100]
-    names += sorted(str(path.relative_to(shared_data)) for path in (shared_data / "bioscan1m_specimens").rglob("*.jpg"))[:2]
+    names = sorted(
+        str(path.relative_to(shared_data)) for path in (shared_data / "field_orders").rglob("*.jpg")
+    )[::100]
+    names += sorted(
+        str(path.relative_to(shared_data)) for path in (shared_data / "bioscan1m_specimens").rglob("*.jpg")
+    )[:2]
     store, unreadable = image_cache(FolderPhotographs(shared_data, names), 32, "crop", cache)
     assert unreadable == {}
     for i, name in enumerate(names):
@@ -237,7 +252,9 @@ def test_a_killed_build_goes_on_where_it_was(folder, cache, tmp_path, monkeypatc
     assert suffixes(cache) == [".building", ".journal", ".lock"]
     done = lines(cache)
     decoded = []
-    monkeypatch.setattr(module, "decode", lambda content, *how: decoded.append(content) or decode(content, *how))
+    monkeypatch.setattr(
+        module, "decode", lambda content, *how: decoded.append(content) or decode(content, *how)
+    )
     store, unreadable = built(folder, cache)  # the dead owner's lock holds nobody up
     assert len(decoded) == N - 8 * done and unreadable == {}
     assert store.fingerprint == whole.fingerprint and (store.pixels(range(N)) == whole.pixels(range(N))).all()
@@ -308,7 +325,9 @@ def test_a_full_disk_keeps_what_was_built(folder, cache, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", on_a_small_disk)
-        with pytest.raises(BionasError, match="no space left in .*cache .*moths.*free some space and run the same"):
+        with pytest.raises(
+            BionasError, match="no space left in .*cache .*moths.*free some space and run the same"
+        ):
             built(folder, cache, workers=1)
     assert suffixes(cache) == [".building", ".journal"] and lines(cache) == 3
     decoded = []
@@ -318,14 +337,20 @@ def test_a_full_disk_keeps_what_was_built(folder, cache, tmp_path, monkeypatch):
 
 
 def test_a_disk_too_small_is_said_before_anything_is_decoded(folder, cache, monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": N * SIZE * SIZE * 3 - 1}))
+    monkeypatch.setattr(
+        module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": N * SIZE * SIZE * 3 - 1})
+    )
     monkeypatch.setattr(module, "decode", None)
-    with pytest.raises(BionasError, match="40 photographs at 16 px need 0.0 GB .*another cache_dir, or .* image_size"):
+    with pytest.raises(
+        BionasError, match="40 photographs at 16 px need 0.0 GB .*another cache_dir, or .* image_size"
+    ):
         built(folder, cache)
 
 
 def test_what_is_done_needs_no_space_again(half_built, folder, monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 16 * SIZE * SIZE * 3}))
+    monkeypatch.setattr(
+        module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 16 * SIZE * SIZE * 3})
+    )
     assert len(built(folder, half_built)[0]) == N
 
 
@@ -390,7 +415,9 @@ def test_many_threads_of_one_process_build_it_once(folder, cache, monkeypatch):
     decoded, stores = [], []
     monkeypatch.setattr(module, "decode", lambda *how: decoded.append(how) or decode(*how))
     monkeypatch.setattr(module, "POLL", 0.01)
-    threads = [threading.Thread(target=lambda: stores.append(built(folder, cache, workers=2)[0])) for _ in range(5)]
+    threads = [
+        threading.Thread(target=lambda: stores.append(built(folder, cache, workers=2)[0])) for _ in range(5)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -425,7 +452,15 @@ def mapped(tmp_path, n=300):
 def test_any_images_in_any_order_from_a_map(tmp_path):
     pixels, store = mapped(tmp_path)
     generator = np.random.default_rng(1)
-    for rows in ([], [0], [299], [5, 5, 5], generator.permutation(300), generator.integers(0, 300, 64), np.arange(10, 20)):
+    for rows in (
+        [],
+        [0],
+        [299],
+        [5, 5, 5],
+        generator.permutation(300),
+        generator.integers(0, 300, 64),
+        np.arange(10, 20),
+    ):
         rows = np.asarray(rows, dtype=np.int64)
         assert (store.pixels(rows) == pixels[rows]).all()
         assert (store.take(rows).numpy() == pixels[rows].transpose(0, 3, 1, 2)).all()

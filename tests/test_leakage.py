@@ -10,23 +10,30 @@ import pytest
 import small
 from sklearn.metrics import mutual_info_score
 
-from bionas import experiments, files, plans
 from bionas.specimens import SpecimenSet
 from bionas.specimens.collection import Splits
 from bionas.specimens.leakage import leakage_report, lookup_leakage, preset_leakage, warning
 from bionas.specimens.metadata import METADATA_PRESETS, usable_presets
+from bionas.system import files
+from bionas.training import experiments, plans
 
 
 def records_of(orders, **columns):
     names = ("A", "B", "C")
-    return SpecimenSet(pd.DataFrame({"order": orders, **columns}), np.array([names.index(o) for o in orders]), names)
+    return SpecimenSet(
+        pd.DataFrame({"order": orders, **columns}), np.array([names.index(o) for o in orders]), names
+    )
 
 
 def test_looking_a_value_up_is_compared_with_a_plain_count():
     generator = np.random.default_rng(0)
     orders = generator.choice(list("ABC"), 400, p=[0.6, 0.3, 0.1])
-    genus = np.where(generator.random(400) < 0.8, np.char.add(orders, generator.choice(list("123"), 400)), "No Taxon")
-    whole = records_of(orders.tolist(), genus=genus.tolist(), country=generator.choice(["x", "y"], 400).tolist())
+    genus = np.where(
+        generator.random(400) < 0.8, np.char.add(orders, generator.choice(list("123"), 400)), "No Taxon"
+    )
+    whole = records_of(
+        orders.tolist(), genus=genus.tolist(), country=generator.choice(["x", "y"], 400).tolist()
+    )
     train, test = whole.subset(np.arange(250)), whole.subset(np.arange(250, 400))
     frame = lookup_leakage(train, test, ["genus", "country", "species"]).set_index("field")
     assert list(frame.index) == ["genus", "country"]  # there is no species
@@ -34,7 +41,11 @@ def test_looking_a_value_up_is_compared_with_a_plain_count():
     right = 0
     for _, row in test.records.iterrows():
         same = train.records[(train.records["genus"] == row["genus"]) & (row["genus"] != "No Taxon")]
-        answer = same["order"].value_counts().index[0] if len(same) else train.records["order"].value_counts().index[0]
+        answer = (
+            same["order"].value_counts().index[0]
+            if len(same)
+            else train.records["order"].value_counts().index[0]
+        )
         right += answer == row["order"]
     assert frame.loc["genus", "accuracy"] == pytest.approx(right / 150)
     assert frame.loc["genus", "coverage"] == pytest.approx((test.records["genus"] != "No Taxon").mean())
@@ -55,8 +66,11 @@ def test_each_preset_is_judged_by_its_most_telling_field():
     whole = records_of(orders, genus=[f"g{o}" for o in orders], country=country)
     frame = preset_leakage(whole, whole).set_index("preset")
     assert frame["most_telling"].to_dict() == {
-        "as_published": "order", "no_target": "genus", "leak_free": "country", "none": "-",
-    }  # fmt: skip
+        "as_published": "order",
+        "no_target": "genus",
+        "leak_free": "country",
+        "none": "-",
+    }
     assert frame.loc["no_target", "balanced"] == 1 and frame.loc["as_published", "fields"] == 2
     assert frame.loc["none", "accuracy"] == pytest.approx(2 / 3) and frame.loc["none", "balanced"] == 0.5
     assert frame.loc["none", "balanced"] < frame.loc["leak_free", "balanced"] < 1
@@ -69,7 +83,9 @@ def test_a_number_is_looked_up_by_its_interval():
     latitude = np.arange(100.0)
     whole = records_of(["A" if v < 50 else "B" for v in latitude], **{"coord-lat": [*latitude[:99], np.nan]})
     row = lookup_leakage(whole, whole, ["coord-lat"]).iloc[0]
-    assert row["accuracy"] >= 0.95 and row["unseen"] == 0 and row["coverage"] == 0.99  # one interval may straddle 50
+    assert (
+        row["accuracy"] >= 0.95 and row["unseen"] == 0 and row["coverage"] == 0.99
+    )  # one interval may straddle 50
     elsewhere = records_of(list("AB"), **{"coord-lat": [-400.0, 400.0]})
     assert lookup_leakage(whole, elsewhere, ["coord-lat"]).iloc[0]["accuracy"] == 1
 
@@ -78,7 +94,9 @@ def test_the_balanced_look_up_weighs_classes_alike():
     train = records_of(list("A" * 90 + "B" * 10), country=["x"] * 60 + ["y"] * 30 + ["y"] * 9 + ["x"])
     row = lookup_leakage(train, train, ["country"]).iloc[0]
     assert row["accuracy"] == row["majority"] == 0.9  # y: 30 A against 9 B
-    assert row["balanced"] == pytest.approx((60 / 90 + 9 / 10) / 2)  # y: a third of A against nine tenths of B
+    assert row["balanced"] == pytest.approx(
+        (60 / 90 + 9 / 10) / 2
+    )  # y: a third of A against nine tenths of B
 
 
 FIELDS = ("order", "genus", "family", "country", "dna_bin")
@@ -103,15 +121,21 @@ def divided() -> Splits:
 def test_the_verdict_on_a_field_says_whether_it_determines_the_target(divided):
     report = leakage_report(divided, "order", FIELDS).set_index("field")
     assert report["verdict"].to_dict() == {
-        "order": "is the target", "genus": "determines the target", "family": "determines the target",
-        "country": "does not determine it", "dna_bin": "cannot be told",
-    }  # fmt: skip
+        "order": "is the target",
+        "genus": "determines the target",
+        "family": "determines the target",
+        "country": "does not determine it",
+        "dna_bin": "cannot be told",
+    }
     assert report.index[report["determines_target"].astype(bool)].tolist() == ["order", "genus", "family"]
     val = divided.val
     largest = divided.train.records["order"].mode()[0]
     known = val.records["family"].notna()
     by_family = (known | (val.records["order"] == largest)).mean()  # without a family: the majority
-    assert report.loc["family", "accuracy"] == pytest.approx(by_family) and report.loc["family", "accuracy_seen"] == 1
+    assert (
+        report.loc["family", "accuracy"] == pytest.approx(by_family)
+        and report.loc["family", "accuracy_seen"] == 1
+    )
     of_known = (val.records["order"] == largest)[known].mean()
     assert report.loc["family", "majority_seen"] == pytest.approx(of_known)
     assert report.loc["dna_bin", "unseen"] == 1 and report.loc["dna_bin", "coverage"] == 1
@@ -135,9 +159,11 @@ def test_information_is_that_of_a_plain_count(divided):
 def test_another_column_than_the_collections_own_can_be_the_target(divided):
     report = leakage_report(divided, "family", ("order", "genus", "family", "country")).set_index("field")
     assert report["verdict"].to_dict() == {
-        "order": "determines the target", "genus": "determines the target", "family": "is the target",
+        "order": "determines the target",
+        "genus": "determines the target",
+        "family": "is the target",
         "country": "does not determine it",
-    }  # fmt: skip
+    }
     assert (report["coverage"] == 1).all()  # those without a family are not asked
 
 
@@ -147,7 +173,9 @@ def test_nearly_always_right_because_nearly_all_are_alike_is_no_verdict_of_guilt
     alike = leakage_report(Splits(whole, whole, whole), "order", ["country"]).iloc[0]
     assert alike["accuracy"] == 0.97 and alike["verdict"] == "does not determine it"
     only = records_of(["A"] * 50, country=["x"] * 50)
-    assert leakage_report(Splits(whole, only, only), "order", ["country"]).iloc[0]["verdict"] == "cannot be told"
+    assert (
+        leakage_report(Splits(whole, only, only), "order", ["country"]).iloc[0]["verdict"] == "cannot be told"
+    )
 
 
 def test_the_warning_names_the_fields_and_what_they_give(divided):
@@ -164,8 +192,15 @@ def test_a_run_warns_where_its_metadata_hold_the_answer(preset, tmp_path, monkey
     specimens = small.specimens(90)
     monkeypatch.setattr(plans.Plan, "specimens", lambda self: specimens)
     plan = experiments.plan(
-        "smoke", metadata=preset, search_epochs=1, epochs=1, image_size=16, limit=90, run_dir=tmp_path, seed=3,
-    )  # fmt: skip
+        "smoke",
+        metadata=preset,
+        search_epochs=1,
+        epochs=1,
+        image_size=16,
+        limit=90,
+        run_dir=tmp_path,
+        seed=3,
+    )
     runs = [experiments.search(plan), experiments.metadata_alone(plan)]
     printed = capsys.readouterr().out
     if preset == "leak_free":

@@ -11,8 +11,15 @@ import torch
 
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens import (
-    AUGMENTATIONS, SOURCES, BatchLoader, Collected, ImageStore, MetadataEncoding, SpecimenSet, load_specimens,
-)  # fmt: skip
+    AUGMENTATIONS,
+    SOURCES,
+    BatchLoader,
+    Collected,
+    ImageStore,
+    MetadataEncoding,
+    SpecimenSet,
+    load_specimens,
+)
 from bionas.specimens.augmentation import FlipsCropsLightZoom
 
 N, SIZE = 50, 16
@@ -22,7 +29,11 @@ N, SIZE = 50, 16
 def specimens():
     generator = np.random.default_rng(0)
     records = pd.DataFrame(
-        {"order": ["A", "B"] * 25, "country": [f"c{i % 7}" for i in range(N)], "coord-lat": np.arange(N) * 1.0}
+        {
+            "order": ["A", "B"] * 25,
+            "country": [f"c{i % 7}" for i in range(N)],
+            "coord-lat": np.arange(N) * 1.0,
+        }
     )
     images = ImageStore(generator.integers(0, 256, (N, SIZE, SIZE, 3), dtype=np.uint8))
     return SpecimenSet(records, np.arange(N) % 2, ("A", "B"), images)
@@ -37,14 +48,18 @@ def same(one, other):
     flat = lambda batch: (batch.image, *batch.metadata, batch.label)  # noqa: E731
     one, other = list(one), list(other)
     return len(one) == len(other) and all(
-        torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(flat(x), flat(y), strict=True)
+        torch.equal(a, b)
+        for x, y in zip(one, other, strict=True)
+        for a, b in zip(flat(x), flat(y), strict=True)
     )
 
 
 def rows_of(loader, epoch):
     """Which specimens an epoch shows, in order, read off their latitude (row i has i)."""
     mean, sd = np.arange(N).mean(), np.arange(N).std()
-    return np.concatenate([(b.metadata.numeric[:, 0] * sd + mean).round().long().numpy() for b in loader.epoch(epoch)])
+    return np.concatenate(
+        [(b.metadata.numeric[:, 0] * sd + mean).round().long().numpy() for b in loader.epoch(epoch)]
+    )
 
 
 def test_images_metadata_and_labels_of_a_batch_belong_together(specimens, encoding):
@@ -61,7 +76,9 @@ def test_images_metadata_and_labels_of_a_batch_belong_together(specimens, encodi
     assert torch.equal(torch.cat([b.metadata.categorical for b in batches]), whole.categorical[rows])
 
 
-@pytest.mark.parametrize("augment", ["none", "flips_and_shifts", "any_flips_and_shifts", "flips_crops_light_zoom"])
+@pytest.mark.parametrize(
+    "augment", ["none", "flips_and_shifts", "any_flips_and_shifts", "flips_crops_light_zoom"]
+)
 @pytest.mark.parametrize("size", [1, 7, 50])
 def test_images_are_float_channels_last(specimens, encoding, augment, size):
     batch = next(BatchLoader(specimens, encoding, size, shuffle=True, augment=augment).epoch(0))
@@ -140,8 +157,18 @@ def test_every_image_is_flipped_and_shifted_by_a_draw_of_its_own(specimens, enco
 
 
 def drawn(n, **given):
-    plain = {"flip_rows": False, "flip_columns": False, "zoom": 1.0, "top": 0.5, "left": 0.5, "brightness": 1.0, "contrast": 1.0}
-    return FlipsCropsLightZoom(**{name: torch.as_tensor([given.get(name, value)] * n) for name, value in plain.items()})
+    plain = {
+        "flip_rows": False,
+        "flip_columns": False,
+        "zoom": 1.0,
+        "top": 0.5,
+        "left": 0.5,
+        "brightness": 1.0,
+        "contrast": 1.0,
+    }
+    return FlipsCropsLightZoom(
+        **{name: torch.as_tensor([given.get(name, value)] * n) for name, value in plain.items()}
+    )
 
 
 def test_crops_flips_and_light_against_numpy(specimens):  # SERAN's section 4.1
@@ -173,7 +200,11 @@ def test_how_often_and_how_strongly_an_epoch_is_augmented():
     for flips in (draws.flip_rows, draws.flip_columns):
         assert flips.double().mean() == pytest.approx(0.5, abs=0.03)
     for part, low, high in ((draws.zoom, 1.0, 1.1), (draws.brightness, 0.8, 1.2), (draws.contrast, 0.8, 1.2)):
-        assert part.min() >= low and part.max() <= high and (part != 1).double().mean() == pytest.approx(0.75, abs=0.03)
+        assert (
+            part.min() >= low
+            and part.max() <= high
+            and (part != 1).double().mean() == pytest.approx(0.75, abs=0.03)
+        )
 
 
 def test_records_alone_make_batches_without_images(specimens, encoding):
@@ -184,12 +215,14 @@ def test_records_alone_make_batches_without_images(specimens, encoding):
 
 
 def test_records_alone_go_from_the_source_to_the_batch(monkeypatch):
-    records = pd.DataFrame({
-        "order": pd.Categorical([None, *"AAB" * 20]),
-        "country": pd.Series([f"c{i % 7}" for i in range(61)], dtype="str"),
-        "dna_bin": pd.Categorical([f"b{i % 20}" for i in range(61)]),
-        "coord-lat": np.arange(61, dtype=np.float32),
-    })  # fmt: skip
+    records = pd.DataFrame(
+        {
+            "order": pd.Categorical([None, *"AAB" * 20]),
+            "country": pd.Series([f"c{i % 7}" for i in range(61)], dtype="str"),
+            "dna_bin": pd.Categorical([f"b{i % 20}" for i in range(61)]),
+            "coord-lat": np.arange(61, dtype=np.float32),
+        }
+    )
     monkeypatch.setitem(
         SOURCES._things, "made", lambda data_dir, *, image_size, cache_dir, seed: Collected(records, None)
     )
@@ -197,7 +230,9 @@ def test_records_alone_go_from_the_source_to_the_batch(monkeypatch):
     encoding = MetadataEncoding.fit(train, "leak_free")
     for side in (train, val):
         batches = list(BatchLoader(side, encoding, 7, shuffle=True).epoch(0))
-        assert all(batch.image is None and batch.metadata.categorical.dtype == torch.int64 for batch in batches)
+        assert all(
+            batch.image is None and batch.metadata.categorical.dtype == torch.int64 for batch in batches
+        )
         assert sum(len(batch.label) for batch in batches) == len(side)
 
 

@@ -22,17 +22,25 @@ from bionas.specimens.schema import ALIASES
 
 def records_of(orders, **columns):
     names = ("A", "B", "C")
-    return SpecimenSet(pd.DataFrame({"order": orders, **columns}), np.array([names.index(o) for o in orders]), names)
+    return SpecimenSet(
+        pd.DataFrame({"order": orders, **columns}), np.array([names.index(o) for o in orders]), names
+    )
 
 
 TRAIN = records_of(
-    list("AAAB"), genus=["Apis", "No Taxon", "Bombus", None], country=["Peru", "Chad", "Peru", ""],
-    dna_bin=["BOLD:1", None, "BOLD:2", "BOLD:1"], **{"coord-lat": [1.0, 3.0, np.nan, 5.0], "scale_factor": [2.0] * 4},
-)  # fmt: skip
+    list("AAAB"),
+    genus=["Apis", "No Taxon", "Bombus", None],
+    country=["Peru", "Chad", "Peru", ""],
+    dna_bin=["BOLD:1", None, "BOLD:2", "BOLD:1"],
+    **{"coord-lat": [1.0, 3.0, np.nan, 5.0], "scale_factor": [2.0] * 4},
+)
 TEST = records_of(
-    list("BC"), genus=["Bombus", "Vespa"], country=["Chad", np.nan], dna_bin=["BOLD:1", "BOLD:99"],
+    list("BC"),
+    genus=["Bombus", "Vespa"],
+    country=["Chad", np.nan],
+    dna_bin=["BOLD:1", "BOLD:99"],
     **{"coord-lat": [np.nan, 7.0], "scale_factor": [3.0, np.inf]},
-)  # fmt: skip
+)
 
 
 def test_indices_come_from_the_training_split_and_zero_is_unknown():
@@ -65,7 +73,9 @@ def test_bins_are_hashed_alike_in_every_process():
     assert here[0] == here[3] != 0 and here[1] == 0 and encoding.vocabulary_sizes[column] == 65
     assert 1 <= encoding.transform(TEST).categorical[1, column] <= 64  # a BIN never seen has a bucket, too
     code = "import zlib; print(zlib.crc32(b'BOLD:1') % 64 + 1)"
-    assert int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) == here[0]
+    assert (
+        int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) == here[0]
+    )
 
 
 def test_the_table_of_bins_is_as_large_as_asked():
@@ -80,11 +90,13 @@ def test_the_table_of_bins_is_as_large_as_asked():
         MetadataEncoding.fit(train, "no_target", bin_buckets=0)
 
 
-@pytest.mark.parametrize("dtype", ["str", "category", pd.ArrowDtype(pa.string()), pd.ArrowDtype(pa.large_string())])
+@pytest.mark.parametrize(
+    "dtype", ["str", "category", pd.ArrowDtype(pa.string()), pd.ArrowDtype(pa.large_string())]
+)
 @pytest.mark.parametrize("preset", METADATA_PRESETS)
 def test_the_encoding_does_not_depend_on_how_columns_are_stored(preset, dtype):
     def stored(specimens):
-        kinds = {name: dtype for name in ("order", "genus", "country", "dna_bin")}
+        kinds = dict.fromkeys(("order", "genus", "country", "dna_bin"), dtype)
         numbers = {"coord-lat": "float32", "scale_factor": "Float32"}
         return SpecimenSet(specimens.records.astype(kinds | numbers), specimens.labels, specimens.class_names)
 
@@ -103,7 +115,9 @@ def test_a_table_to_draw_from_takes_half_the_room():
     table, whole = encoding.table(TEST), encoding.transform(TEST)
     assert table.categorical.dtype == torch.int32 and whole.categorical.dtype == torch.int64
     part = table.take(torch.tensor([1, 0, 1]))
-    assert part.categorical.dtype == torch.int64 and torch.equal(part.categorical, whole.categorical[[1, 0, 1]])
+    assert part.categorical.dtype == torch.int64 and torch.equal(
+        part.categorical, whole.categorical[[1, 0, 1]]
+    )
 
 
 def test_the_presets_are_columns_of_the_real_table(shared_data):
@@ -112,14 +126,22 @@ def test_the_presets_are_columns_of_the_real_table(shared_data):
     orders = sorted(rows["order"].unique())
     specimens = SpecimenSet(rows, rows["order"].map(orders.index).to_numpy(), tuple(orders))
     encoding = MetadataEncoding.fit(specimens, "leak_free")
-    assert encoding.fields == ("country", "province_state", "coord-lat", "coord-lon", "area_fraction", "scale_factor")
+    assert encoding.fields == (
+        "country",
+        "province_state",
+        "coord-lat",
+        "coord-lon",
+        "area_fraction",
+        "scale_factor",
+    )
     categorical, numeric = encoding.transform(specimens)
     assert (categorical[:, 0] > 0).all() and numeric.mean(dim=0).abs().max() < 1e-5
     assert torch.allclose(numeric.std(dim=0, correction=0), torch.ones(4), atol=1e-5)
     named = MetadataEncoding.fit(specimens, "as_published")
     assert named.fields == METADATA_PRESETS["as_published"]
     assert (
-        named.transform(specimens).categorical[:, named.fields.index("order")] == torch.tensor(specimens.labels) + 1
+        named.transform(specimens).categorical[:, named.fields.index("order")]
+        == torch.tensor(specimens.labels) + 1
     ).all()
 
 
@@ -139,7 +161,9 @@ def test_image_only_is_a_first_class_case():
 
 def test_a_preset_without_data_says_which_ones_work():
     bare = records_of(list("AAB"), family=["f", "g", "h"], country=["", None, "No Taxon"])
-    with pytest.raises(SpecimenError, match=r'metadata="none" trains on images alone.*as_published, no_target'):
+    with pytest.raises(
+        SpecimenError, match=r'metadata="none" trains on images alone.*as_published, no_target'
+    ):
         MetadataEncoding.fit(bare, "leak_free")
     with pytest.raises(UnknownName, match="'leak_free'"):
         MetadataEncoding.fit(TRAIN, "leakfree")
@@ -151,7 +175,9 @@ def test_fields_can_be_named_one_by_one():
     assert MetadataEncoding.from_json(encoding.to_json()) == encoding
     whole = MetadataEncoding.fit(TRAIN, "leak_free")
     place = whole.fields.index("country")
-    assert torch.equal(encoding.transform(TEST).categorical[:, 0], whole.transform(TEST).categorical[:, place])
+    assert torch.equal(
+        encoding.transform(TEST).categorical[:, 0], whole.transform(TEST).categorical[:, place]
+    )
     with pytest.raises(UnknownName, match="metadata field 'contry'.*country"):
         MetadataEncoding.fit(TRAIN, "contry+family")
 
@@ -176,12 +202,21 @@ def test_json_round_trip(preset):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("format", "bionas-genotype"), ("version", 2), ("preset", "leaky"), ("bin_buckets", 0), ("bin_buckets", True),
-        ("vocabularies", []), ("vocabularies", {"country": [1]}), ("vocabularies", {"country": ["x", "x"]}),
-        ("vocabularies", {"genus": ["Apis"]}), ("scales", {"coord-lat": [0.0]}), ("scales", {"coord-lat": [0.0, 0.0]}),
-        ("scales", {"coord-lat": [0.0, float("nan")]}), ("scales", None),
+        ("format", "bionas-genotype"),
+        ("version", 2),
+        ("preset", "leaky"),
+        ("bin_buckets", 0),
+        ("bin_buckets", True),
+        ("vocabularies", []),
+        ("vocabularies", {"country": [1]}),
+        ("vocabularies", {"country": ["x", "x"]}),
+        ("vocabularies", {"genus": ["Apis"]}),
+        ("scales", {"coord-lat": [0.0]}),
+        ("scales", {"coord-lat": [0.0, 0.0]}),
+        ("scales", {"coord-lat": [0.0, float("nan")]}),
+        ("scales", None),
     ],
-)  # fmt: skip
+)
 def test_malformed_json_is_refused_by_field(field, value):
     content = json.loads(MetadataEncoding.fit(TRAIN).to_json()) | {field: value}
     with pytest.raises(SpecimenError, match=field):

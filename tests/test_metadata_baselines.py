@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bionas import metadata_baselines as alone
 from bionas.errors import SpecimenError
 from bionas.specimens import SpecimenSet, load_specimens
 from bionas.specimens.collection import Splits
+from bionas.studies import metadata_baselines as alone
 
 ORDERS = ("Coleoptera", "Diptera", "Hymenoptera")
 
@@ -24,14 +24,22 @@ def splits() -> Splits:
     genus, family = bins % 30, bins % 6
     labels = np.array([0, 1, 1, 1, 2, 2])[family]
     noisy = np.where(generator.random(600) < 0.05, generator.integers(0, 3, 600), labels)
-    records = pd.DataFrame({
-        "order": np.array(ORDERS)[noisy],
-        "family": [f"f{i}" for i in family],
-        "genus": [f"g{i}" if known else None for i, known in zip(genus, generator.random(600) < 0.67, strict=True)],
-        "dna_bin": [f"BOLD:{i}" if known else "" for i, known in zip(bins, generator.random(600) < 0.67, strict=True)],
-        "country": generator.choice(["Peru", "Chad"], 600),
-        "coord-lat": np.where(noisy == 0, 50.0, -20.0) + generator.normal(0, 1, 600),
-    })  # fmt: skip
+    records = pd.DataFrame(
+        {
+            "order": np.array(ORDERS)[noisy],
+            "family": [f"f{i}" for i in family],
+            "genus": [
+                f"g{i}" if known else None
+                for i, known in zip(genus, generator.random(600) < 0.67, strict=True)
+            ],
+            "dna_bin": [
+                f"BOLD:{i}" if known else ""
+                for i, known in zip(bins, generator.random(600) < 0.67, strict=True)
+            ],
+            "country": generator.choice(["Peru", "Chad"], 600),
+            "coord-lat": np.where(noisy == 0, 50.0, -20.0) + generator.normal(0, 1, 600),
+        }
+    )
     whole = SpecimenSet(records, noisy, ORDERS)
     return Splits(*(whole.subset(np.arange(*side)) for side in ((0, 360), (360, 420), (420, 600))))
 
@@ -74,18 +82,29 @@ def test_more_values_than_boosting_tells_apart_and_values_never_seen():
     names = [f"BOLD:{i}" for i in range(400)] * 2
     labels = np.array([i % 2 for i in range(800)])
     train = SpecimenSet(pd.DataFrame({"dna_bin": names}), labels, ORDERS[:2])
-    test = SpecimenSet(pd.DataFrame({"dna_bin": ["BOLD:new", None, "BOLD:0"]}), np.array([0, 1, 0]), ORDERS[:2])
+    test = SpecimenSet(
+        pd.DataFrame({"dna_bin": ["BOLD:new", None, "BOLD:0"]}), np.array([0, 1, 0]), ORDERS[:2]
+    )
     assert alone.boosted(train, test, ("dna_bin",)).shape == (3,)
 
 
 def test_the_comparison_takes_one_field_away_at_a_time(splits):
     table = alone.compare(splits)
     assert table["model"].tolist() == [
-        "majority class", *["counting"] * 5, "boosting, as_published", "boosting, no_target", "boosting, leak_free",
-    ]  # fmt: skip
+        "majority class",
+        *["counting"] * 5,
+        "boosting, as_published",
+        "boosting, no_target",
+        "boosting, leak_free",
+    ]
     assert table["fields"].tolist()[:6] == [
-        "-", "dna_bin, genus, family", "genus, family", "family", "dna_bin, genus", "dna_bin",
-    ]  # fmt: skip
+        "-",
+        "dna_bin, genus, family",
+        "genus, family",
+        "family",
+        "dna_bin, genus",
+        "dna_bin",
+    ]
     assert "order" in table["fields"][6].split(", ") and "order" not in table["fields"][7].split(", ")
     assert table["accuracy"][6] > 0.98 and table["balanced_accuracy"][0] == pytest.approx(1 / 3)
     shown = set(splits.train.records["dna_bin"])
@@ -100,9 +119,9 @@ def test_the_comparison_takes_one_field_away_at_a_time(splits):
 
 
 def test_records_without_bins_have_neither_group(splits):
-    bare = Splits(*(
-        SpecimenSet(side.records[["order", "country"]], side.labels, side.class_names) for side in splits
-    ))  # fmt: skip
+    bare = Splits(
+        *(SpecimenSet(side.records[["order", "country"]], side.labels, side.class_names) for side in splits)
+    )
     table = alone.compare(bare)
     assert table["model"].tolist() == ["majority class", "boosting, as_published", "boosting, leak_free"]
     assert table["accuracy_seen"].isna().all() and (table["n_unseen"] == 0).all()

@@ -68,7 +68,9 @@ def test_the_metadata_encoder_by_hand():  # Eq. 10: X_meta = F_meta(Concat[E1[m1
     rows = []
     for fields, values in zip(metadata.categorical.tolist(), metadata.numeric.tolist(), strict=True):
         row = [table[index] for table, index in zip(tables, fields, strict=True)]
-        row.append([learned if math.isnan(v) else v for v, learned in zip(values, (0.3, -1.0, 2.0), strict=True)])
+        row.append(
+            [learned if math.isnan(v) else v for v, learned in zip(values, (0.3, -1.0, 2.0), strict=True)]
+        )
         row.append([float(math.isnan(v)) for v in values])
         rows.append(np.concatenate(row))
     first, _, _, second = encoder.project
@@ -104,7 +106,9 @@ def test_image_features_are_widened_then_averaged():  # section III-A.2: X_img i
     wide = np.einsum("bchw,oc->bohw", maps, convolution.weight.detach().numpy()[:, :, 0, 0])
     assert not bn.running_mean.any() and (bn.running_var == 1).all()  # as it is before any training
     expected = np.maximum(wide / np.sqrt(1 + bn.eps), 0).mean(axis=(2, 3))
-    np.testing.assert_allclose(network.image_features(image).vector.detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        network.image_features(image).vector.detach().numpy(), expected, rtol=1e-12, atol=1e-12
+    )
 
 
 def test_images_alone_are_a_network_without_metadata_parts():
@@ -145,11 +149,17 @@ def test_reductions_are_at_a_third_and_two_thirds_and_double_the_channels(cells,
     assert stages[-1][2] == 4 * 8
     wider = dataclasses.replace(config, last_width=8).stages()
     last = sorted(at)[1]
-    assert wider[: last - 1] == stages[: last - 1] and wider[last - 1][2] == wider[-1][0] == wider[-1][2] == 8 * 8
+    assert (
+        wider[: last - 1] == stages[: last - 1]
+        and wider[last - 1][2] == wider[-1][0] == wider[-1][2] == 8 * 8
+    )
 
 
 def test_maps_are_halved_and_widened_where_the_config_says():
-    network, (image, _) = search_network(NetworkConfig(image_size=32, channels=4, cells=6, stem_stride=2)), specimens()
+    network, (image, _) = (
+        search_network(NetworkConfig(image_size=32, channels=4, cells=6, stem_stride=2)),
+        specimens(),
+    )
     shapes = [tuple(x.shape[1:]) for x in network.maps(image.repeat(1, 1, 2, 2))]
     assert shapes == [(4, 16, 16), (8, 16, 16), (8, 8, 8), (16, 8, 8), (16, 4, 4), (16, 4, 4)]
 
@@ -181,7 +191,9 @@ def test_an_unknown_preset_is_refused():
 
 def test_everything_is_channels_last():  # DESIGN 7
     network = SearchNetwork(TINY, 4)
-    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in network.parameters() if p.dim() == 4)
+    assert all(
+        p.is_contiguous(memory_format=torch.channels_last) for p in network.parameters() if p.dim() == 4
+    )
 
 
 # --- theta ----------------------------------------------------------------------------------------------------------
@@ -230,7 +242,9 @@ def test_every_theta_steers_its_own_cell_unless_shared():  # "each connection wi
         network.theta.copy_(network.theta[:1].expand(3, -1, -1))
     for one in (network, shared):
         one(image, metadata).square().sum().backward()
-    torch.testing.assert_close(shared.theta.grad, network.theta.grad.sum(dim=0, keepdim=True), rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(
+        shared.theta.grad, network.theta.grad.sum(dim=0, keepdim=True), rtol=1e-9, atol=1e-14
+    )
 
 
 def test_both_forms_of_the_edge_are_one_network():
@@ -285,10 +299,18 @@ def test_nothing_is_inherited_from_another_primitive_set():
         DerivedNetwork(wanted, TINY, 4, VOCABULARIES, 3).inherit(search_network(primitives="conv_only"))
 
 
-@pytest.mark.parametrize("change", [
-    {"config": dataclasses.replace(TINY, channels=8)}, {"config": dataclasses.replace(TINY, stem_stride=4)},
-    {"n_classes": 5}, {"vocabulary_sizes": (5, 8)}, {"vocabulary_sizes": (), "n_numeric": 0}, {"n_numeric": 0}, {"fusion": "gating"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": dataclasses.replace(TINY, channels=8)},
+        {"config": dataclasses.replace(TINY, stem_stride=4)},
+        {"n_classes": 5},
+        {"vocabulary_sizes": (5, 8)},
+        {"vocabulary_sizes": (), "n_numeric": 0},
+        {"n_numeric": 0},
+        {"fusion": "gating"},
+    ],
+)
 def test_nothing_is_inherited_in_part(change):
     options = {"config": TINY, "n_classes": 4, "vocabulary_sizes": VOCABULARIES, "n_numeric": 3} | change
     derived = DerivedNetwork(genotype(), **options).double()

@@ -8,7 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from bionas import notebooks, places
+from bionas.cli import notebooks
+from bionas.system import places
 
 SCRIPTS = sorted(places.notebooks().glob("[0-9]*.py"))
 COMMITTED = sorted(places.notebooks().glob("*.ipynb"))
@@ -97,7 +98,9 @@ def test_other_faults_are_found(executed, script):
 
     assert "not in step" in spoilt(lambda nb: nb.cells[2].update(source="print(5)"))
     assert "not executed once each" in spoilt(lambda nb: nb.cells[3].update(execution_count=9))
-    assert "kernel is not called python3" in spoilt(lambda nb: nb.metadata.kernelspec.update(name="bionas-env"))
+    assert "kernel is not called python3" in spoilt(
+        lambda nb: nb.metadata.kernelspec.update(name="bionas-env")
+    )
     assert "metadata.widgets" in spoilt(lambda nb: nb.metadata.update(widgets={}))
     assert "metadata.papermill" in spoilt(lambda nb: nb.cells[2].metadata.update(papermill={}))
     assert "at least 3" in spoilt(lambda nb: nb.cells[2].update(source="print(2 + 2)"))
@@ -108,7 +111,9 @@ def test_other_faults_are_found(executed, script):
 
 
 def test_bringing_in_step_keeps_the_outputs_of_what_did_not_change(executed, script):
-    script.write_text(SCRIPT.replace('print("/', 'print("a new line, /').replace("# # A trial", "# # Another"))
+    script.write_text(
+        SCRIPT.replace('print("/', 'print("a new line, /').replace("# # A trial", "# # Another")
+    )
     made = notebooks.from_script(script, executed)
     assert made.cells[2].outputs == executed.cells[2].outputs and made.cells[2].execution_count == 2
     assert made.cells[3].outputs == [] and made.cells[3].execution_count is None

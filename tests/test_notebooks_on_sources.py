@@ -17,7 +17,9 @@ def executed(notebook, run_dir, **settings):
     given = [word for name, value in settings.items() for word in ("-p", f"{name}={value}")]
     assert main(["run", notebook, "-p", "mode=smoke", *given, "--run-dir", str(run_dir)]) == 0
     cells = nbformat.read(run_dir / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
-    return "".join(output.get("text", "") for cell in cells if cell.cell_type == "code" for output in cell.outputs)
+    return "".join(
+        output.get("text", "") for cell in cells if cell.cell_type == "code" for output in cell.outputs
+    )
 
 
 @pytest.mark.parametrize(
@@ -31,9 +33,15 @@ def executed(notebook, run_dir, **settings):
 def test_notebook_03_searches_every_download(source, write, metadata, tmp_path):
     write(tmp_path / "download")
     said = executed(
-        "03_search", tmp_path / "runs", source=source, data_dir=tmp_path / "download", metadata=metadata, min_records=4,
-        search_epochs=1, batch_size=8,
-    )  # fmt: skip
+        "03_search",
+        tmp_path / "runs",
+        source=source,
+        data_dir=tmp_path / "download",
+        metadata=metadata,
+        min_records=4,
+        search_epochs=1,
+        batch_size=8,
+    )
     assert "done: True" in said
     (search,) = (tmp_path / "runs").glob(f"{source}-smoke/seed0/search-*")
     config = json.loads((search / "config.json").read_text())
@@ -43,9 +51,13 @@ def test_notebook_03_searches_every_download(source, write, metadata, tmp_path):
 
 def test_notebook_01_tours_records_without_photographs(shared_data, tmp_path):
     said = executed(
-        "01_data_prep", tmp_path / "runs", source="records", data_dir=shared_data / "bold_records.tsv.gz", metadata="no_target",
+        "01_data_prep",
+        tmp_path / "runs",
+        source="records",
+        data_dir=shared_data / "bold_records.tsv.gz",
+        metadata="no_target",
         min_records=500,
-    )  # fmt: skip
+    )
     assert "image None metadata (8, 4) (8, 0)" in said  # family, genus, species and BIN
     assert "Hymenoptera" in said or "Coleoptera" in said
 

@@ -64,7 +64,9 @@ def neighbourhoods(x, stride, outside):
     b, c, h, w = x.shape
     padded = np.full((b, c, h + 2, w + 2), outside)
     padded[:, :, 1:-1, 1:-1] = x
-    return np.stack([padded[:, :, u : u + h : stride, v : v + w : stride] for u in range(3) for v in range(3)])
+    return np.stack(
+        [padded[:, :, u : u + h : stride, v : v + w : stride] for u in range(3) for v in range(3)]
+    )
 
 
 def sigmoid(x):
@@ -94,7 +96,12 @@ def test_separable_convolution(name, k, size, stride):  # Eq. 1: ReLU(BN(W_pw * 
 @pytest.mark.parametrize(("name", "k"), [("dil_conv_3x3", 3), ("dil_conv_5x5", 5)])
 def test_dilated_convolution(name, k, size, stride):  # Eq. 2: D = 2
     x, operation = features(*size), primitive(name, stride)
-    assert operation.convolution.weight.shape == (C, C, k, k)  # over all channels: the equation separates nothing
+    assert operation.convolution.weight.shape == (
+        C,
+        C,
+        k,
+        k,
+    )  # over all channels: the equation separates nothing
     plain = convolved(x, operation.convolution.weight, stride, padding=k - 1, dilation=2)
     agree(operation(x), np.maximum(normalised(plain, operation.bn), 0))
 
@@ -120,7 +127,9 @@ def test_squeeze_and_excitation(channels):  # Eq. 4: g = sigmoid(W2 relu(W1 GAP(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_squeeze_and_excitation_at_stride_two_gates_the_halved_map(size):  # Eq. 4 has no stride: declared assumption
+def test_squeeze_and_excitation_at_stride_two_gates_the_halved_map(
+    size,
+):  # Eq. 4 has no stride: declared assumption
     x, operation = features(*size), primitive("squeeze_excite", 2)
     gate = operation.gate(x).detach().numpy()  # of the whole map
     rows, columns = (-(-side // 2) for side in size)
@@ -167,7 +176,9 @@ def test_skip_at_stride_two_concatenates_shifted_features(size, channels):  # te
     beyond = np.zeros((2, channels, size[0] + 1, size[1] + 1))
     beyond[:, :, :-1, :-1] = x.numpy()
     shifted = beyond[:, :, 1:, 1:]
-    halves = [np.einsum("oc,bchw->bohw", w, part[:, :, ::2, ::2]) for w, part in ((even, x.numpy()), (odd, shifted))]
+    halves = [
+        np.einsum("oc,bchw->bohw", w, part[:, :, ::2, ::2]) for w, part in ((even, x.numpy()), (odd, shifted))
+    ]
     agree(operation(x), normalised(np.concatenate(halves, axis=1), operation.bn))
 
 
@@ -186,7 +197,11 @@ def test_the_shifted_half_sees_what_the_other_half_cannot():  # why the features
 @pytest.mark.parametrize("size", [*SIZES, (2, 2), (1, 1)])
 @pytest.mark.parametrize("name", list(PRIMITIVES))
 def test_every_primitive_keeps_channels_and_divides_sides_upwards(name, size, stride):
-    assert build(name, C, stride).double()(features(*size)).shape == (2, C, *(-(-side // stride) for side in size))
+    assert build(name, C, stride).double()(features(*size)).shape == (
+        2,
+        C,
+        *(-(-side // stride) for side in size),
+    )
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -211,11 +226,27 @@ def test_what_is_shared_between_edges_has_no_parameters(name):  # DESIGN: comput
 
 
 def test_sets_have_ten_six_and_four_members():  # Table I
-    assert {name: len(PRIMITIVE_SETS[name]) for name in PRIMITIVE_SETS} == {"full": 10, "reduced": 6, "conv_only": 4}
-    assert primitive_set("full") == tuple(PRIMITIVES) == (
-        "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "conv_1x1",
-        "squeeze_excite", "avg_pool_3x3", "max_pool_3x3", "skip_connect", "none",
-    )  # fmt: skip
+    assert {name: len(PRIMITIVE_SETS[name]) for name in PRIMITIVE_SETS} == {
+        "full": 10,
+        "reduced": 6,
+        "conv_only": 4,
+    }
+    assert (
+        primitive_set("full")
+        == tuple(PRIMITIVES)
+        == (
+            "sep_conv_3x3",
+            "sep_conv_5x5",
+            "dil_conv_3x3",
+            "dil_conv_5x5",
+            "conv_1x1",
+            "squeeze_excite",
+            "avg_pool_3x3",
+            "max_pool_3x3",
+            "skip_connect",
+            "none",
+        )
+    )
     for members in PRIMITIVE_SETS.values():
         assert len(set(members)) == len(members) and set(members) <= set(PRIMITIVES)
     assert all("conv" in name for name in primitive_set("conv_only"))

@@ -21,13 +21,24 @@ from bionas.specimens.photographs import FirstFound, FolderPhotographs, ZippedPh
 TREE = "bioscan5m/images/cropped_256"
 TRAIN, EVAL = "BIOSCAN_5M_cropped_256_train.zip", "BIOSCAN_5M_cropped_256_eval.zip"
 ARCHIVES = (TRAIN, EVAL, "BIOSCAN_5M_cropped_256_pretrain.01.zip", "BIOSCAN_5M_cropped_256_pretrain.02.zip")
-OF = {TRAIN: [f"train/{i % 16:x}/AACTA{i:04}-20.jpg" for i in range(30)],
-      EVAL: ["val/AACTA161-20.jpg", "test/YGEN995-22.jpg", "key_unseen/ABOTH8801-22.jpg", "other_heldout/0/ABSSI16-22.jpg"]}  # fmt: skip
+OF = {
+    TRAIN: [f"train/{i % 16:x}/AACTA{i:04}-20.jpg" for i in range(30)],
+    EVAL: [
+        "val/AACTA161-20.jpg",
+        "test/YGEN995-22.jpg",
+        "key_unseen/ABOTH8801-22.jpg",
+        "other_heldout/0/ABSSI16-22.jpg",
+    ],
+}
 
 
 def content(name):
     """A few hundred bytes that no other name has."""
-    return np.random.default_rng(zlib.crc32(name.encode())).integers(0, 256, 100 + len(name) * 7, np.uint8).tobytes()
+    return (
+        np.random.default_rng(zlib.crc32(name.encode()))
+        .integers(0, 256, 100 + len(name) * 7, np.uint8)
+        .tobytes()
+    )
 
 
 def zipped(path, names, method=zipfile.ZIP_STORED, **options):
@@ -62,7 +73,10 @@ ALL = [*OF[EVAL], *OF[TRAIN]]
 
 
 def reads_right(photographs, names):
-    return all(photographs.read(i) == content(name) for i, name in enumerate(names)) and photographs.present.all()
+    return (
+        all(photographs.read(i) == content(name) for i, name in enumerate(names))
+        and photographs.present.all()
+    )
 
 
 # Archives
@@ -88,14 +102,20 @@ def test_a_forked_process_reads_the_same(download):
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [(zipfile.ZIP_DEFLATED, {}), (zipfile.ZIP_STORED, {"force_zip64": True}), (zipfile.ZIP_DEFLATED, {"force_zip64": True})],
+    [
+        (zipfile.ZIP_DEFLATED, {}),
+        (zipfile.ZIP_STORED, {"force_zip64": True}),
+        (zipfile.ZIP_DEFLATED, {"force_zip64": True}),
+    ],
 )
 def test_deflated_and_zip64_members(tmp_path, method, options):
     path = zipped(tmp_path / TRAIN, OF[TRAIN], method, **options)
     assert reads_right(ZippedPhotographs([path], members(*OF[TRAIN])), OF[TRAIN])
 
 
-def test_an_archive_over_four_gigabytes(tmp_path):  # BIOSCAN-5M's are of 7 to 36 GB; this one is mostly a hole
+def test_an_archive_over_four_gigabytes(
+    tmp_path,
+):  # BIOSCAN-5M's are of 7 to 36 GB; this one is mostly a hole
     near, far, name = "train/0/near.jpg", "train/0/far.jpg", "train/0/between.bin"
     with zipfile.ZipFile(tmp_path / TRAIN, "w") as archive:
         archive.writestr(f"{TREE}/{near}", content(near))
@@ -116,8 +136,16 @@ def test_the_extra_field_of_zip64_stands_behind_others(tmp_path):  # as Info-ZIP
     while directory:
         lengths = struct.unpack_from("<HHH", directory, 28)
         head, name = bytearray(directory[:46]), directory[46 : 46 + lengths[0]]
-        packed_size, size, offset = struct.unpack_from("<I", head, 20)[0], *struct.unpack_from("<I", head, 24), *struct.unpack_from("<I", head, 42)  # fmt: skip
-        extra = struct.pack("<HHBI", 0x5455, 5, 3, 0) + struct.pack("<HHQQ", 1, 16, size, offset) + struct.pack("<HH", 7, 0)
+        packed_size, size, offset = (
+            struct.unpack_from("<I", head, 20)[0],
+            *struct.unpack_from("<I", head, 24),
+            *struct.unpack_from("<I", head, 42),
+        )
+        extra = (
+            struct.pack("<HHBI", 0x5455, 5, 3, 0)
+            + struct.pack("<HHQQ", 1, 16, size, offset)
+            + struct.pack("<HH", 7, 0)
+        )
         struct.pack_into("<I", head, 24, 0xFFFFFFFF)
         struct.pack_into("<I", head, 42, 0xFFFFFFFF)
         struct.pack_into("<H", head, 30, len(extra))
@@ -125,7 +153,9 @@ def test_the_extra_field_of_zip64_stands_behind_others(tmp_path):  # as Info-ZIP
         assert packed_size == size
         directory = directory[46 + sum(lengths) :]
     n = whole.count(b"PK\x01\x02")
-    path.write_bytes(whole[:first] + out + struct.pack("<4sHHHHLLH", b"PK\x05\x06", 0, 0, n, n, len(out), first, 0))
+    path.write_bytes(
+        whole[:first] + out + struct.pack("<4sHHHHLLH", b"PK\x05\x06", 0, 0, n, n, len(out), first, 0)
+    )
     assert reads_right(ZippedPhotographs([path], members(*OF[TRAIN][:3])), OF[TRAIN][:3])
 
 
@@ -173,7 +203,15 @@ def test_an_archive_cut_short_anywhere_says_so(download):
     path = download / TRAIN
     whole = path.read_bytes()
     directory = whole.index(b"PK\x01\x02")
-    for kept in (3, 1000, directory, directory + 30, (directory + len(whole)) // 2, len(whole) - 10, len(whole) - 1):
+    for kept in (
+        3,
+        1000,
+        directory,
+        directory + 30,
+        (directory + len(whole)) // 2,
+        len(whole) - 10,
+        len(whole) - 1,
+    ):
         path.write_bytes(whole[:kept])
         with pytest.raises(SpecimenError, match=rf"{TRAIN} is cut short: {kept:,} bytes.*bionas fetch"):
             Archive(path)
@@ -188,7 +226,9 @@ def test_an_archive_with_a_piece_missing_says_so(download):
             Archive(path)
 
 
-@pytest.mark.parametrize("text", ["<html>404</html>", "version https://git-lfs.github.com/spec/v1\noid sha256:4d\n"])
+@pytest.mark.parametrize(
+    "text", ["<html>404</html>", "version https://git-lfs.github.com/spec/v1\noid sha256:4d\n"]
+)
 def test_what_is_no_archive_says_so(tmp_path, text):
     (tmp_path / EVAL).write_text(text)
     with pytest.raises(SpecimenError, match=rf"{EVAL} is no ZIP archive.*{text[:4]}.*bionas fetch"):
@@ -264,8 +304,14 @@ def test_names_may_be_any_bytes_and_any_kind_of_column(tmp_path):
     photographs = FolderPhotographs(tmp_path, ["a.jpg", odd])
     assert photographs.present.all() and photographs.read(1) == b"odd" and photographs.name(1) == odd
     names = ["a.jpg", "b.jpg", "a.jpg"]
-    for column in (pd.Series(names), pd.Series(names, dtype="category"), pd.Series(names, dtype="string[pyarrow]"),
-                   pa.chunked_array([names[:1], names[1:]]), tuple(names), np.array(names, dtype=object)):  # fmt: skip
+    for column in (
+        pd.Series(names),
+        pd.Series(names, dtype="category"),
+        pd.Series(names, dtype="string[pyarrow]"),
+        pa.chunked_array([names[:1], names[1:]]),
+        tuple(names),
+        np.array(names, dtype=object),
+    ):
         assert packed(column).to_pylist() == [b"a.jpg", b"b.jpg", b"a.jpg"]
     assert packed([]).to_pylist() == [] and packed(["a", None]).to_pylist() == [b"a", b""]
 

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from scipy.stats import f_oneway, spearmanr
 
-from bionas import comparison, places, published, results, sota_tables
-from bionas.ablation_results import gains, grid, markdown
-from bionas.ablations import table_one
-from bionas.audit import claims
+from bionas.studies import comparison, published, results, sota_tables
+from bionas.studies.audit import claims
+from bionas.studies.table1.grid import table_one
+from bionas.studies.table1.kept import gains, grid, markdown
+from bionas.system import places
 
 README = (places.root() / "README.md").read_text(encoding="utf-8")
 
@@ -47,7 +48,10 @@ def test_table_one_is_the_committed_grids():
 
 
 def test_how_little_table_one_says_is_computed_from_its_runs():
-    runs, printed = results.table("ablation_synthetic_runs").query("status == 'done'"), results.table("ablation_synthetic")
+    runs, printed = (
+        results.table("ablation_synthetic_runs").query("status == 'done'"),
+        results.table("ablation_synthetic"),
+    )
     seeds = [group["accuracy"].to_numpy() for _, group in runs.groupby("row")]
     rows = printed[printed["row"] != "majority class"]
     between = rows["accuracy_mean"].std()
@@ -63,7 +67,10 @@ def test_how_little_table_one_says_is_computed_from_its_runs():
 
 @pytest.mark.parametrize("name", ["ablation_synthetic", "ablation_field_orders"])
 def test_a_committed_grid_is_the_mean_of_its_runs(name):
-    table, runs = results.table(name).set_index("row"), results.table(f"{name}_runs").query("status == 'done'")
+    table, runs = (
+        results.table(name).set_index("row"),
+        results.table(f"{name}_runs").query("status == 'done'"),
+    )
     means = 100 * runs.groupby("row")[["accuracy", "balanced_accuracy"]].agg(["mean", "std"])
     stated = table.loc[means.index]
     assert (runs.groupby("row").size() == stated["n"]).all() and runs["budget"].nunique() == 1
@@ -91,7 +98,11 @@ def test_the_first_two_commands_are_the_door():
 
 
 def test_what_the_image_adds_is_what_the_runs_gave():
-    table = pd.read_csv(places.data("results/audit_inputs.csv")).query("split == 'paper'").set_index(["model", "metadata"])
+    table = (
+        pd.read_csv(places.data("results/audit_inputs.csv"))
+        .query("split == 'paper'")
+        .set_index(["model", "metadata"])
+    )
     runs = pd.read_csv(places.data("results/audit_inputs_runs.csv")).query("split == 'paper'")
     shares = 100 * runs.groupby(["model", "metadata"])["accuracy"].agg(["mean", "std"])
     assert (shares["mean"] - table["accuracy_mean"]).abs().max() < 0.006
@@ -100,12 +111,20 @@ def test_what_the_image_adds_is_what_the_runs_gave():
         return "{:.1f} ± {:.1f} %".format(*shares.loc[(model, metadata)])
 
     text = " ".join(README[README.index("### What the image adds") :].split())[:900]
-    for model, metadata in (("image + metadata", "no_target"), ("metadata", "no_target"), ("image + metadata", "leak_free")):
+    for model, metadata in (
+        ("image + metadata", "no_target"),
+        ("metadata", "no_target"),
+        ("image + metadata", "leak_free"),
+    ):
         assert stated(model, metadata) in text
     alone, majority = shares.loc[("metadata", "leak_free"), "mean"], table["accuracy_mean"].iloc[0]
     assert f"{alone:.1f} % without the image (majority class {majority:.1f} %)" in text
-    drops = pd.read_csv(places.data("results/audit_inputs_permuted.csv")).query("split == 'paper' and metadata == 'no_target'")
-    family, image = (100 * drops.loc[drops["shuffled"] == name, "drop"].mean() for name in ("family", "image"))
+    drops = pd.read_csv(places.data("results/audit_inputs_permuted.csv")).query(
+        "split == 'paper' and metadata == 'no_target'"
+    )
+    family, image = (
+        100 * drops.loc[drops["shuffled"] == name, "drop"].mean() for name in ("family", "image")
+    )
     assert f"shuffling the families costs it {family:.1f} points, shuffling the images {image:.1f}" in text
     assert table["command"].iloc[1] in README
 

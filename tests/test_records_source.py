@@ -11,22 +11,49 @@ import pytest
 
 from bionas.__main__ import main
 from bionas.errors import SpecimenError
-from bionas.runs import Run
 from bionas.specimens import load_specimens
+from bionas.training.runs import Run
 
 
 @pytest.fixture
 def table(tmp_path):
     """A table as BOLD's exports have it, with its words for what is not known."""
-    frame = pd.DataFrame({
-        "processid": [f"REC{i}-20" for i in range(8)],
-        "order": ["Diptera", "Diptera", "Araneae", "Araneae", "Diptera", "Araneae", "Diptera", "Unknown"],
-        "genus": ["Unknown", "Apis", "", "unknown genus", "Apis", "Larinia", "Larinia", "Apis"],
-        "species": ["Unknown species", "Apis x", "", "Unknown species", "Apis y", "L. z", "L. z", "Unknown species"],
-        "dna_bin": [f"BOLD:AAA{i:04}" for i in range(8)],
-        "country_or_geography": ["Canada", "Unrecoverable", "Peru", "Unknown", "Åland", "Peru", "Peru", "Peru"],
-        "geography_broad": ["North America", "Other", "South America", "Other", "Scandinavia", *["South America"] * 3],
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "processid": [f"REC{i}-20" for i in range(8)],
+            "order": ["Diptera", "Diptera", "Araneae", "Araneae", "Diptera", "Araneae", "Diptera", "Unknown"],
+            "genus": ["Unknown", "Apis", "", "unknown genus", "Apis", "Larinia", "Larinia", "Apis"],
+            "species": [
+                "Unknown species",
+                "Apis x",
+                "",
+                "Unknown species",
+                "Apis y",
+                "L. z",
+                "L. z",
+                "Unknown species",
+            ],
+            "dna_bin": [f"BOLD:AAA{i:04}" for i in range(8)],
+            "country_or_geography": [
+                "Canada",
+                "Unrecoverable",
+                "Peru",
+                "Unknown",
+                "Åland",
+                "Peru",
+                "Peru",
+                "Peru",
+            ],
+            "geography_broad": [
+                "North America",
+                "Other",
+                "South America",
+                "Other",
+                "Scandinavia",
+                *["South America"] * 3,
+            ],
+        }
+    )
     path = tmp_path / "table.tsv.gz"
     with gzip.open(path, "wt", encoding="utf-8", newline="") as file:
         frame.to_csv(file, sep="\t", index=False, lineterminator="\n")
@@ -55,7 +82,9 @@ def test_words_for_unknown_count_as_missing_and_are_said(table, load):
     assert specimens.records["genus"].isna().tolist() == [True, False, True, True, False, False, False]
     assert specimens.records["species"].isna().sum() == 3 and specimens.records["country"].isna().sum() == 2
     notes = " ".join(specimens.notes)
-    assert "'Unknown', 'Unrecoverable' in country (2)" in notes and "'Unknown species' in species (3)" in notes
+    assert (
+        "'Unknown', 'Unrecoverable' in country (2)" in notes and "'Unknown species' in species (3)" in notes
+    )
     assert "1 of 8 records have no order" in notes
 
 
@@ -98,13 +127,18 @@ def test_a_download_of_bioscan5m_is_a_table_too(tmp_path, load):
     layouts.bioscan5m(tmp_path, images="none")
     path = tmp_path / "bioscan5m/metadata/csv/BIOSCAN_5M_Insect_Dataset_metadata.csv"
     specimens = load(path)
-    assert len(specimens) == 39 and specimens.records["chunk"].isin(["00", "1e", "a9", "07", "0", "7", "e", "f"]).any()
+    assert (
+        len(specimens) == 39
+        and specimens.records["chunk"].isin(["00", "1e", "a9", "07", "0", "7", "e", "f"]).any()
+    )
 
 
 def test_real_records_of_bioscan5m(shared_data, load):
     specimens = load(shared_data / "bioscan5m_25rows.tsv")
     assert len(specimens) == 25 and set(specimens.counts()) == {5}
-    assert specimens.records["coord-lat"].notna().all() and np.isclose(specimens.records["coord-lat"][0], 20.032)
+    assert specimens.records["coord-lat"].notna().all() and np.isclose(
+        specimens.records["coord-lat"][0], 20.032
+    )
     assert specimens.records["species"].isna().sum() == 21
 
 
@@ -120,8 +154,16 @@ def test_real_records_of_bold(shared_data, load):
 
 
 def test_real_records_train_the_metadata_encoder_alone(shared_data, tmp_path, capsys):
-    given = {"mode": "smoke", "source": "records", "data_dir": shared_data / "bold_records.tsv.gz", "min_records": 500,
-             "metadata": "no_target", "limit": 600, "epochs": 8, "run_dir": tmp_path}  # fmt: skip
+    given = {
+        "mode": "smoke",
+        "source": "records",
+        "data_dir": shared_data / "bold_records.tsv.gz",
+        "min_records": 500,
+        "metadata": "no_target",
+        "limit": 600,
+        "epochs": 8,
+        "run_dir": tmp_path,
+    }
     words = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
     assert main(["metadata-alone", *words, "--seeds", "0"]) == 0
     assert "a look-up table without images names" in capsys.readouterr().out  # a family lies in one order

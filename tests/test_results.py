@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from bionas import places, results
 from bionas.__main__ import COMMANDS as TYPED
 from bionas.errors import UnknownName
+from bionas.studies import results
+from bionas.system import places
 
 KEPT = sorted(path.stem for path in (places.CHECKOUT / "data" / "results").glob("*.csv"))
 
@@ -29,11 +30,22 @@ def test_what_is_missing_is_empty_and_names_its_command(folder):
 
 def test_what_is_there_is_what_the_file_says(folder):
     table = pd.DataFrame(
-        {"model": ["a", "None"], "source": "folder", "budget": [4096, 4096], "code": "0012345", "sd": [1.5, None]}
+        {
+            "model": ["a", "None"],
+            "source": "folder",
+            "budget": [4096, 4096],
+            "code": "0012345",
+            "sd": [1.5, None],
+        }
     )
     table.to_csv(folder / "seran_field_orders.csv", index=False)
-    pd.testing.assert_frame_equal(results.table("seran_field_orders"), table)  # a commit of digits, a model called None
-    assert results.told("seran_field_orders") == "seran_field_orders.csv: source folder | budget 4096 | code 0012345"
+    pd.testing.assert_frame_equal(
+        results.table("seran_field_orders"), table
+    )  # a commit of digits, a model called None
+    assert (
+        results.told("seran_field_orders")
+        == "seran_field_orders.csv: source folder | budget 4096 | code 0012345"
+    )
 
 
 def test_a_table_belongs_to_the_longest_name_it_goes_on_from():
@@ -46,7 +58,10 @@ def test_a_table_belongs_to_the_longest_name_it_goes_on_from():
 
 def test_a_mean_and_its_spread():
     assert results.spread(13.238, 0.4) == "13.24 ± 0.40" and results.spread(5.0, float("nan"), 1) == "5.0"
-    assert results.spread(float("nan")) == results.spread(None) == "not run" and results.spread(None, missing="") == ""
+    assert (
+        results.spread(float("nan")) == results.spread(None) == "not run"
+        and results.spread(None, missing="") == ""
+    )
 
 
 @pytest.mark.parametrize("name", KEPT)

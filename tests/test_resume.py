@@ -20,10 +20,10 @@ import pytest
 import small
 import torch
 
-from bionas.loop import Trainer
-from bionas.recipe import FitConfig, SearchConfig
-from bionas.runs import Run
-from bionas.trainer import BilevelTrainer, Fit
+from bionas.training.fitting import BilevelTrainer, Fit
+from bionas.training.loop import Trainer
+from bionas.training.recipe import FitConfig, SearchConfig
+from bionas.training.runs import Run
 
 pytestmark = killing.needs_fork
 
@@ -89,7 +89,9 @@ def process(kind: str, path: Path, kill: tuple | None) -> int:
 
 def main(folder: Path) -> None:
     ends = {}
-    start("search", folder / "warm")  # PyTorch and Accelerate import much of themselves here: once, for all processes
+    start(
+        "search", folder / "warm"
+    )  # PyTorch and Accelerate import much of themselves here: once, for all processes
     for kind in UPDATES:
         for name, kills in {"never": [], **KILLS}.items():
             path = folder / kind / name
@@ -109,7 +111,9 @@ def runs(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("kind", list(UPDATES))
 @pytest.mark.parametrize("killed", list(KILLS))
-def test_a_killed_run_ends_as_one_that_was_not(runs, kind, killed):  # section III-B.2: checkpoints enable recovery
+def test_a_killed_run_ends_as_one_that_was_not(
+    runs, kind, killed
+):  # section III-B.2: checkpoints enable recovery
     ends = json.loads((runs / "ends.json").read_text())[f"{kind}, {killed}"]
     log = (runs / kind / f"{killed}.log").read_text()
     assert ends == [-signal.SIGKILL] * len(KILLS[killed]) + [0], log

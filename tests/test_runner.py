@@ -12,9 +12,10 @@ import nbformat
 import pytest
 from papermill.cli import _resolve_type
 
-from bionas import places, runner, summary
 from bionas.__main__ import main
+from bionas.cli import runner, summary
 from bionas.errors import NotebookError, UnknownName
+from bionas.system import places
 
 PARAMETERS = """\
 mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke | quick | full
@@ -61,10 +62,23 @@ def notebook(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_run_gets_typed_parameters_its_own_interpreter_and_absolute_paths(notebook, tmp_path, monkeypatch, capsys):
+def test_a_run_gets_typed_parameters_its_own_interpreter_and_absolute_paths(
+    notebook, tmp_path, monkeypatch, capsys
+):
     (tmp_path / "photographs").mkdir()
     monkeypatch.chdir(tmp_path)  # not the notebook's folder: relative paths are the caller's
-    words = ["-p", "mode=smoke", "-p", "seed=7", "-p", "rate=1", "-p", "data_dir=photographs", "-p", "limit=0.5"]
+    words = [
+        "-p",
+        "mode=smoke",
+        "-p",
+        "seed=7",
+        "-p",
+        "rate=1",
+        "-p",
+        "data_dir=photographs",
+        "-p",
+        "limit=0.5",
+    ]
     assert main(["run", str(notebook), *words, "--run-dir", "here"]) == 0
 
     executed = tmp_path / "here" / "notebooks" / "09_trial.ipynb"
@@ -85,7 +99,9 @@ def test_a_run_gets_typed_parameters_its_own_interpreter_and_absolute_paths(note
 
 @pytest.mark.parametrize("run", [{"source": "raise"}, {"source": "refuse"}])
 def test_a_failing_cell_gives_exit_code_1_and_its_last_lines(notebook, tmp_path, capsys, run):
-    assert main(["run", str(notebook), "-p", f"source={run['source']}", "--run-dir", str(tmp_path / "r")]) == 1
+    assert (
+        main(["run", str(notebook), "-p", f"source={run['source']}", "--run-dir", str(tmp_path / "r")]) == 1
+    )
     said = capsys.readouterr().err
     assert "09_trial, cell In [5] failed." in said
     if run["source"] == "raise":
@@ -107,7 +123,17 @@ def test_a_cell_that_takes_too_long_is_stopped(notebook, tmp_path, capsys):
 
 
 def test_an_interruption_says_how_to_go_on(notebook, tmp_path):
-    words = [sys.executable, "-m", "bionas", "run", str(notebook), "-p", "source=sleep", "--run-dir", str(tmp_path / "r")]
+    words = [
+        sys.executable,
+        "-m",
+        "bionas",
+        "run",
+        str(notebook),
+        "-p",
+        "source=sleep",
+        "--run-dir",
+        str(tmp_path / "r"),
+    ]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if "epoch 1" in line:
@@ -151,7 +177,12 @@ def test_a_mode_from_the_environment_is_checked_too(notebook, monkeypatch):
 
 def test_a_declared_string_stays_one_and_none_is_none(notebook, tmp_path):
     (job,) = runner.prepare([notebook], ["source=2024", "batch_size=None", "data_dir=None"], tmp_path)
-    assert job.parameters == {"source": "2024", "batch_size": None, "data_dir": None, "run_dir": str(tmp_path)}
+    assert job.parameters == {
+        "source": "2024",
+        "batch_size": None,
+        "data_dir": None,
+        "run_dir": str(tmp_path),
+    }
 
 
 def test_run_dir_means_the_same_both_ways(notebook, tmp_path, monkeypatch):
@@ -160,7 +191,9 @@ def test_run_dir_means_the_same_both_ways(notebook, tmp_path, monkeypatch):
     assert one == other and one.run_dir == tmp_path / "r"
 
 
-@pytest.mark.parametrize("text", ["True", "False", "None", "3", "-3", "1_000", "0.5", "1e-3", "nine", "", "../data", "3 "])
+@pytest.mark.parametrize(
+    "text", ["True", "False", "None", "3", "-3", "1_000", "0.5", "1e-3", "nine", "", "../data", "3 "]
+)
 def test_values_are_read_as_papermill_reads_them(text):
     ours, theirs = runner.resolve_type(text), _resolve_type(text)
     assert ours == theirs and type(ours) is type(theirs)
@@ -196,7 +229,10 @@ def test_without_chromium_figures_are_interactive_only(monkeypatch, capsys):
 
 def test_the_summary_ends_with_the_latest_metrics(tmp_path):
     assert "No runs" in summary.text(tmp_path)
-    for name, metrics in (("search", None), ("derived", {"accuracy": 0.5, "balanced_accuracy": 0.25, "n": 7})):
+    for name, metrics in (
+        ("search", None),
+        ("derived", {"accuracy": 0.5, "balanced_accuracy": 0.25, "n": 7}),
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text("{}")
         if metrics:

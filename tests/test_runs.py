@@ -13,11 +13,11 @@ import small
 import torch
 
 import bionas
-from bionas import runs
 from bionas.errors import BionasError, CheckpointError
-from bionas.recipe import FitConfig
-from bionas.runs import Run, code_fingerprint, provenance
-from bionas.trainer import Fit
+from bionas.training import runs
+from bionas.training.fitting import Fit
+from bionas.training.recipe import FitConfig
+from bionas.training.runs import Run, code_fingerprint, provenance
 
 QUICK = FitConfig(epochs=2, batch_size=12, device="cpu")
 
@@ -47,8 +47,12 @@ def test_a_folder_is_claimed_by_one_configuration(tmp_path):
     config = {"epochs": 2, "fields": ("a", "b"), "network": {"cells": 3}}
     run.begin(config, {"seed": 0})
     run.begin(config, {"seed": 0})  # again, as when going on: a tuple is still the list that the file holds
-    assert run.config == {"epochs": 2, "fields": ["a", "b"], "network": {"cells": 3}} and run.provenance == {"seed": 0}
-    with pytest.raises(CheckpointError, match=r"configuration \(epochs: 2 there, 3 now; new: None there, 1 now\)"):
+    assert run.config == {"epochs": 2, "fields": ["a", "b"], "network": {"cells": 3}} and run.provenance == {
+        "seed": 0
+    }
+    with pytest.raises(
+        CheckpointError, match=r"configuration \(epochs: 2 there, 3 now; new: None there, 1 now\)"
+    ):
         run.begin(config | {"epochs": 3, "new": 1}, {})
     assert run.provenance == {"seed": 0}
 
@@ -61,12 +65,16 @@ def test_a_run_is_complete_when_it_says_so(tmp_path):
 
 def test_a_table_that_is_not_there_is_named(tmp_path):
     with pytest.raises(BionasError, match="alphas.csv is not there: this run did not write it"):
-        Run(tmp_path).alphas  # noqa: B018
+        Run(tmp_path).alphas
 
 
 def test_a_number_carries_its_birth(data, trained):  # DESIGN 2: provenance.json
     born = trained.provenance
-    assert born["bionas"] == bionas.__version__ and born["code"] == code_fingerprint() and born["device"] == "cpu"
+    assert (
+        born["bionas"] == bionas.__version__
+        and born["code"] == code_fingerprint()
+        and born["device"] == "cpu"
+    )
     assert born["data_fingerprint"] == data[0].fingerprint
     assert born["packages"]["torch"] == torch.__version__.split("+")[0]
     assert born["seed"] == 0 and born["commit"]
@@ -83,7 +91,10 @@ def test_the_code_hash_sees_code_and_not_words(tmp_path, monkeypatch):
         return code_fingerprint.__wrapped__()
 
     plain = hashed('"""Doc."""\ndef f(x):\n    return x + 1\n')
-    assert hashed('"""Other."""\n\n\ndef f(x):  # a comment\n    """What it does."""\n    return (x + 1)\n') == plain
+    assert (
+        hashed('"""Other."""\n\n\ndef f(x):  # a comment\n    """What it does."""\n    return (x + 1)\n')
+        == plain
+    )
     assert hashed("def f(x):\n    return x + 2\n") != plain
     hashed('"""Doc."""\ndef f(x):\n    return x + 1\n')
     assert hashed("colour = 1", "palette.py") == plain  # decides no number
@@ -108,7 +119,9 @@ def test_a_truncated_checkpoint_is_refused_with_what_to_do(data, trained, kept):
     path = trained.checkpoint_path
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
-    with pytest.raises(CheckpointError, match="last.pt cannot be read .*Remove it to start this run from its first"):
+    with pytest.raises(
+        CheckpointError, match="last.pt cannot be read .*Remove it to start this run from its first"
+    ):
         fit(data, trained.path)
     path.unlink()  # what the message says
     assert fit(data, trained.path).epoch == 0

@@ -10,10 +10,18 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from bionas.companions.seran import (
-    POOLINGS, ROWS, SIZES, AttentionModule, Bottleneck, SEGate, SoftMask, build, size,
-)  # fmt: skip
 from bionas.errors import TrainingError, UnknownName
+from bionas.studies.seran.network import (
+    POOLINGS,
+    ROWS,
+    SIZES,
+    AttentionModule,
+    Bottleneck,
+    SEGate,
+    SoftMask,
+    build,
+    size,
+)
 
 
 @functools.cache
@@ -65,7 +73,10 @@ def test_a_mask_is_in_zero_to_one_and_as_large_as_its_map(poolings, side):
 def test_a_mask_of_three_poolings_written_out():  # section 3.3: bottom-up, then top-down with lateral connections
     m = random_statistics(SoftMask(8, 3))
     x = torch.randn(2, 8, 16, 16)
-    enlarged = lambda y, to: F.interpolate(y, size=(to, to), mode="bilinear")
+
+    def enlarged(y, to):
+        return F.interpolate(y, size=(to, to), mode="bilinear")
+
     eight = m.down[0](F.max_pool2d(x, 3, 2, 1))
     four = m.down[1](F.max_pool2d(eight, 3, 2, 1))
     two = m.bottom(m.down[2](F.max_pool2d(four, 3, 2, 1)))
@@ -83,7 +94,9 @@ def test_attention_is_one_plus_the_mask_times_the_trunk():  # H = (1 + M) * T, p
     before = module.before(x)
     trunk, mask = module.trunk[1](module.trunk[0](before)), module.mask(before)
     assert torch.allclose(module(x), module.after(trunk + mask * trunk))
-    nn.init.constant_(module.mask.output[-2].weight, 0)  # M = 1/2 everywhere: never less than the trunk itself
+    nn.init.constant_(
+        module.mask.output[-2].weight, 0
+    )  # M = 1/2 everywhere: never less than the trunk itself
     assert torch.allclose(module(x), module.after(1.5 * trunk))
 
 
@@ -102,19 +115,26 @@ def test_masks_are_three_two_and_one_poolings_deep_on_maps_of_56_28_and_14():
 
 def test_seran_d_has_ten_se_and_four_attention_modules_and_seran_four_and_three():
     def modules(row):
-        found = [type(m.gate).__name__ if isinstance(m, Bottleneck) else "attention" for m in on_meta(row).body]
+        found = [
+            type(m.gate).__name__ if isinstance(m, Bottleneck) else "attention" for m in on_meta(row).body
+        ]
         return found.count("SEGate"), found.count("attention"), found[-2:]
 
     assert modules("seran_d") == (10, 4, ["SEGate"] * 2) and modules("seran") == (4, 3, ["SEGate"] * 2)
     assert modules("seran_d_ran_only")[:2] == (0, 4) and modules("seran_d_se_only")[:2] == (10, 0)
-    assert len(on_meta("seran_d_ran_only").body) == len(on_meta("seran_d").body)  # replaced by residual blocks
+    assert len(on_meta("seran_d_ran_only").body) == len(
+        on_meta("seran_d").body
+    )  # replaced by residual blocks
     assert len(on_meta("seran_d_se_only").body) == len(on_meta("seran_d").body) - 4  # removed
     words = ROWS["seran_d"].architecture.stages
     assert not any(pair in word for word in words for pair in ("as", "sa"))  # residual blocks in between
 
 
 def test_pooling_is_of_one_kind_throughout():
-    for row, kind, other in (("seran_d", nn.MaxPool2d, nn.AvgPool2d), ("seran_d_avg_pool", nn.AvgPool2d, nn.MaxPool2d)):
+    for row, kind, other in (
+        ("seran_d", nn.MaxPool2d, nn.AvgPool2d),
+        ("seran_d_avg_pool", nn.AvgPool2d, nn.MaxPool2d),
+    ):
         pools = [m for m in on_meta(row).modules() if isinstance(m, (nn.MaxPool2d, nn.AvgPool2d))]
         assert len(pools) == 1 + 4 and all(isinstance(m, kind) and not isinstance(m, other) for m in pools)
 
@@ -122,7 +142,9 @@ def test_pooling_is_of_one_kind_throughout():
 @pytest.mark.parametrize("row", [name for name in ROWS if ROWS[name].published_parameters])
 def test_full_size_networks_have_nearly_the_published_parameters(row):
     ours, published = parameters(on_meta(row)), ROWS[row].published_parameters
-    assert ours == pytest.approx(published, rel={"resnet101": 0, "resnet152": 0, "se_resnet101": 1e-3}.get(row, 0.025))
+    assert ours == pytest.approx(
+        published, rel={"resnet101": 0, "resnet152": 0, "se_resnet101": 1e-3}.get(row, 0.025)
+    )
 
 
 def test_what_seran_leaves_out_is_nearly_as_large_as_printed():  # section 4.2: 2.87e7
@@ -160,7 +182,9 @@ def test_every_row_has_a_twin_that_learns(row):
     torch.manual_seed(0)
     network = build(row, 3, size("tiny").width)
     full = ROWS[row].architecture
-    assert network.architecture == full and len(network.body) == sum(map(len, full.stages))  # narrower, no shallower
+    assert network.architecture == full and len(network.body) == sum(
+        map(len, full.stages)
+    )  # narrower, no shallower
     network(torch.randn(4, 3, 32, 32), None).square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters())
     gates_and_convolutions = [m.weight for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]

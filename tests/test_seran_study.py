@@ -10,13 +10,16 @@ import pandas as pd
 import pytest
 import torch
 
-from bionas import comparison, experiments, places, runs, trainer
 from bionas.__main__ import main
-from bionas.companions import seran_study
-from bionas.companions.seran import ROWS, build
-from bionas.companions.seran_study import ERRORS
 from bionas.errors import UnknownName
-from bionas.evaluation import top_k_error
+from bionas.studies import comparison
+from bionas.studies.seran import study as seran_study
+from bionas.studies.seran.network import ROWS, build
+from bionas.studies.seran.study import ERRORS
+from bionas.system import places
+from bionas.training import experiments, runs
+from bionas.training import fitting as trainer
+from bionas.training.evaluation import top_k_error
 
 ROWS_RUN = ["seran", "attention92"]
 
@@ -41,7 +44,11 @@ def test_the_recipe_is_the_papers():  # section 4.1
     optimizer = trainer.adamw(list(build("seran", 3, 1 / 16).parameters()), recipe)
     assert isinstance(optimizer, torch.optim.AdamW) and optimizer.defaults["weight_decay"] == 0.01
     other = seran_study.study_plan("full", "full", learning_rate=1e-3, augment="none", image_size=64)
-    assert (seran_study.recipe(other).learning_rate, seran_study.recipe(other).augment, other.image_size) == (1e-3, "none", 64)
+    assert (seran_study.recipe(other).learning_rate, seran_study.recipe(other).augment, other.image_size) == (
+        1e-3,
+        "none",
+        64,
+    )
 
 
 def test_the_first_updates_use_the_initial_rate(rows, plan):  # it falls from 5e-4, it does not climb to it
@@ -62,14 +69,18 @@ def test_errors_are_counted_from_what_the_network_said(rows, plan):
     run = seran_study.trained(plan, "seran", "tiny")
     said = run.table("predictions")
     names = list(plan.splits().test.class_names)
-    wrong = {k: 0 for k in (1, 5)}
+    wrong = dict.fromkeys((1, 5), 0)
     for _, specimen in said.iterrows():
         truth = specimen[f"p_{specimen['truth']}"]
         better = sum(specimen[f"p_{name}"] > truth for name in names)
         for k in wrong:
             wrong[k] += better >= k
     first = rows.iloc[0]
-    assert first["test_top1_error"] == pytest.approx(1 - first["accuracy"]) == pytest.approx(wrong[1] / len(said))
+    assert (
+        first["test_top1_error"]
+        == pytest.approx(1 - first["accuracy"])
+        == pytest.approx(wrong[1] / len(said))
+    )
     assert first["test_top5_error"] == pytest.approx(wrong[5] / len(said))
     assert first["val_top1_error"] == pytest.approx(1 - run.history["val_accuracy"].iloc[-1])
     assert 0 <= first["val_top5_error"] <= first["val_top1_error"]
@@ -97,9 +108,15 @@ def test_the_table_has_ours_and_theirs_in_columns_of_their_own(rows, plan):
     assert table["test_top1_error_sd"][1] == pytest.approx(100 * ours.std(ddof=1), abs=0.01)
     train, val, _ = plan.splits()
     commonest = np.bincount(train.labels).argsort(kind="stable")[::-1]
-    assert table["val_top1_error_mean"][0] == pytest.approx(100 * (val.labels != commonest[0]).mean(), abs=0.01)
-    assert table.loc[0, "test_top1_error_mean"] == pytest.approx(100 - table.loc[0, "accuracy_mean"], abs=0.011)
-    assert table["published_test_top1_error"].tolist()[1:] == [15.28, 18.89] and np.isnan(table["published_test_top1_error"][0])
+    assert table["val_top1_error_mean"][0] == pytest.approx(
+        100 * (val.labels != commonest[0]).mean(), abs=0.01
+    )
+    assert table.loc[0, "test_top1_error_mean"] == pytest.approx(
+        100 - table.loc[0, "accuracy_mean"], abs=0.011
+    )
+    assert table["published_test_top1_error"].tolist()[1:] == [15.28, 18.89] and np.isnan(
+        table["published_test_top1_error"][0]
+    )
     assert set(comparison.METRICS) <= {name.removesuffix("_mean") for name in table}
 
 
@@ -108,11 +125,24 @@ def test_the_command_trains_a_subset_and_writes_both_tables(rows, plan, monkeypa
     (tmp_path / "data" / "paper").symlink_to(places.data("paper"))
     monkeypatch.setattr(places, "root", lambda: tmp_path)
     settings = [f"{n}={getattr(plan, n)}" for n in ("mode", "epochs", "limit", "batch_size", "run_dir")]
-    words = ["seran", "--rows", *ROWS_RUN, "--seeds", "0", "1", "--out", "few", *(w for s in settings for w in ("-p", s))]
+    words = [
+        "seran",
+        "--rows",
+        *ROWS_RUN,
+        "--seeds",
+        "0",
+        "1",
+        "--out",
+        "few",
+        *(w for s in settings for w in ("-p", s)),
+    ]
     monkeypatch.setattr(trainer.Fit, "train", lambda self: pytest.fail("trained again"))
     assert main(words) == 0
     assert "Attention-92" in capsys.readouterr().out
-    written = [len((tmp_path / "data" / "results" / f"few{end}.csv").read_text().splitlines()) for end in ("", "_runs")]
+    written = [
+        len((tmp_path / "data" / "results" / f"few{end}.csv").read_text().splitlines())
+        for end in ("", "_runs")
+    ]
     assert written == [1 + 3, 1 + 4]
     assert main(["seran", "--rows", "seran_e"]) == 2 and "seran_d" in capsys.readouterr().err
     assert main(["seran", "--size", "half"]) == 2 and "quarter" in capsys.readouterr().err
@@ -128,10 +158,12 @@ def test_top_k_error_by_hand():
 
 
 def test_every_row_of_both_tables_is_in_the_registry_once():
-    from bionas import published
+    from bionas.studies import published
 
-    held = {source: [row.published[source] for row in ROWS.values() if source in row.published] for source in
-            ("seran_table1", "seran_table2")}  # fmt: skip
+    held = {
+        source: [row.published[source] for row in ROWS.values() if source in row.published]
+        for source in ("seran_table1", "seran_table2")
+    }
     for source, models in held.items():
         assert sorted(models) == sorted(published.table(source)["model"])
     printed = seran_study.published_errors().set_index("row")
@@ -144,8 +176,12 @@ def test_without_se_modules_reads_otherwise_than_the_table():  # section 4.2: "d
     audit = seran_study.audit().set_index("claim")
     against_se_only = audit.loc["without SE modules, read as attention only against SE only, top-1"]
     against_full = audit.loc["without SE modules, read as attention only against the full SERAN-D, top-1"]
-    assert against_se_only["holds"] and against_se_only["computed"] == pytest.approx(19.65 - 16.06) == pytest.approx(3.59)
-    assert not against_full["holds"] and against_full["computed"] == pytest.approx(19.65 - 13.24) == pytest.approx(6.41)
+    assert against_se_only["holds"] and against_se_only["computed"] == pytest.approx(
+        19.65 - 16.06
+    ) == pytest.approx(3.59)
+    assert not against_full["holds"] and against_full["computed"] == pytest.approx(
+        19.65 - 13.24
+    ) == pytest.approx(6.41)
     assert audit["holds"].tolist() == [True] * 7 + [False] * 2
 
 
@@ -182,14 +218,18 @@ def test_the_networks_code_is_part_of_a_runs_name():
 
 def test_what_was_not_run_has_its_row_beside_the_published_errors(rows, plan):
     nothing = seran_study.beside_published(pd.DataFrame())
-    assert nothing["model"].tolist() == [row.title for row in ROWS.values()] and (nothing["n_seeds"] == 0).all()
+    assert (
+        nothing["model"].tolist() == [row.title for row in ROWS.values()] and (nothing["n_seeds"] == 0).all()
+    )
     assert nothing.set_index("model").loc["SERAN-D", "published_test_top1_error"] == 13.58
     assert nothing["test_top1_error_mean"].isna().all()
     table = seran_study.table(rows, plan, "bionas seran")
     one_seed = seran_study.table(rows[rows["seed"] == 0], plan, "bionas seran")
     some = seran_study.beside_published(pd.concat([table, one_seed])).set_index("model")
     assert some.index[0] == "majority class" and len(some) == 1 + len(ROWS)
-    assert some["n_seeds"].to_dict() | {"SERAN": 2, "Attention-92": 2, "SERAN-D": 0} == some["n_seeds"].to_dict()
+    assert (
+        some["n_seeds"].to_dict() | {"SERAN": 2, "Attention-92": 2, "SERAN-D": 0} == some["n_seeds"].to_dict()
+    )
     assert some.loc["SERAN", "val_top5_error_mean"] == table["val_top5_error_mean"][1]
     assert some.loc["SERAN", "published_val_top5_error"] == 4.77
 
@@ -202,6 +242,8 @@ def test_trunk_and_mask_of_a_trained_network_are_those_of_its_modules(rows, plan
     with torch.no_grad():
         first = network.body[1]
         before = first.before(network.body[0](network.stem(images)))
-        assert torch.allclose(maps[0][0], first.trunk(before)) and torch.allclose(maps[0][1], first.mask(before))
-    assert all(0 <= mask.min() and mask.max() <= 1 and mask.shape == trunk.shape for trunk, mask in maps)
+        assert torch.allclose(maps[0][0], first.trunk(before)) and torch.allclose(
+            maps[0][1], first.mask(before)
+        )
+    assert all(mask.min() >= 0 and mask.max() <= 1 and mask.shape == trunk.shape for trunk, mask in maps)
     assert not first.trunk._forward_hooks

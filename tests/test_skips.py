@@ -11,15 +11,15 @@ import small
 import torch
 
 from bionas.errors import TrainingError
-from bionas.experiments import plan, search
 from bionas.genotype import EDGES, derive
 from bionas.operators import PRIMITIVE_SETS
-from bionas.recipe import SearchConfig
-from bionas.runs import Run
-from bionas.skips import guard, leaders, leading_skips
 from bionas.strategies import STRATEGIES, Space
 from bionas.strategies.evaluators import Supernet
-from bionas.trainer import BilevelTrainer
+from bionas.training.experiments import plan, search
+from bionas.training.fitting import BilevelTrainer
+from bionas.training.recipe import SearchConfig
+from bionas.training.runs import Run
+from bionas.training.skips import guard, leaders, leading_skips
 
 FULL = PRIMITIVE_SETS["full"]
 
@@ -41,8 +41,10 @@ def table(thetas, primitives=FULL) -> pd.DataFrame:
     rows = [
         (epoch, cell, edge, name, theta[cell, e, k])
         for epoch, theta in enumerate(thetas)
-        for cell in range(theta.shape[0]) for e, edge in enumerate(EDGES) for k, name in enumerate(primitives)
-    ]  # fmt: skip
+        for cell in range(theta.shape[0])
+        for e, edge in enumerate(EDGES)
+        for k, name in enumerate(primitives)
+    ]
     return pd.DataFrame(rows, columns=["epoch", "cell", "edge", "primitive", "alpha"])
 
 
@@ -53,7 +55,9 @@ def test_leaders_are_counted_as_a_plain_loop_counts_them():
     thetas = np.random.default_rng(0).integers(0, 4, (5, 4, 3, 10)).astype(float)  # with many equals
     counts, skips = leaders(table(thetas)), leading_skips(table(thetas))
     for epoch, theta in enumerate(thetas):
-        winners = [FULL[row.tolist().index(row.max())] for row in theta.reshape(-1, 10)]  # the first of equals
+        winners = [
+            FULL[row.tolist().index(row.max())] for row in theta.reshape(-1, 10)
+        ]  # the first of equals
         assert counts.loc[epoch].to_dict() == {name: winners.count(name) for name in counts}
         assert skips[epoch] == winners.count("skip_connect") and counts.loc[epoch].sum() == 12
     assert [name for name in FULL if name in counts] == list(counts)
@@ -119,7 +123,9 @@ def test_it_ends_once_skips_lead_more_and_derives_from_the_epoch_before(data, tm
         "epoch 2, where it leads 2."
     )
     assert trainer.stopped == sentence and capsys.readouterr().out.splitlines()[-1] == sentence
-    assert not small.differences(trainer.thetas, free.thetas[:4])  # up to there it is the same search, to the bit
+    assert not small.differences(
+        trainer.thetas, free.thetas[:4]
+    )  # up to there it is the same search, to the bit
     alpha = torch.softmax(free.thetas[2].double(), -1)
     assert run.genotype == derive(alpha, FULL, trainer.supernet.config.reductions)
     assert run.genotype != free.genotype()
@@ -146,14 +152,20 @@ def test_the_warm_up_is_not_guarded(data, tmp_path):
     config = SearchConfig(epochs=3, batch_size=12, device="cpu", warmup_epochs=2, max_skips=9)
     trainer = BilevelTrainer(network, *data, config, Run(tmp_path))
     trainer.train()
-    assert (trainer.epoch, trainer.derived_epoch, trainer.stopped) == (3, 3, "")  # 9 of 9 edges are not more than 9
+    assert (trainer.epoch, trainer.derived_epoch, trainer.stopped) == (
+        3,
+        3,
+        "",
+    )  # 9 of 9 edges are not more than 9
 
 
 def test_where_skips_lead_after_every_epoch_there_is_nothing_to_derive(data, tmp_path):
     for _ in range(2):  # and started again it says the same
         with pytest.raises(TrainingError) as refused:
             collapsing(data, tmp_path, epochs=2, max_skips=0).train()
-        assert "more than max_skips=0 of 9 edges after every epoch (fewest: 1, after epoch 1)" in str(refused.value)
+        assert "more than max_skips=0 of 9 edges after every epoch (fewest: 1, after epoch 1)" in str(
+            refused.value
+        )
         assert "warmup_epochs" in str(refused.value) and str(tmp_path / "alphas.csv") in str(refused.value)
     assert Run(tmp_path).load_checkpoint()["epoch"] == 2 and len(Run(tmp_path).history) == 2
 
@@ -178,9 +190,11 @@ def test_a_plan_passes_it_on_and_the_run_folder_says_what_came_of_it(data, tmp_p
     assert asked.search_config().max_skips == 1
     made = type(asked).supernet
     monkeypatch.setattr(type(asked), "supernet", lambda self: small.Collapsing.begun(made(self)))
-    monkeypatch.setattr("bionas.experiments.BilevelTrainer", small.Collapsing)
+    monkeypatch.setattr("bionas.training.experiments.BilevelTrainer", small.Collapsing)
     run = search(asked)
-    assert run.config["max_skips"] == 1 and run.summary["epochs"] == 2 and run.summary["derived_from_epoch"] == 1
+    assert (
+        run.config["max_skips"] == 1 and run.summary["epochs"] == 2 and run.summary["derived_from_epoch"] == 1
+    )
     assert run.summary["stopped"].startswith("search: stopped after epoch 2 of 4")
     assert run.genotype.cells[0].operations[0] == "skip_connect" and search(asked).path == run.path
 

@@ -7,19 +7,24 @@ import pandas as pd
 import pytest
 
 from bionas import figures
+from bionas.figures.palette import PAPER
 from bionas.figures.sota import LARGEST, SMALLEST
-from bionas.palette import PAPER
 
 CAPTION = "as printed"
 
 
 @pytest.fixture
 def models():
-    return pd.DataFrame({
-        "model": ["VGG16", "LeViT", "MAE", "Ours"], "table": ["II", "III", "III", "I"], "macs": [15.0, 0.3, 17.5, 2.95],
-        "parameters": [100e6, 1e6, 25e6, np.nan], "first": [66.7, 65.3, 84.7, 96.8],
-        "second": [68.7, np.nan, 84.6, 93.2],
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "model": ["VGG16", "LeViT", "MAE", "Ours"],
+            "table": ["II", "III", "III", "I"],
+            "macs": [15.0, 0.3, 17.5, 2.95],
+            "parameters": [100e6, 1e6, 25e6, np.nan],
+            "first": [66.7, 65.3, 84.7, 96.8],
+            "second": [68.7, np.nan, 84.6, 93.2],
+        }
+    )
 
 
 def test_those_under_the_line_are_hollow_and_counted(models):
@@ -27,7 +32,8 @@ def test_those_under_the_line_are_hollow_and_counted(models):
     assert figure.layout.title.text == "<b>2 of 3 published backbones lie under always answering Diptera</b>"
     transformers = next(t for t in figure.data if t.name.startswith("Table III"))
     assert (
-        list(transformers.x) == [84.7, 65.3] and transformers.marker.color[0] != PAPER == transformers.marker.color[1]
+        list(transformers.x) == [84.7, 65.3]
+        and transformers.marker.color[0] != PAPER == transformers.marker.color[1]
     )
     assert figure.layout.shapes[0].x0 == 71.57
     assert list(figure.layout.yaxis.ticktext) == ["Ours", "MAE", "VGG16", "LeViT"]  # best on top
@@ -38,9 +44,15 @@ def test_area_is_parameters_and_hover_tells_everything(models):
     figure = figures.accuracy_against_macs(
         models, {"a": "first", "b": "second"}, "Cost", CAPTION, {"a": {"floor": 71.57}}
     )
-    dots = {name: (x, y, size, told) for t in figure.data if t.name != "not run"
-            for name, x, y, size, told in zip(t.text, t.x, t.y, t.marker.size, t.customdata)}  # fmt: skip
-    assert dots["VGG16"][:3] == (15.0, 66.7, LARGEST) and dots["MAE"][2] == LARGEST / 2  # a quarter of the parameters
+    dots = {
+        name: (x, y, size, told)
+        for t in figure.data
+        if t.name != "not run"
+        for name, x, y, size, told in zip(t.text, t.x, t.y, t.marker.size, t.customdata)
+    }
+    assert (
+        dots["VGG16"][:3] == (15.0, 66.7, LARGEST) and dots["MAE"][2] == LARGEST / 2
+    )  # a quarter of the parameters
     assert dots["Ours"][2] == SMALLEST  # not known
     assert dots["MAE"][3].split("<br>") == [
         "<b>MAE</b>",
@@ -80,30 +92,51 @@ def test_what_was_not_run_stands_on_the_lower_edge(models):
 
 
 def test_names_keep_off_each_other():
-    near = pd.DataFrame({
-        "model": ["first name", "second name", "third name"], "table": "II", "macs": [10.0, 10.2, 10.4],
-        "parameters": 1e6, "score": [80.0, 80.1, 80.2],
-    })  # fmt: skip
+    near = pd.DataFrame(
+        {
+            "model": ["first name", "second name", "third name"],
+            "table": "II",
+            "macs": [10.0, 10.2, 10.4],
+            "parameters": 1e6,
+            "score": [80.0, 80.1, 80.2],
+        }
+    )
     far = near.assign(macs=1000.0, score=50.0)
     figure = figures.accuracy_against_macs(pd.concat([near, far]), {"a": "score"}, "Cost")
     assert len(set(figure.data[0].textposition[:3])) == 3
 
 
 def test_the_metadatas_part_is_what_lies_between_two_dots():
-    frame = pd.DataFrame({
-        "model": ["A", "B", "C", "D"], "image": [40.0, 50.0, np.nan, np.nan], "image_sd": [1.0, np.nan, np.nan, np.nan],
-        "both": [47.5, 51.0, 60.0, np.nan], "both_sd": np.nan, "image_seeds": 1, "both_seeds": 1,
-        "gain": [7.5, 1.0, np.nan, np.nan],
-    })  # fmt: skip
-    figure = figures.with_and_without_metadata(frame, {"majority class": 35.0, "metadata alone": 45.0}, caption=CAPTION)
+    frame = pd.DataFrame(
+        {
+            "model": ["A", "B", "C", "D"],
+            "image": [40.0, 50.0, np.nan, np.nan],
+            "image_sd": [1.0, np.nan, np.nan, np.nan],
+            "both": [47.5, 51.0, 60.0, np.nan],
+            "both_sd": np.nan,
+            "image_seeds": 1,
+            "both_seeds": 1,
+            "gain": [7.5, 1.0, np.nan, np.nan],
+        }
+    )
+    figure = figures.with_and_without_metadata(
+        frame, {"majority class": 35.0, "metadata alone": 45.0}, caption=CAPTION
+    )
     assert "+4.2 points of accuracy in the median" in figure.layout.title.text  # of 7.5 and 1.0
     assert [list(t.x) for t in figure.data] == [[40.0, 50.0, None, None], [47.5, 51.0, 60.0, None]]
     said = [a.text for a in figure.layout.annotations]
-    assert {"+7.5", "+1.0", "image: not run", "not run", "majority class: 35.0 %", "metadata alone: 45.0 %"} <= set(
-        said
-    )
+    assert {
+        "+7.5",
+        "+1.0",
+        "image: not run",
+        "not run",
+        "majority class: 35.0 %",
+        "metadata alone: 45.0 %",
+    } <= set(said)
     bars = [(s.x0, s.x1) for s in figure.layout.shapes if s.line.width == 5]
     assert bars == [(40.0, 47.5), (50.0, 51.0)]
     assert [s.x0 for s in figure.layout.shapes if s.yref == "paper"] == [35.0, 45.0]
-    empty = figures.with_and_without_metadata(frame.assign(image=np.nan, both=np.nan, gain=np.nan), {}, caption=CAPTION)
+    empty = figures.with_and_without_metadata(
+        frame.assign(image=np.nan, both=np.nan, gain=np.nan), {}, caption=CAPTION
+    )
     assert "median" not in empty.layout.title.text and list(empty.layout.xaxis.range) == [0, 100]

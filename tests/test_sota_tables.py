@@ -12,11 +12,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bionas import comparison, places, published, results, sota_tables
-from bionas.baselines import published as backbones
-from bionas.baselines import slug
 from bionas.errors import UnknownName
-from bionas.sota_tables import BOTH, EIGHT, EMBEDDED, IMAGE, MAJORITY, METRICS, NOT_RUN, OURS, PARTS, PHOTOGRAPHS
+from bionas.studies import comparison, published, results, sota_tables
+from bionas.studies.backbones import published as backbones
+from bionas.studies.backbones import slug
+from bionas.studies.sota_tables import (
+    BOTH,
+    EIGHT,
+    EMBEDDED,
+    IMAGE,
+    MAJORITY,
+    METRICS,
+    NOT_RUN,
+    OURS,
+    PARTS,
+    PHOTOGRAPHS,
+)
+from bionas.system import places
 
 NOTEBOOK = "06_sota_comparison"
 BACKBONES_BY = {"augment": "none", "inputs": "image", "pretrained": False, "frozen": False}
@@ -24,7 +36,11 @@ BACKBONES_BY = {"augment": "none", "inputs": "image", "pretrained": False, "froz
 
 def scored(model: str, accuracy: float, n: int = 1, sd: float | None = None, **more) -> dict:
     """A row as `comparison.summary` writes it, its balanced accuracy ten points lower."""
-    means = {"accuracy_mean": accuracy, "balanced_accuracy_mean": accuracy - 10, "f1_macro_mean": accuracy - 20}
+    means = {
+        "accuracy_mean": accuracy,
+        "balanced_accuracy_mean": accuracy - 10,
+        "f1_macro_mean": accuracy - 20,
+    }
     spreads = {f"{m}_sd": sd for m in comparison.METRICS}
     spent = {"mmacs": 20.0, "parameters": 1e6, "minutes": 2.0, "images_seen": 4096}
     return {"model": model, "n_seeds": n, **means, **spreads, **spent, **more}
@@ -49,8 +65,15 @@ def checkout(tmp_path, monkeypatch):
 def everything(put) -> None:
     """One row a network in every file, as the commands write them."""
     first = scored(MAJORITY, 30.0, 0)
-    put("spine_field_orders", [first, scored("derived", 41.0, 3, 2.0, augment="none"), scored("resnet18", 44.0, 3, 1.0),
-                               scored("derived", 46.0, 3, 2.0, augment="flips_and_shifts")])  # fmt: skip
+    put(
+        "spine_field_orders",
+        [
+            first,
+            scored("derived", 41.0, 3, 2.0, augment="none"),
+            scored("resnet18", 44.0, 3, 1.0),
+            scored("derived", 46.0, 3, 2.0, augment="flips_and_shifts"),
+        ],
+    )
     grid = {**scored("E009", 55.5, 3, 1.5), "row": "E009", "n": 3, "images_seen": 4096.0}
     others = {**scored("E010", 44.4, 3, 1.5), "row": "E010", "n": 3}
     for name in ("ablation_synthetic", "image_alone_synthetic"):
@@ -67,7 +90,10 @@ def everything(put) -> None:
         put(name, [first, *one, *left])
         put(f"{name}_runs", one)
     three = [scored(b, 60.0 + i, 3, 0.7, **BACKBONES_BY, note="") for i, b in enumerate(EIGHT[:3])]
-    both = [scored(b, 70.0 + i, 3, 0.7, **{**BACKBONES_BY, "inputs": BOTH}, note="") for i, b in enumerate(EIGHT[:3])]
+    both = [
+        scored(b, 70.0 + i, 3, 0.7, **{**BACKBONES_BY, "inputs": BOTH}, note="")
+        for i, b in enumerate(EIGHT[:3])
+    ]
     put("backbones_synthetic_three", [first, *three, *both])
     systems = [m for m in sota_tables.paper("V")["model"] if m != OURS]
     ours_and_others = [*((m, 33.0 + i) for i, m in enumerate(systems)), (sota_tables.PRINTED, 44.0)]
@@ -103,7 +129,9 @@ def test_every_published_model_is_there_once_with_its_printed_figures():
         assert own["gmacs"] == rest.loc[b.name, "gmacs"] and own["px"] == b.native
     printed = published.table("table1_ablation").set_index("exp_id").loc["E009"]
     ours = frame.set_index("model").loc[OURS]
-    assert ours["gmacs"] == printed["gflops"] and ours["parameters"] * 4 / 2**20 == pytest.approx(printed["memory_mb"])
+    assert ours["gmacs"] == printed["gflops"] and ours["parameters"] * 4 / 2**20 == pytest.approx(
+        printed["memory_mb"]
+    )
     assert frame.loc[frame["table"] == "V", "gmacs"].isna().all()  # the paper prints none for these systems
 
 
@@ -114,21 +142,29 @@ def test_what_lies_at_rest_is_what_the_registry_says():
         assert row.parameters / 1e6 == pytest.approx(b.mparameters, abs=0.006) and row.gmacs == pytest.approx(
             b.gmacs, abs=0.006
         )
-        assert row.training_gb == pytest.approx(row.parameters * 16 / 2**30, abs=0.01) and row.gmacs_64 <= row.gmacs
+        assert (
+            row.training_gb == pytest.approx(row.parameters * 16 / 2**30, abs=0.01)
+            and row.gmacs_64 <= row.gmacs
+        )
 
 
 def test_a_name_is_the_same_in_the_papers_words_and_in_ours():
     assert sota_tables.key("Optuna (HPO for CNN)") == "optuna" == sota_tables.key("optuna")
-    assert sota_tables.key("Big Transfer (BiT)") == "big-transfer" and sota_tables.key("resnet18") != sota_tables.key(
-        "ResNet-18"
-    )
+    assert sota_tables.key("Big Transfer (BiT)") == "big-transfer" and sota_tables.key(
+        "resnet18"
+    ) != sota_tables.key("ResNet-18")
     with pytest.raises(UnknownName, match="table of scores"):
         sota_tables.paper("IV")
 
 
 # --- what is kept ------------------------------------------------------------------------------------------------
 
-KEPT = [name for part in PARTS if part.file.startswith(("backbones", "automl")) for name in sota_tables._files(part)]
+KEPT = [
+    name
+    for part in PARTS
+    if part.file.startswith(("backbones", "automl"))
+    for name in sota_tables._files(part)
+]
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -150,14 +186,24 @@ def test_a_kept_table_is_the_mean_of_its_runs(name):
 def test_the_readme_lists_what_was_trained_by_rising_cost(checkout):
     everything(checkout)
     lines = {line["network"]: line for line in sota_tables.backbones_in_readme()}
-    assert list(lines)[0] == MAJORITY and list(lines)[-1] == OURS and set(lines) == {MAJORITY, *EIGHT, OURS}
+    assert (
+        next(iter(lines)) == MAJORITY and list(lines)[-1] == OURS and set(lines) == {MAJORITY, *EIGHT, OURS}
+    )
     first, own = lines[EIGHT[0]], lines[OURS]
     assert list(first.values())[4:] == ["40.0 (1)", "60.0 ± 0.7 (3)", "70.0 ± 0.7 (3)"]
-    printed = pd.concat([sota_tables.paper("II"), sota_tables.paper("III")]).set_index("model")["bioscan5m_accuracy"]
+    printed = pd.concat([sota_tables.paper("II"), sota_tables.paper("III")]).set_index("model")[
+        "bioscan5m_accuracy"
+    ]
     assert all(float(lines[name]["the paper, BIOSCAN-5M (%)"]) == printed[name] for name in EIGHT)
-    assert own["field photographs, images (%)"] == "41.0 ± 2.0 (3)" and own["the paper, BIOSCAN-5M (%)"] == "96.81"
+    assert (
+        own["field photographs, images (%)"] == "41.0 ± 2.0 (3)"
+        and own["the paper, BIOSCAN-5M (%)"] == "96.81"
+    )
     assert lines[EIGHT[-1]]["synthetic, images + metadata (%)"] == "not run"
-    assert lines[MAJORITY]["the paper, BIOSCAN-5M (%)"] == "71.57" and lines[MAJORITY]["synthetic, images (%)"] == "30.0"
+    assert (
+        lines[MAJORITY]["the paper, BIOSCAN-5M (%)"] == "71.57"
+        and lines[MAJORITY]["synthetic, images (%)"] == "30.0"
+    )
     costs = [float(line["MACs (M)"].split(";")[0]) for name, line in lines.items() if name in EIGHT]
     assert costs == sorted(costs)
 
@@ -165,7 +211,11 @@ def test_the_readme_lists_what_was_trained_by_rising_cost(checkout):
 def test_the_readme_lists_the_systems_best_first(checkout):
     everything(checkout)
     lines = sota_tables.systems_in_readme()
-    assert [line["accuracy (%)"] for line in lines] == ["30.0", "44.0 (1)", *(f"{33.0 + i:.1f} (1)" for i in reversed(range(7)))]
+    assert [line["accuracy (%)"] for line in lines] == [
+        "30.0",
+        "44.0 (1)",
+        *(f"{33.0 + i:.1f} (1)" for i in reversed(range(7))),
+    ]
     printed = sota_tables.paper("V").set_index("model")["bioscan5m_accuracy"]
     assert all(line["the paper, BIOSCAN-5M (%)"] == f"{printed[line['system']]:.2f}" for line in lines[1:])
 
@@ -180,7 +230,9 @@ def test_without_any_result_all_of_ours_is_not_run(checkout):
         ours = table[[c for c in table if c[0] != "the paper"]]
         assert (ours == NOT_RUN).all(axis=None) and ours.shape[1] == (1 if number == "V" else 3)
     missing = sota_tables.not_run()
-    assert missing["why"].tolist() == [f"not run: data/results/{part.file}.csv is not there" for part in PARTS]
+    assert missing["why"].tolist() == [
+        f"not run: data/results/{part.file}.csv is not there" for part in PARTS
+    ]
     assert all(f"--out {part.file}" in part.command for part in PARTS)
     assert sota_tables.budgets().empty and sota_tables.with_and_without()["gain"].isna().all()
 
@@ -223,7 +275,8 @@ def test_every_figure_of_a_table_is_the_one_in_its_file(checkout):
     assert table.index.tolist() == [MAJORITY, *printed.index[:-1], OURS]
     for model in printed.index[:-1]:
         assert (
-            table.loc[model, ("the paper", "Insects-1M, accuracy")] == f"{printed.loc[model, 'insects1m_accuracy']:.2f}"
+            table.loc[model, ("the paper", "Insects-1M, accuracy")]
+            == f"{printed.loc[model, 'insects1m_accuracy']:.2f}"
         )
     assert table.loc["LeViT-128S", (EMBEDDED, IMAGE)] == "60.0 ± 0.7 (3)"  # of three seeds rather than of one
     assert table.loc["LeViT-128S", (EMBEDDED, BOTH)] == "70.0 ± 0.7 (3)"
@@ -246,11 +299,16 @@ def test_the_systems_of_table_5_stand_beside_ours_of_as_many_minutes(checkout):
     everything(checkout)
     table, column = sota_tables.side_by_side("V"), (EMBEDDED, f"{BOTH}, 10 minutes")
     assert table.loc["TPOT", column] == "33.0 (1)" and table.loc["NAO", column] == "39.0 (1)"
-    assert table.loc[OURS, column] == "44.0 (1)" and "55.5 ± 1.5 (3)" not in set(table.loc[OURS])  # of row E009's images
+    assert table.loc[OURS, column] == "44.0 (1)" and "55.5 ± 1.5 (3)" not in set(
+        table.loc[OURS]
+    )  # of row E009's images
     assert sota_tables.side_by_side("II").loc[OURS, (EMBEDDED, BOTH)] == "55.5 ± 1.5 (3)"
     checkout(
         "automl_synthetic",
-        [scored("tpot", 12.0, budget_minutes=10), {"model": "NAO", "n_seeds": 0, "budget_minutes": 10, "note": "failed: memory"}],
+        [
+            scored("tpot", 12.0, budget_minutes=10),
+            {"model": "NAO", "n_seeds": 0, "budget_minutes": 10, "note": "failed: memory"},
+        ],
     )
     table = sota_tables.side_by_side("V")
     assert table.loc["TPOT", column] == "12.0 (1)" and table.loc["NAO", column] == "failed"
@@ -263,7 +321,10 @@ def test_another_protocol_has_a_column_of_its_own(checkout):
     table = sota_tables.side_by_side("III")
     place = (PHOTOGRAPHS, "image, flips and shifts")
     assert table.columns[-1] == place and table.loc["LeViT-128S", place] == "48.0 ± 1.0 (3)"
-    assert table.loc[OURS, place] == "46.0 ± 2.0 (3)" and table.loc["LeViT-128S", (PHOTOGRAPHS, IMAGE)] == "40.0 (1)"
+    assert (
+        table.loc[OURS, place] == "46.0 ± 2.0 (3)"
+        and table.loc["LeViT-128S", (PHOTOGRAPHS, IMAGE)] == "40.0 (1)"
+    )
     assert place not in sota_tables.side_by_side("II").columns[:-1]
 
 
@@ -292,19 +353,31 @@ def test_scores_stand_beside_their_own_cost(checkout):
     everything(checkout)
     frame = sota_tables.scores_and_costs(EMBEDDED).set_index("model")
     rest = sota_tables.at_rest().set_index("model")
-    assert len(frame) == 20 + 1 and frame.loc["LeViT-128S", ["accuracy", "macs", "seeds"]].tolist() == [60.0, 20.0, 3.0]
+    assert len(frame) == 20 + 1 and frame.loc["LeViT-128S", ["accuracy", "macs", "seeds"]].tolist() == [
+        60.0,
+        20.0,
+        3.0,
+    ]
     assert frame.loc["CoAtNet-7", "macs"] == 1000 * rest.loc["CoAtNet-7", "gmacs_64"] and np.isnan(
         frame.loc["CoAtNet-7", "accuracy"]
     )
-    assert frame.loc[OURS, ["accuracy", "parameters"]].tolist() == [55.5, 1e6] and frame.loc["VGG16", "note"] == NOT_RUN
+    assert (
+        frame.loc[OURS, ["accuracy", "parameters"]].tolist() == [55.5, 1e6]
+        and frame.loc["VGG16", "note"] == NOT_RUN
+    )
     assert sota_tables.blanked(frame).loc["LeViT-128S", "parameters"] == "1,000,000"
     assert sota_tables.blanked(frame).loc["VGG16", "accuracy"] == ""
 
 
 def test_the_committed_results_can_be_read():
     rows = sota_tables.measured()
-    assert set(rows.columns) == set(sota_tables.COLUMNS) and not rows.duplicated(["model", *sota_tables.PROTOCOL]).any()
-    spine = pd.read_csv(places.data("results/spine_field_orders.csv")).query("model == 'derived' and augment == 'none'")
+    assert (
+        set(rows.columns) == set(sota_tables.COLUMNS)
+        and not rows.duplicated(["model", *sota_tables.PROTOCOL]).any()
+    )
+    spine = pd.read_csv(places.data("results/spine_field_orders.csv")).query(
+        "model == 'derived' and augment == 'none'"
+    )
     table = sota_tables.side_by_side("II")
     assert table.loc[OURS, (PHOTOGRAPHS, IMAGE)].startswith(f"{spine['accuracy_mean'].iloc[0]:.1f} ± ")
 
@@ -328,7 +401,9 @@ def test_no_score_is_typed_into_the_notebook():
         assert not re.search(r"\d\s*(%|per cent|points)|\d\.\d", text), text
     for source in code:
         constants = [n.value for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant)]
-        numbers = [v for v in constants if isinstance(v, float) and math.log10(v) % 1]  # a power of ten is a unit
+        numbers = [
+            v for v in constants if isinstance(v, float) and math.log10(v) % 1
+        ]  # a power of ten is a unit
         assert not numbers, source
         strings = [v for v in constants if isinstance(v, str)]
         assert not any(re.search(r"\d\.\d", text) for text in strings), source
@@ -347,4 +422,6 @@ def test_published_figures_follow_their_files(checkout):
         shown = sota_tables.side_by_side(number)[("the paper", "BIOSCAN-5M, accuracy")].iloc[1:]
         assert shown.tolist() == [f"{value:.2f}" for value in moved["bioscan5m_accuracy"]]
     models = sota_tables.published_models().set_index("model")
-    assert models.loc["VGG19", "insects1m_f1"] == published.table("table2_transfer_learning")["insects1m_f1"][1]
+    assert (
+        models.loc["VGG19", "insects1m_f1"] == published.table("table2_transfer_learning")["insects1m_f1"][1]
+    )

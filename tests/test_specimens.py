@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from bionas import places
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens import SOURCES, Collected, ImageStore, SpecimenSet, fold_rare, load_specimens
 from bionas.specimens.labels import SHOWN
 from bionas.specimens.schema import COLUMNS, NUMERIC, RANKS, SPLIT_NAMES, coded, missing
 from bionas.specimens.splits import METASPLITS
+from bionas.system import places
 
 
 def made(orders, size=8, seed=0, **columns):
@@ -23,7 +23,8 @@ def made(orders, size=8, seed=0, **columns):
     names = sorted(set(orders))
     records = pd.DataFrame({"order": orders, **columns})
     pixels = (
-        np.zeros((len(orders), size, size, 3), np.uint8) + np.arange(len(orders), dtype=np.uint8)[:, None, None, None]
+        np.zeros((len(orders), size, size, 3), np.uint8)
+        + np.arange(len(orders), dtype=np.uint8)[:, None, None, None]
     )
     return SpecimenSet(records, np.array([names.index(o) for o in orders]), tuple(names), ImageStore(pixels))
 
@@ -53,12 +54,21 @@ def test_the_splits_are_those_of_bioscan_dataset():
 
 
 def test_all_spellings_of_missing_are_missing():
-    column = pd.Series(["Apis", None, np.nan, "", "  ", "No Taxon", "no taxon", "NaN", "None", "Nona"], dtype=object)
+    column = pd.Series(
+        ["Apis", None, np.nan, "", "  ", "No Taxon", "no taxon", "NaN", "None", "Nona"], dtype=object
+    )
     assert missing(column).tolist() == [False] + [True] * 8 + [False]
     assert missing(pd.Series([1.0, np.nan])).tolist() == [False, True]
 
 
-STORED_AS = [object, "str", "category", "string[python]", pd.ArrowDtype(pa.string()), pd.ArrowDtype(pa.large_string())]
+STORED_AS = [
+    object,
+    "str",
+    "category",
+    "string[python]",
+    pd.ArrowDtype(pa.string()),
+    pd.ArrowDtype(pa.large_string()),
+]
 """The ways in which a column of text may lie in memory."""
 
 
@@ -107,7 +117,10 @@ def test_the_fingerprint_sees_every_part_and_nothing_else():
         made(list("ABAB"), genus=["g", None, "h", "h"]),
         first.subset([1, 0, 2, 3]),
         SpecimenSet(
-            first.records, first.labels, first.class_names, ImageStore(first.images.pixels(range(4)) + np.uint8(1))
+            first.records,
+            first.labels,
+            first.class_names,
+            ImageStore(first.images.pixels(range(4)) + np.uint8(1)),
         ),
     ]
     assert len({first.fingerprint, *(other.fingerprint for other in others)}) == 5
@@ -121,11 +134,15 @@ def test_the_fingerprint_is_of_what_a_column_says_not_of_how_it_is_stored(dtype)
     plain = SpecimenSet(records.astype({"genus": object}), np.array([0, 1, 0, 1]), ("A", "B"))
     digest = hashlib.sha256()
     for name, codes, values in (
-        ("order", [0, 1, 0, 1], "AB"), ("genus", [0, -1, 1, 2], ["g", "ü \n", "h"]), ("coord-lat", [0, -1, 1, 0], [1.5, 2.0]),
-    ):  # fmt: skip
+        ("order", [0, 1, 0, 1], "AB"),
+        ("genus", [0, -1, 1, 2], ["g", "ü \n", "h"]),
+        ("coord-lat", [0, -1, 1, 0], [1.5, 2.0]),
+    ):
         digest.update("\0".join([name, *map(str, values)]).encode() + np.array(codes, "<i8").tobytes())
     digest.update(b"A\0B" + np.array([0, 1, 0, 1], "<i8").tobytes())
-    stored = SpecimenSet(records.astype({"genus": dtype, "order": "category"}), plain.labels, plain.class_names)
+    stored = SpecimenSet(
+        records.astype({"genus": dtype, "order": "category"}), plain.labels, plain.class_names
+    )
     assert plain.fingerprint == stored.fingerprint == digest.hexdigest()
 
 
@@ -155,7 +172,8 @@ def test_labels_come_from_the_target_and_what_was_done_is_said(source):
 def test_labels_do_not_depend_on_how_the_column_is_stored(source, dtype):
     orders = ["B", "A", None, " A ", "", "No Taxon", "C", "C", "A"]
     source(
-        pd.DataFrame({"order": pd.Series(orders, dtype=object).astype(dtype), "row": range(9)}), made(["A"] * 9).images
+        pd.DataFrame({"order": pd.Series(orders, dtype=object).astype(dtype), "row": range(9)}),
+        made(["A"] * 9).images,
     )
     specimens = load_specimens("made", min_records=2)
     assert specimens.class_names == ("A", "C", "Other")
@@ -178,7 +196,9 @@ def test_unlabelled_records_can_be_a_class_of_their_own(source):
     assert specimens.labels.tolist() == [1, 0, 0, 2, 2, 2]
     assert "3 of 6 records have no order and are a class of their own, 'Unlabelled'" in specimens.notes[0]
     assert load_specimens("made", min_records=4, unlabelled="class").class_names == ("Other", "Unlabelled")
-    assert load_specimens("made", target="family", unlabelled="class").class_names == ("f",)  # nothing lacks a family
+    assert load_specimens("made", target="family", unlabelled="class").class_names == (
+        "f",
+    )  # nothing lacks a family
     with pytest.raises(UnknownName, match="'class'"):
         load_specimens("made", unlabelled="clas")
 
@@ -187,7 +207,9 @@ def test_a_note_lists_the_largest_of_many_rare_classes(source):
     genera = [f"g{i:03d}" for i in range(100) for _ in range(1 + (i == 70))] + ["common"] * 9
     source(pd.DataFrame({"genus": genera}))
     (note,) = load_specimens("made", target="genus", min_records=5).notes
-    assert "100 genus classes of fewer than 5 records (101 in all)" in note and ": g070 (2), g000 (1)," in note
+    assert (
+        "100 genus classes of fewer than 5 records (101 in all)" in note and ": g070 (2), g000 (1)," in note
+    )
     assert note.endswith(f" and {100 - SHOWN} more.")
 
 
@@ -195,7 +217,11 @@ def test_the_names_before_the_rule_can_still_be_counted(source):
     source(pd.DataFrame({"order": ["Diptera"] * 5 + ["Mantodea"] * 2 + ["Thysanoptera"] * 2 + [None]}))
     specimens = load_specimens("made", min_records=3)
     assert specimens.min_records == 3 and specimens.counts().to_dict() == {"Diptera": 5, "Other": 4}
-    assert list(specimens.counts_as_recorded().items()) == [("Diptera", 5), ("Mantodea", 2), ("Thysanoptera", 2)]
+    assert list(specimens.counts_as_recorded().items()) == [
+        ("Diptera", 5),
+        ("Mantodea", 2),
+        ("Thysanoptera", 2),
+    ]
     assert specimens.subset([0, 5]).min_records == 3
 
 
@@ -278,7 +304,11 @@ def test_a_limit_draws_alike_from_text_and_from_categories(source):
     )
     drawn = []
     for categories in (None, ["train", "val", "test"], ["val", "test", "train"]):
-        kept = records if categories is None else records.assign(split=pd.Categorical(records["split"], categories))
+        kept = (
+            records
+            if categories is None
+            else records.assign(split=pd.Categorical(records["split"], categories))
+        )
         source(kept)
         drawn.append(load_specimens("made", limit=20).records["row"].tolist())
     assert drawn[0] == drawn[1] == drawn[2]
@@ -303,7 +333,9 @@ def test_images_can_live_in_a_file(tmp_path):
     store = made(list("AB") * 5).images
     np.save(tmp_path / "images.npy", store.pixels(range(10)))
     opened = ImageStore.open(tmp_path / "images.npy")
-    assert isinstance(opened._pixels, np.memmap) and opened.fingerprint == store.fingerprint and opened.size == 8
+    assert (
+        isinstance(opened._pixels, np.memmap) and opened.fingerprint == store.fingerprint and opened.size == 8
+    )
     (tmp_path / "images.npy").write_bytes((tmp_path / "images.npy").read_bytes()[:300])
     with pytest.raises(SpecimenError, match="Delete it"):
         ImageStore.open(tmp_path / "images.npy")

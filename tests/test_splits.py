@@ -9,13 +9,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from bionas import places
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens import SpecimenSet
 from bionas.specimens.barcodes import barcode_keys
 from bionas.specimens.collection import compare_splits
 from bionas.specimens.grouping import SHARES, balanced_sides, linked
 from bionas.specimens.splits import OF_COMPANIONS, SPLITS, paper_counts, seran_counts
+from bionas.system import places
 
 
 def collection(orders, **columns):
@@ -40,13 +40,18 @@ def test_paper_divides_all_of_bioscan_5m_as_printed():
     """5,134,987 labels in the published numbers. Diptera's printed counts fit no rule: 325 and 58 more than 70 and 20 %."""
     counts = pd.read_csv(places.data("paper/bioscan5m_order_counts.csv")).set_index("order")["count"]
     labels = np.repeat(np.arange(len(counts)), counts)
-    train, val, test = (np.bincount(labels[side], minlength=len(counts)) for side in SPLITS["paper"](None, labels, 0))
+    train, val, test = (
+        np.bincount(labels[side], minlength=len(counts)) for side in SPLITS["paper"](None, labels, 0)
+    )
     train, val = pd.Series(train, counts.index), pd.Series(val, counts.index)
     assert len(labels) == 5_134_987 == train.sum() + val.sum() + test.sum()
     assert val["Hymenoptera"] == 114_809 and val["Mesostigmata"] == 937 and train["Anomopoda"] == 164
     diptera = counts["Diptera"]
     assert (round(2_573_047 - 0.7 * diptera), round(735_121 - 0.2 * diptera)) == (325, 58)
-    assert (2_573_047 - train["Diptera"], 735_121 - val["Diptera"]) == (326, 58)  # both shares are rounded down
+    assert (2_573_047 - train["Diptera"], 735_121 - val["Diptera"]) == (
+        326,
+        58,
+    )  # both shares are rounded down
 
 
 @pytest.mark.parametrize("n", [*range(1, 200), 3_675_317])
@@ -73,7 +78,9 @@ def test_paper_divides_every_class_alike_and_loses_nobody():
 def test_serans_printed_counts_follow_from_rounding_its_equal_sides_down():  # its section 4.1: 123 species
     held_out, species, images = 5_119, 123, 34_525
     assert 24_287 + 2 * held_out == images
-    assert 0.4 < (0.15 * images - held_out) / species < 0.6  # half a specimen a class is what rounding down takes
+    assert (
+        0.4 < (0.15 * images - held_out) / species < 0.6
+    )  # half a specimen a class is what rounding down takes
     sizes = np.random.default_rng(0).multinomial(images - 3 * species, np.ones(species) / species) + 3
     labels = np.repeat(np.arange(species), sizes)
     train, val, test = SPLITS["seran"](None, labels, 0)
@@ -82,7 +89,9 @@ def test_serans_printed_counts_follow_from_rounding_its_equal_sides_down():  # i
     assert (np.bincount(labels[val]) == np.bincount(labels[test])).all()
 
 
-@pytest.mark.parametrize(("n", "sides"), [(1, (1, 0, 0)), (2, (1, 0, 1)), (3, (1, 1, 1)), (6, (4, 1, 1)), (20, (14, 3, 3))])
+@pytest.mark.parametrize(
+    ("n", "sides"), [(1, (1, 0, 0)), (2, (1, 0, 1)), (3, (1, 1, 1)), (6, (4, 1, 1)), (20, (14, 3, 3))]
+)
 def test_small_classes_under_seran(n, sides):
     assert seran_counts(n) == sides
 
@@ -113,7 +122,9 @@ def test_no_bin_lies_on_two_sides_and_shares_are_near():
     generator = np.random.default_rng(0)
     orders = np.array(mixed(3000))
     sizes = np.minimum(generator.zipf(1.6, 3000), 60)  # a few large BINs, many small
-    bins = np.array([f"{order}{i}" for order, i in zip(orders, np.repeat(np.arange(3000), sizes)[:3000], strict=True)])
+    bins = np.array(
+        [f"{order}{i}" for order, i in zip(orders, np.repeat(np.arange(3000), sizes)[:3000], strict=True)]
+    )
     unknown = generator.random(3000) < 0.1
     specimens = collection(orders.tolist(), dna_bin=np.where(unknown, "No Taxon", bins).tolist())
     splits = specimens.split("bin_disjoint")
@@ -123,11 +134,15 @@ def test_no_bin_lies_on_two_sides_and_shares_are_near():
     for name, n in specimens.counts().items():
         shares = [side.counts()[name] / n for side in splits]
         assert np.abs(np.array(shares) - [0.7, 0.2, 0.1]).max() < 0.03
-    assert sum((side.records["dna_bin"] == "No Taxon").any() for side in splits) == 3  # each stands for itself
+    assert (
+        sum((side.records["dna_bin"] == "No Taxon").any() for side in splits) == 3
+    )  # each stands for itself
 
 
 def test_three_bins_of_a_class_reach_all_three_sides():
-    specimens = collection(["A"] * 100 + ["B"] * 30, dna_bin=["a"] * 50 + ["b"] * 30 + ["c"] * 20 + list("uvwxyz") * 5)
+    specimens = collection(
+        ["A"] * 100 + ["B"] * 30, dna_bin=["a"] * 50 + ["b"] * 30 + ["c"] * 20 + list("uvwxyz") * 5
+    )
     assert all((side.counts() > 0).all() for side in specimens.split("bin_disjoint"))
 
 
@@ -145,7 +160,9 @@ def test_without_bins_there_is_nothing_to_keep_apart():
 
 
 SPLIT_COLUMN = (
-    ["pretrain"] * 5 + ["train"] * 3 + ["val", "test", "test", "test_unseen", "other_heldout", "key_unseen", None]
+    ["pretrain"] * 5
+    + ["train"] * 3
+    + ["val", "test", "test", "test_unseen", "other_heldout", "key_unseen", None]
 )
 
 
@@ -215,7 +232,13 @@ def test_what_hangs_together_over_bins_and_barcodes():
         group = linked(bins, barcodes)
         found = [set(np.flatnonzero(group == g)) for g in range(group.max() + 1)]
         assert sorted(map(sorted, found)) == sorted(map(sorted, components(bins.tolist(), barcodes.tolist())))
-    assert linked(np.array([3, -1, 0, 3, -1])).tolist() == [0, 2, 1, 0, 3]  # BINs as they appear, then those without
+    assert linked(np.array([3, -1, 0, 3, -1])).tolist() == [
+        0,
+        2,
+        1,
+        0,
+        3,
+    ]  # BINs as they appear, then those without
 
 
 def test_neither_a_bin_nor_a_barcode_lies_on_two_sides():
@@ -224,7 +247,9 @@ def test_neither_a_bin_nor_a_barcode_lies_on_two_sides():
     barcode = np.array([f"ACGT{b}" for b in number * 4 + generator.integers(0, 4, 3000)])
     barcode[generator.random(3000) < 0.01] = "ACGT7"  # one barcode in many BINs
     bins = np.where(generator.random(3000) < 0.05, "", [f"BOLD:{b}" for b in number])
-    splits = collection(mixed(3000), dna_bin=bins.tolist(), dna_barcode=barcode.tolist()).split("bin_disjoint")
+    splits = collection(mixed(3000), dna_bin=bins.tolist(), dna_barcode=barcode.tolist()).split(
+        "bin_disjoint"
+    )
     assert sum(map(len, splits)) == 3000
     for column in ("dna_bin", "dna_barcode"):
         sides = [set(side.records[column]) - {""} for side in splits]
@@ -235,9 +260,20 @@ def test_neither_a_bin_nor_a_barcode_lies_on_two_sides():
     "dtype", [object, "str", "category", pd.ArrowDtype(pa.string()), pd.ArrowDtype(pa.large_string())]
 )
 def test_a_barcode_has_one_key_however_it_is_written_and_stored(dtype):
-    barcodes = pd.Series(["ACGT", " acgtNNN", None, "ACGTA", "NNN", "NA", "", "ACGTNA"], dtype=object).astype(dtype)
+    barcodes = pd.Series(["ACGT", " acgtNNN", None, "ACGTA", "NNN", "NA", "", "ACGTNA"], dtype=object).astype(
+        dtype
+    )
     keys = barcode_keys(barcodes)
-    assert keys.dtype == np.uint64 and (keys == 0).tolist() == [False, False, True, False, True, True, True, False]
+    assert keys.dtype == np.uint64 and (keys == 0).tolist() == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
     assert keys[0] == keys[1] and len(set(keys)) == 4
     assert (barcode_keys(pd.Series(keys)) == keys).all()  # keys are their own keys
     assert (barcode_keys(pa.array(barcodes.astype(object), from_pandas=True)) == keys).all()
@@ -254,7 +290,9 @@ def test_a_barcode_may_be_given_by_its_key():
 def test_a_barcode_of_its_own_changes_nothing():  # positions stay what they were when only BINs were kept apart
     bins = [f"BOLD:{i % 170}" if i % 9 else None for i in range(1000)]
     without = collection(mixed(), dna_bin=bins).split("bin_disjoint", seed=4)
-    own = collection(mixed(), dna_bin=bins, dna_barcode=[f"ACGT{i}" for i in range(1000)]).split("bin_disjoint", seed=4)
+    own = collection(mixed(), dna_bin=bins, dna_barcode=[f"ACGT{i}" for i in range(1000)]).split(
+        "bin_disjoint", seed=4
+    )
     assert all(a.records["row"].equals(b.records["row"]) for a, b in zip(without, own, strict=True))
 
 
@@ -299,23 +337,34 @@ def test_whole_countries_come_close_to_the_best_there_is():
     generator = np.random.default_rng(8)
     ratios = []
     for trial in range(6):
-        groups, labels = generator.choice(7, 400, p=generator.dirichlet(np.ones(7))), generator.integers(0, 3, 400)
+        groups, labels = (
+            generator.choice(7, 400, p=generator.dirichlet(np.ones(7))),
+            generator.integers(0, 3, 400),
+        )
         groups[:7] = range(7)
 
         def distance(side_of, groups=groups, labels=labels):
-            of_all = [np.bincount(side_of[groups[labels == c]], minlength=3) / (labels == c).sum() for c in range(3)]
+            of_all = [
+                np.bincount(side_of[groups[labels == c]], minlength=3) / (labels == c).sum() for c in range(3)
+            ]
             whole = np.bincount(side_of[groups], minlength=3) / 400
             squares = [(((shares - SHARES) ** 2) / SHARES).sum() for shares in of_all]
             return (((whole - SHARES) ** 2) / SHARES).sum() + np.mean(squares)
 
-        best = min(distance(np.array(p)) for p in itertools.product(range(3), repeat=7) if set(p) == {0, 1, 2})
+        best = min(
+            distance(np.array(p)) for p in itertools.product(range(3), repeat=7) if set(p) == {0, 1, 2}
+        )
         ratios.append((distance(balanced_sides(groups, labels, 7, trial)) + 1e-3) / (best + 1e-3))
     assert min(ratios) > 0.999 and np.median(ratios) < 1.05 and max(ratios) < 1.5
 
 
 @pytest.mark.parametrize(
     ("country", "says"),
-    [(["Peru"] * 9, "found: Peru"), (["Peru", "Chad", None] * 3, "found: Chad, Peru"), ([None] * 9, "found: none")],
+    [
+        (["Peru"] * 9, "found: Peru"),
+        (["Peru", "Chad", None] * 3, "found: Chad, Peru"),
+        ([None] * 9, "found: none"),
+    ],
 )
 def test_too_few_countries_are_named(country, says):
     with pytest.raises(SpecimenError, match=f"at least three countries .* {says}"):
@@ -325,13 +374,17 @@ def test_too_few_countries_are_named(country, says):
 
 
 def test_three_countries_are_a_side_each():
-    splits = collection(["A"] * 60, country=["Peru"] * 40 + ["Chad"] * 15 + ["Fiji"] * 5).split("geography_disjoint")
+    splits = collection(["A"] * 60, country=["Peru"] * 40 + ["Chad"] * 15 + ["Fiji"] * 5).split(
+        "geography_disjoint"
+    )
     assert [side.records["country"].unique().tolist() for side in splits] == [["Peru"], ["Chad"], ["Fiji"]]
 
 
 @pytest.mark.parametrize("scheme", ["paper", "bin_disjoint", "geography_disjoint"])
 def test_a_class_of_one_specimen_is_in_one_side_only(scheme):
-    specimens = collection(["A"] * 30 + ["B"], dna_bin=[f"b{i}" for i in range(31)], country=list("xyzuvw" * 5) + ["x"])
+    specimens = collection(
+        ["A"] * 30 + ["B"], dna_bin=[f"b{i}" for i in range(31)], country=[*list("xyzuvw" * 5), "x"]
+    )
     assert sorted(int(side.counts()["B"]) for side in specimens.split(scheme)) == [0, 0, 1]
     if scheme != "geography_disjoint":
         assert specimens.split(scheme).train.counts()["B"] == 1
@@ -344,9 +397,12 @@ def test_schemes_side_by_side():
     splits = specimens.split("paper")
     seen = [bin in set(splits.train.records["dna_bin"]) for bin in splits.test.records["dna_bin"]]
     assert (
-        frame.loc["paper", "bins_seen"] == pytest.approx(np.mean(seen)) and frame.loc["bin_disjoint", "bins_seen"] == 0
+        frame.loc["paper", "bins_seen"] == pytest.approx(np.mean(seen))
+        and frame.loc["bin_disjoint", "bins_seen"] == 0
     )
-    assert "needs a column `split`" in frame.loc["official", "refused"] and frame.loc["paper", "refused"] == ""
+    assert (
+        "needs a column `split`" in frame.loc["official", "refused"] and frame.loc["paper", "refused"] == ""
+    )
     assert frame.loc["paper", ["train", "val", "test"]].sum() == 1000
     worst = max(
         abs(side.counts()[c] / n - s)
@@ -357,7 +413,10 @@ def test_schemes_side_by_side():
 
 
 def test_what_crosses_from_side_to_side_is_counted():
-    columns = {"dna_bin": [f"BOLD:{i % 170}" if i % 5 else " " for i in range(1000)], "country": places_of(1000)}
+    columns = {
+        "dna_bin": [f"BOLD:{i % 170}" if i % 5 else " " for i in range(1000)],
+        "country": places_of(1000),
+    }
     specimens = collection(mixed(), **columns)
     frame = compare_splits(specimens, seed=2).set_index("scheme")
     for scheme, row in frame.drop(index="official").iterrows():
@@ -365,7 +424,11 @@ def test_what_crosses_from_side_to_side_is_counted():
         for column, field in (("dna_bin", "bins_crossing"), ("country", "countries_crossing")):
             sides = [set(side.records[column].dropna()) - {" "} for side in splits]
             assert row[field] == sum(sum(value in side for side in sides) > 1 for value in set.union(*sides))
-    assert frame.loc["bin_disjoint", "bins_crossing"] == 0 == frame.loc["geography_disjoint", "countries_crossing"]
+    assert (
+        frame.loc["bin_disjoint", "bins_crossing"]
+        == 0
+        == frame.loc["geography_disjoint", "countries_crossing"]
+    )
     assert frame.loc["paper", "bins_crossing"] > 100 and frame.loc["paper", "countries_crossing"] == 12
 
 

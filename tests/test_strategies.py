@@ -68,7 +68,9 @@ def test_every_genotype_of_a_small_space_is_there_once():
     assert len({genotype.key() for genotype in two.all()}) == two.distinct == 64**2
 
 
-@pytest.mark.parametrize("space", [ONE_CELL, Space((False, True, True)), Space((False, True, True), shared=True)])
+@pytest.mark.parametrize(
+    "space", [ONE_CELL, Space((False, True, True)), Space((False, True, True), shared=True)]
+)
 def test_what_is_drawn_mutated_and_decoded_is_of_the_space(space):
     generator = np.random.default_rng(3)
     for _ in range(60):
@@ -83,7 +85,11 @@ def test_what_is_drawn_mutated_and_decoded_is_of_the_space(space):
         cells = set(changed // 3)
         assert len(cells) == 1
         # One edge; where x->z1 was taken away, z1->z2 goes with it.
-        lost_z1 = len(changed) == 2 and changed[0] % 3 == 0 and mutant.cells[changed[0] // 3].operations[0] == "none"
+        lost_z1 = (
+            len(changed) == 2
+            and changed[0] % 3 == 0
+            and mutant.cells[changed[0] // 3].operations[0] == "none"
+        )
         assert len(changed) == 1 or lost_z1
         if space.shared:
             assert len({cell.operations for cell in mutant.cells}) == 1
@@ -122,7 +128,9 @@ def test_what_is_not_a_space_or_not_of_it_is_refused(monkeypatch):
     with pytest.raises(GenotypeError, match="indices"):
         ONE_CELL.decode([0, 6, 0])
     with pytest.raises(GenotypeError, match="cells differ"):
-        Space((False, False), "reduced", shared=True).encode(Space((False, False), "reduced").decode([0, 0, 0, 1, 1, 1]))
+        Space((False, False), "reduced", shared=True).encode(
+            Space((False, False), "reduced").decode([0, 0, 0, 1, 1, 1])
+        )
     with pytest.raises(GenotypeError, match="the network has 1 cells"):
         ONE_CELL.encode(Space((True, True), "reduced").decode([0] * 6))
 
@@ -134,7 +142,9 @@ def test_a_search_sees_one_training_and_is_judged_by_all():
     genotypes = list(ONE_CELL.all())[:40]
     table = TableEvaluator({g.key(): (0.1, 0.9) for g in genotypes}, images=5, seed=1)
     seen = [table(g) for g in genotypes]
-    assert Counter(score.value for score in seen).keys() == {0.1, 0.9} and {score.images for score in seen} == {5}
+    assert Counter(score.value for score in seen).keys() == {0.1, 0.9} and {
+        score.images for score in seen
+    } == {5}
     assert [table(g) for g in genotypes] == seen
     other = TableEvaluator(table.scores, images=5, seed=2)
     assert [other(g) for g in genotypes] != seen
@@ -164,7 +174,9 @@ def test_budget_trace_and_answer(name):
     n = 1 if name == "fixed" else 18  # the rest of the budget is no whole candidate
     assert len(trace) == len(table.asked) == n and result.images == 30 * n <= 30 * 18 + 29
     assert trace.columns[: len(COMMON)].tolist() == COMMON
-    assert trace["index"].tolist() == list(range(n)) and trace["images"].tolist() == [30 * (i + 1) for i in range(n)]
+    assert trace["index"].tolist() == list(range(n)) and trace["images"].tolist() == [
+        30 * (i + 1) for i in range(n)
+    ]
     assert trace["key"].is_unique  # isomorphic genotypes are scored once
     assert (trace["proposals"].diff().dropna() >= 1).all()
     written = [Genotype.from_json(text) for text in trace["genotype"]]
@@ -196,7 +208,9 @@ def test_a_space_with_less_than_the_budget_ends_the_search(name, monkeypatch):
     result = STRATEGIES[name](space, TableEvaluator(planted(space, 0), images=1), 1000, seed=0)
     assert len(result.trace) == space.distinct or "converged" in result.stopped
     if name == "random":
-        assert len(result.trace) == space.distinct and result.stopped == "every genotype of the space is scored"
+        assert (
+            len(result.trace) == space.distinct and result.stopped == "every genotype of the space is scored"
+        )
 
 
 def test_random_is_without_replacement():
@@ -208,7 +222,9 @@ def test_random_is_without_replacement():
 def test_a_controller_that_proposes_the_known_for_ever_has_converged():
     space = Space((True,), "reduced")
     steep = {key: 50 * score for key, score in planted(space, 1).items()}
-    result = STRATEGIES["reinforce"](space, TableEvaluator(steep, 1), 169, seed=0, learning_rate=0.3, entropy_weight=0.0)
+    result = STRATEGIES["reinforce"](
+        space, TableEvaluator(steep, 1), 169, seed=0, learning_rate=0.3, entropy_weight=0.0
+    )
     assert result.stopped == f"converged: {PATIENCE} proposals in a row were scored before"
     assert result.images == len(result.trace) < 169
 
@@ -220,7 +236,9 @@ def late_regret(name: str, seed: int) -> float:
     """How far the best candidate so far is from the best of the space, on average from the 26th candidate to the 50th."""
     table = TableEvaluator(planted(ONE_CELL, seed), images=1)
     scores = STRATEGIES[name](ONE_CELL, table, 50, seed=seed).trace["score"].to_numpy()
-    held = np.maximum.accumulate(np.pad(scores, (0, 50 - len(scores)), mode="edge"))  # one that converged keeps its answer
+    held = np.maximum.accumulate(
+        np.pad(scores, (0, 50 - len(scores)), mode="edge")
+    )  # one that converged keeps its answer
     return table.best() - held[25:].mean()
 
 
@@ -275,11 +293,13 @@ def test_the_controllers_probabilities_are_a_distribution_over_genotypes_with_a_
     with torch.no_grad():
         controller.head.weight.mul_(40)  # away from uniform
     none = space.primitives.index("none")
-    rows = np.array([
-        choices
-        for choices in itertools.product(range(6), repeat=3)
-        if choices[:2] != (none, none) and (choices[0] != none or choices[2] == none)
-    ])  # fmt: skip
+    rows = np.array(
+        [
+            choices
+            for choices in itertools.product(range(6), repeat=3)
+            if choices[:2] != (none, none) and (choices[0] != none or choices[2] == none)
+        ]
+    )
     with torch.no_grad():
         log_p, entropy = controller.log_prob(rows)
     p = log_p.double().exp()
@@ -294,7 +314,9 @@ def test_the_controllers_probabilities_are_a_distribution_over_genotypes_with_a_
 
 
 def test_the_policy_moves_towards_what_did_better_than_the_average():
-    policy = PolicyGradient(ONE_CELL, 0, learning_rate=0.02, entropy_weight=0.0, baseline_decay=0.9, hidden=16)
+    policy = PolicyGradient(
+        ONE_CELL, 0, learning_rate=0.02, entropy_weight=0.0, baseline_decay=0.9, hidden=16
+    )
     choices = np.array([[0, 1, 2], [3, 4, 0]])
     before = policy.controller.log_prob(choices)[0].detach()
     for _ in range(5):
@@ -366,7 +388,9 @@ def test_a_budget_too_small_says_how_much_is_needed(name):
 @pytest.mark.parametrize("name", ["gradient", "enas"])
 def test_a_table_cannot_train_a_supernet(name):
     table = TableEvaluator(planted(ONE_CELL, 0), images=1)
-    with pytest.raises(SearchError, match=rf"'{name}' trains one supernet.*TableEvaluator does not offer.*evolutionary"):
+    with pytest.raises(
+        SearchError, match=rf"'{name}' trains one supernet.*TableEvaluator does not offer.*evolutionary"
+    ):
         STRATEGIES[name](ONE_CELL, table, 100)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bionas import places
 from bionas.network import PRESETS
 from bionas.strategies import STRATEGIES, Score, SearchResult, Space, TableEvaluator
+from bionas.system import places
 
 SPACE = Space((True,), "reduced")
 TABLE, REGRET = (places.CHECKOUT / "data" / "results" / f"{name}.csv" for name in ("regret_table", "regret"))
@@ -38,9 +38,12 @@ def table_of(scores) -> pd.DataFrame:
 
 def graded(step: float) -> pd.DataFrame:
     """Each primitive is worth the same on every edge; the second training of a genotype is a little better."""
-    return table_of({
-        g.key(): (0.3 + step * SPACE.encode(g).sum(), 0.3 + step * SPACE.encode(g).sum() + 0.002) for g in SPACE.all()
-    })  # fmt: skip
+    return table_of(
+        {
+            g.key(): (0.3 + step * SPACE.encode(g).sum(), 0.3 + step * SPACE.encode(g).sum() + 0.002)
+            for g in SPACE.all()
+        }
+    )
 
 
 def test_the_table_has_every_genotype_and_each_training(script):
@@ -51,7 +54,16 @@ def test_the_table_has_every_genotype_and_each_training(script):
 
     evaluators = [(seed, Scored(space=lambda: SPACE, seed=seed)) for seed in (0, 1)]
     frame = script.make_table(evaluators)
-    columns = ["key", "operations", "genotypes", "seed", "val_accuracy", "val_balanced_accuracy", "images", "seconds"]
+    columns = [
+        "key",
+        "operations",
+        "genotypes",
+        "seed",
+        "val_accuracy",
+        "val_balanced_accuracy",
+        "images",
+        "seconds",
+    ]
     assert frame.columns.tolist() == columns and len(frame) == 2 * 169
     assert frame[frame["seed"] == 0]["genotypes"].sum() == 216 - 6  # 6 have no path
     row = frame[frame["operations"] == "conv_1x1 / none / none"].iloc[1]
@@ -63,7 +75,9 @@ def test_the_table_has_every_genotype_and_each_training(script):
 
 def test_regret_is_of_what_was_held_best_and_judged_by_both_trainings(script):
     genotypes = list(SPACE.all())[:3]
-    table = TableEvaluator({g.key(): values for g, values in zip(genotypes, [(0.2, 0.4), (0.6, 0.2), (0.5, 0.5)])}, 10)
+    table = TableEvaluator(
+        {g.key(): values for g, values in zip(genotypes, [(0.2, 0.4), (0.6, 0.2), (0.5, 0.5)])}, 10
+    )
     rows = [  # seen scores are those of one training
         {"genotype": g.to_json(), "score": score, "images": 10 * (i + 1)}
         for i, (g, score) in enumerate(zip(genotypes, (0.2, 0.6, 0.5)))
@@ -73,14 +87,20 @@ def test_regret_is_of_what_was_held_best_and_judged_by_both_trainings(script):
     assert script.regret_of(result, table, [1, 2, 3, 9]) == pytest.approx([0.2, 0.1, 0.1, 0.1])
     epochs = pd.DataFrame(rows).assign(alpha_entropy=1.0, images=[7, 14, 40])
     found = script.regret_of(result._replace(trace=epochs), table, [0, 1, 2, 4])
-    assert np.isnan(found[0]) and found[1:] == pytest.approx([0.2, 0.1, 0.0])  # a supernet's last derivation counts
+    assert np.isnan(found[0]) and found[1:] == pytest.approx(
+        [0.2, 0.1, 0.0]
+    )  # a supernet's last derivation counts
 
 
 def test_strategies_are_held_against_chance_pair_by_pair(script):
     generator = np.random.default_rng(0)
     chance = generator.uniform(0.1, 0.2, (20, 3))
-    assert script.verdict("nao", chance - generator.uniform(0.0, 0.02, (20, 3)), chance).startswith("better than chance (p")
-    assert script.verdict("nao", chance + generator.normal(0, 0.02, (20, 3)), chance).startswith("no better than chance (p")
+    assert script.verdict("nao", chance - generator.uniform(0.0, 0.02, (20, 3)), chance).startswith(
+        "better than chance (p"
+    )
+    assert script.verdict("nao", chance + generator.normal(0, 0.02, (20, 3)), chance).startswith(
+        "no better than chance (p"
+    )
     assert script.verdict("nao", chance, chance) == "no better than chance (the same)"
     assert script.verdict("enas", np.empty((0, 3)), chance) == "not run"
     assert script.verdict("enas", chance[:3], chance) == "3 seeds: too few to test"
@@ -98,7 +118,11 @@ def test_the_whole_of_it_at_toy_size(script, tmp_path, capsys):
     assert (searched["regret_q25"] <= searched["regret_median"]).all()
     assert (searched["images"] == 10 * searched["candidates"]).all()
     unrun = frame[frame["strategy"].isin(["gradient", "enas"])]
-    assert (unrun["verdict"] == "not run").all() and unrun["regret_mean"].isna().all() and (unrun["repeats"] == 0).all()
+    assert (
+        (unrun["verdict"] == "not run").all()
+        and unrun["regret_mean"].isna().all()
+        and (unrun["repeats"] == 0).all()
+    )
     for _, curve in searched[searched["strategy"] == "evolutionary"].groupby("strategy"):
         assert curve["regret_mean"].iloc[-1] < curve["regret_mean"].iloc[0]
     random = frame[frame["strategy"] == "random"]
@@ -111,7 +135,12 @@ def test_the_plan_trains_one_cell_of_the_reduced_set(script, tmp_path):
     chosen = script.planned(1, tmp_path)
     network = chosen.network()
     assert Space(network.reductions, chosen.primitive_set) == SPACE and network.image_size == 32
-    assert chosen.seed == 1 and chosen.data_seed == 0 and chosen.metadata == "none" and chosen.source == "synthetic"
+    assert (
+        chosen.seed == 1
+        and chosen.data_seed == 0
+        and chosen.metadata == "none"
+        and chosen.source == "synthetic"
+    )
 
 
 @pytest.mark.skipif(not TABLE.exists(), reason="data/results/regret_table.csv has not been made yet")
@@ -136,4 +165,7 @@ def test_each_strategy_beats_chance_or_it_is_said_that_it_does_not():
             assert known["repeats"].min() >= 50
             assert known["regret_mean"].mean() < known["random_mean"].mean(), name
         else:
-            assert said.startswith(("no better than chance", "not run", "chance itself", "no search")) or "too few" in said
+            assert (
+                said.startswith(("no better than chance", "not run", "chance itself", "no search"))
+                or "too few" in said
+            )

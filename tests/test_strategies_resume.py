@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bionas import runs
-from bionas.loop import Trainer
-from bionas.runs import Run
 from bionas.strategies import STRATEGIES, SearchResult, Space, TableEvaluator
 from bionas.strategies.enas import SharedWeights
+from bionas.training import runs
+from bionas.training.loop import Trainer
+from bionas.training.runs import Run
 
 pytestmark = killing.needs_fork
 
@@ -54,7 +54,10 @@ def search(name: str, path: Path) -> SearchResult:
     return STRATEGIES[name](space, table, 10 * CANDIDATES, seed=3, folder=path, **OPTIONS.get(name, {}))
 
 
-POINTS = {"candidate": [(TableEvaluator, "__call__"), (SharedWeights, "scored")], "update": [(Trainer, "update")]}
+POINTS = {
+    "candidate": [(TableEvaluator, "__call__"), (SharedWeights, "scored")],
+    "update": [(Trainer, "update")],
+}
 
 
 def arm(what: str, *where) -> None:
@@ -80,14 +83,19 @@ def kills_of(name: str) -> dict[str, list[tuple]]:
     if name in SMALL:
         return KILLS_OF_SUPERNET | (AMONG_FINALISTS if name == "enas" else {})
     if name == "fixed":  # has one candidate
-        return {"everywhere": [("candidate", 1), ("write of", "last.pt", 1), ("write of", "genotype.json", 1)]}
+        return {
+            "everywhere": [("candidate", 1), ("write of", "last.pt", 1), ("write of", "genotype.json", 1)]
+        }
     some, others = np.random.default_rng(sorted(STRATEGIES).index(name)).integers(1, 5, size=2).tolist()
     return {
         "at candidates": [("candidate", 1), ("candidate", some), ("candidate", others)],
         "while writing": [
-            ("write of", "last.pt", 1), ("write of", "trace.csv", 2), ("write of", "last.pt", 4), ("write of", "genotype.json", 1),
+            ("write of", "last.pt", 1),
+            ("write of", "trace.csv", 2),
+            ("write of", "last.pt", 4),
+            ("write of", "genotype.json", 1),
         ],
-    }  # fmt: skip
+    }
 
 
 def main(folder: Path) -> None:
@@ -111,7 +119,9 @@ def searches(tmp_path_factory) -> Path:
     return killing.run_as_program(__file__, tmp_path_factory.mktemp("killed"))
 
 
-@pytest.mark.parametrize(("name", "where"), [(name, where) for name in STRATEGIES for where in kills_of(name)])
+@pytest.mark.parametrize(
+    ("name", "where"), [(name, where) for name in STRATEGIES for where in kills_of(name)]
+)
 def test_a_killed_search_ends_as_one_that_was_not(searches, name, where):
     ends = json.loads((searches / "ends.json").read_text())[f"{name}, {where}"]
     kills = kills_of(name)[where]

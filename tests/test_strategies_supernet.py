@@ -12,19 +12,19 @@ import small
 import torch
 from PIL import Image
 
-from bionas import places
 from bionas.errors import SearchError, TrainingError
 from bionas.genotype import CellGenotype, Genotype
 from bionas.network import DerivedNetwork, NetworkConfig
-from bionas.plans import plan
-from bionas.recipe import SearchConfig
-from bionas.runs import Run
 from bionas.specimens import ImageStore
 from bionas.strategies import STRATEGIES, PlanEvaluator, Space, Supernet
 from bionas.strategies.controller import PolicyGradient
 from bionas.strategies.enas import SharedWeights, batch_statistics
 from bionas.strategies.gradient import epochs_within
-from bionas.trainer import Fit
+from bionas.system import places
+from bionas.training.fitting import Fit
+from bionas.training.plans import plan
+from bionas.training.recipe import SearchConfig
+from bionas.training.runs import Run
 
 CONFIG = NetworkConfig(image_size=16, channels=4, cells=2, stem_stride=2, dropout=0.2, embedding=4)
 SPACE = Space(CONFIG.reductions, "reduced")
@@ -67,9 +67,18 @@ def tiny_plan(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(places, "cache", lambda: cache)
         chosen = plan(
-            "smoke", source="folder", data_dir=folder, preset="tiny", image_size=16, metadata="none", batch_size=16,
-            primitive_set="reduced", device="cpu", run_dir=tmp_path_factory.mktemp("runs"), derived_channels=16,
-        )  # fmt: skip
+            "smoke",
+            source="folder",
+            data_dir=folder,
+            preset="tiny",
+            image_size=16,
+            metadata="none",
+            batch_size=16,
+            primitive_set="reduced",
+            device="cpu",
+            run_dir=tmp_path_factory.mktemp("runs"),
+            derived_channels=16,
+        )
         chosen.specimens()
         yield chosen
 
@@ -109,7 +118,9 @@ def test_a_child_is_trained_once_on_training_and_scored_on_validation(tiny_plan,
     recalls = [right[labels == c].double().mean().item() for c in labels.unique()]
     assert score.columns["val_balanced_accuracy"] == pytest.approx(np.mean(recalls))
 
-    assert evaluate(one) == score and PlanEvaluator(tiny_plan, epochs=2)(one) == score  # read, not trained again
+    assert (
+        evaluate(one) == score and PlanEvaluator(tiny_plan, epochs=2)(one) == score
+    )  # read, not trained again
     assert len(trained) == 1
     assert not (trainer.run.path / "checkpoint").exists() and trainer.run.complete
 
@@ -167,7 +178,9 @@ def test_a_plans_supernet_spans_its_own_space_alone(tiny_plan):
 
 def test_gradient_is_algorithm_1_for_the_budget(tmp_path):
     tiny = Tiny()
-    result = STRATEGIES["gradient"](SPACE, tiny, 3 * 96 + 95, seed=1, folder=tmp_path)  # 48 for w, 48 for theta an epoch
+    result = STRATEGIES["gradient"](
+        SPACE, tiny, 3 * 96 + 95, seed=1, folder=tmp_path
+    )  # 48 for w, 48 for theta an epoch
     inner = Run(tmp_path / "supernet")
     assert len(result.trace) == 3 and result.images == 3 * 96 == inner.history["images"].sum()
     assert result.trace["images"].tolist() == [96, 192, 288]
@@ -177,7 +190,11 @@ def test_gradient_is_algorithm_1_for_the_budget(tmp_path):
     alphas = inner.alphas
     for i, epoch in enumerate(result.trace.itertuples()):
         of_epoch = alphas[alphas["epoch"] == i + 1]
-        entropy = -(of_epoch["alpha"] * np.log(of_epoch["alpha"])).groupby([of_epoch["cell"], of_epoch["edge"]]).sum()
+        entropy = (
+            -(of_epoch["alpha"] * np.log(of_epoch["alpha"]))
+            .groupby([of_epoch["cell"], of_epoch["edge"]])
+            .sum()
+        )
         assert epoch.alpha_entropy == pytest.approx(entropy.mean())
         operations = [name for cell in Genotype.from_json(epoch.genotype).cells for name in cell.operations]
         assert epoch.skips == operations.count("skip_connect")
@@ -210,7 +227,9 @@ def shared_weights(tmp_path) -> SharedWeights:
     supernet = Tiny(epochs=1).supernet(SPACE, 2)
     policy = PolicyGradient(SPACE, 2, learning_rate=0.01, entropy_weight=0.01, baseline_decay=0.9, hidden=16)
     sides = supernet.train, supernet.val, supernet.encoding
-    return SharedWeights(supernet.model, *sides, supernet.config, Run(tmp_path), {}, policy, controller_steps=5)
+    return SharedWeights(
+        supernet.model, *sides, supernet.config, Run(tmp_path), {}, policy, controller_steps=5
+    )
 
 
 def test_a_chosen_child_is_the_derived_network_with_the_supernets_weights(tmp_path):
@@ -218,20 +237,27 @@ def test_a_chosen_child_is_the_derived_network_with_the_supernets_weights(tmp_pa
     batch = next(trainer.val_loader.epoch(0))
     for i in range(6):
         genotype = SPACE.random(np.random.default_rng(i))
-        derived = DerivedNetwork(genotype, CONFIG, len(small.CLASSES), **small.inputs(trainer.encoding)).eval()
+        derived = DerivedNetwork(
+            genotype, CONFIG, len(small.CLASSES), **small.inputs(trainer.encoding)
+        ).eval()
         derived.inherit(trainer.supernet)
         trainer.choose(SPACE.encode(genotype))
         with torch.no_grad():
             shared = trainer.supernet.eval()(batch.image, batch.metadata)
             alone = derived(batch.image, batch.metadata)
-        whole = all(cell.operations[0] != "none" and cell.operations[1:] != ("none", "none") for cell in genotype.cells)
+        whole = all(
+            cell.operations[0] != "none" and cell.operations[1:] != ("none", "none")
+            for cell in genotype.cells
+        )
         # Where z1 or z2 is empty the derived cell has no channels for it: the same sum with fewer zeros in it.
         torch.testing.assert_close(shared, alone, rtol=1e-4, atol=1e-5 if whole else 1e-4)
 
 
 def test_a_batch_trains_one_child_and_nothing_else(tmp_path):
     trainer = shared_weights(tmp_path)
-    choices = SPACE.encode(Genotype((CellGenotype(("conv_1x1", "max_pool_3x3", "sep_conv_3x3"), True),) * 2, "reduced"))
+    choices = SPACE.encode(
+        Genotype((CellGenotype(("conv_1x1", "max_pool_3x3", "sep_conv_3x3"), True),) * 2, "reduced")
+    )
     trainer.policy.sample = lambda n=1: choices[None]
     before = {name: p.detach().clone() for name, p in trainer.supernet.named_parameters()}
     trainer.controller_steps = 0
@@ -255,7 +281,9 @@ def test_scoring_a_child_uses_the_batchs_statistics_and_leaves_no_trace(tmp_path
     batch = next(trainer.val_loader.epoch(0))
     with torch.no_grad(), batch_statistics(trainer.supernet):
         seen = []
-        handle = trainer.supernet.cells[1].project[1].register_forward_hook(lambda m, i, out: seen.append(out))
+        handle = (
+            trainer.supernet.cells[1].project[1].register_forward_hook(lambda m, i, out: seen.append(out))
+        )
         trainer.supernet(batch.image, batch.metadata)
         handle.remove()
     torch.testing.assert_close(seen[0].mean(dim=(0, 2, 3)), torch.zeros(seen[0].shape[1]), atol=1e-5, rtol=0)

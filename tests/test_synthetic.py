@@ -9,7 +9,6 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.tree import DecisionTreeClassifier
 
 from bionas.errors import SpecimenError
-from bionas.specimens.drawing import ORDERS, draw, plan_specimen
 from bionas.specimens.metadata import METADATA_PRESETS
 from bionas.specimens.schema import COLUMNS
 from bionas.specimens.sources import SOURCES
@@ -19,7 +18,8 @@ from bionas.specimens.sources.synthetic import (
     sketch_specimen,
     synthetic,
     write_records,
-)  # fmt: skip
+)
+from bionas.specimens.synthetic import ORDERS, draw, plan_specimen
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_a_specimen_depends_on_no_other():
 
 
 def test_a_damaged_cache_is_drawn_again(tmp_path):
-    options = dict(image_size=16, cache_dir=tmp_path, seed=0, n_specimens=32)
+    options = {"image_size": 16, "cache_dir": tmp_path, "seed": 0, "n_specimens": 32}
     sound = synthetic(**options).images.fingerprint
     (path,) = tmp_path.glob("*.npy")
     path.write_bytes(path.read_bytes()[:500])
@@ -123,7 +123,9 @@ def test_places_and_sizes_say_a_little_about_the_order_and_no_more(records):
     inputs = records[fields].apply(lambda c: pd.factorize(c)[0] if c.dtype.kind not in "fi" else c).fillna(-1)
     train = (records["split"] == "train").to_numpy()
     target = records["order"]
-    tree = DecisionTreeClassifier(max_depth=8, min_samples_leaf=5, random_state=0).fit(inputs[train], target[train])
+    tree = DecisionTreeClassifier(max_depth=8, min_samples_leaf=5, random_state=0).fit(
+        inputs[train], target[train]
+    )
     said, truth = tree.predict(inputs[~train]), target[~train]
     assert (said == truth).mean() < (truth == "Diptera").mean() + 0.06
     assert 1 / len(ORDERS) < balanced_accuracy_score(truth, said) < 0.25
@@ -142,9 +144,15 @@ def test_every_family_can_be_drawn(order):
 
 def test_orders_differ_in_what_is_drawn_and_not_in_colour_alone():
     """The same individual in the colours of another order is still another animal."""
-    flies, spiders, beetles = (next(o for o in ORDERS if o.name == n) for n in ("Diptera", "Araneae", "Coleoptera"))
-    assert {f.look.leg_pairs for f in flies.families} == {3} and {f.look.leg_pairs for f in spiders.families} == {4}
-    assert all(len(f.look.wings) == 1 for f in flies.families) and not any(f.look.wings for f in spiders.families)
+    flies, spiders, beetles = (
+        next(o for o in ORDERS if o.name == n) for n in ("Diptera", "Araneae", "Coleoptera")
+    )
+    assert {f.look.leg_pairs for f in flies.families} == {3} and {
+        f.look.leg_pairs for f in spiders.families
+    } == {4}
+    assert all(len(f.look.wings) == 1 for f in flies.families) and not any(
+        f.look.wings for f in spiders.families
+    )
     assert all(f.look.covering == "elytra" for f in beetles.families)
     for order in ORDERS:
         own = {colour for family in order.families for colour in family.look.colours}
@@ -161,9 +169,14 @@ def test_a_larger_picture_shows_the_same_specimen():
     assert np.corrcoef(small.mean(axis=2).ravel(), shrunk.mean(axis=2).ravel())[0, 1] > 0.85
 
 
-@pytest.mark.parametrize("wrong, says", [
-    ({"data_dir": "photos"}, 'source="folder"'), ({"image_size": 4}, "image_size"), ({"n_specimens": 5}, "n_specimens"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong, says",
+    [
+        ({"data_dir": "photos"}, 'source="folder"'),
+        ({"image_size": 4}, "image_size"),
+        ({"n_specimens": 5}, "n_specimens"),
+    ],
+)
 def test_what_cannot_be_drawn_is_refused(tmp_path, wrong, says):
     with pytest.raises(SpecimenError, match=says):
         synthetic(**{"data_dir": None, "cache_dir": tmp_path, **wrong})

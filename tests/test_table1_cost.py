@@ -7,10 +7,10 @@ import pytest
 import scripts
 import torch
 
-from bionas import published
-from bionas.ablations import table_one
 from bionas.genotype import CellGenotype, Genotype
 from bionas.network import DerivedNetwork, preset
+from bionas.studies import published
+from bionas.studies.table1.grid import table_one
 
 SIZE, N = "tiny", 4
 
@@ -41,7 +41,10 @@ def test_a_row_an_experiment_with_the_printed_figures_in_their_own_columns(table
 def test_the_network_made_by_hand_is_one_network(table):  # E012, "No NAS (Fixed)"
     row = table.set_index("exp_id").loc["E012"]
     config = preset(SIZE)
-    normal, reduction = ("sep_conv_3x3", "skip_connect", "sep_conv_3x3"), ("sep_conv_3x3", "max_pool_3x3", "sep_conv_3x3")
+    normal, reduction = (
+        ("sep_conv_3x3", "skip_connect", "sep_conv_3x3"),
+        ("sep_conv_3x3", "max_pool_3x3", "sep_conv_3x3"),
+    )
     cells = tuple(CellGenotype(reduction if r else normal, r) for r in config.reductions)
     with torch.device("meta"):
         network = DerivedNetwork(Genotype(cells, "full"), config, 20, (50, 100), 5)
@@ -60,5 +63,7 @@ def test_medians_and_quartiles_are_those_of_the_genotypes_with_what_the_fusion_a
 
 def test_the_line_through_the_medians_leaves_the_single_network_out(script, table, genotypes):
     lines = script.lines(genotypes, table).set_index("points")
-    assert lines.loc["medians of our sets and fusions: weights, GMACs", "n"] == 10  # 8 fusions, 2 smaller sets
+    assert (
+        lines.loc["medians of our sets and fusions: weights, GMACs", "n"] == 10
+    )  # 8 fusions, 2 smaller sets
     assert lines.loc["the paper's experiments: memory, GFLOPs", "n"] == 15

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import warnings
 
 import numpy as np
@@ -13,15 +15,15 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from bionas import loop
-from bionas.baselines import BASELINES
 from bionas.errors import CheckpointError, TrainingError, UnknownName
 from bionas.genotype import EDGES
-from bionas.loop import predict
-from bionas.progress import progress
-from bionas.recipe import FitConfig, SearchConfig
-from bionas.runs import Run
-from bionas.trainer import BilevelTrainer, Fit
+from bionas.studies.backbones import BASELINES
+from bionas.system.progress import progress
+from bionas.training import loop
+from bionas.training.fitting import BilevelTrainer, Fit
+from bionas.training.loop import predict
+from bionas.training.recipe import FitConfig, SearchConfig
+from bionas.training.runs import Run
 
 QUICK = {"epochs": 2, "batch_size": 12, "device": "cpu"}
 
@@ -77,17 +79,24 @@ def test_even_batches_update_w_and_odd_batches_theta(data, tmp_path, theta_data,
 
 
 def test_theta_is_scored_on_validation_data(data, tmp_path):  # Eq. 12
-    train, val, encoding = data
+    _train, _val, encoding = data
     trainer = searching(data, tmp_path, theta_data="val")
     for epoch in range(2):
         seen = {"w": [], "theta": []}
         for turn, batch in trainer.batches(epoch):
             seen[turn].append(small.numbers(encoding, batch.metadata))
-        assert sorted(sum(seen["w"], [])) == [*range(48)]  # the training split, once
-        first, second = sum(seen["theta"][:2], []), sum(seen["theta"][2:], [])
+        assert sorted(functools.reduce(operator.iadd, seen["w"], [])) == [
+            *range(48)
+        ]  # the training split, once
+        first, second = (
+            functools.reduce(operator.iadd, seen["theta"][:2], []),
+            functools.reduce(operator.iadd, seen["theta"][2:], []),
+        )
         assert sorted(first) == sorted(second) == [*range(48, 72)]  # the smaller one as often as is needed
         assert first != second  # each time in a new order
-    orders = [[small.numbers(encoding, b.metadata) for t, b in trainer.batches(e) if t == "theta"] for e in (0, 1)]
+    orders = [
+        [small.numbers(encoding, b.metadata) for t, b in trainer.batches(e) if t == "theta"] for e in (0, 1)
+    ]
     assert orders[0] != orders[1]
 
 
@@ -95,7 +104,9 @@ def test_theta_can_be_scored_on_training_data(data, tmp_path):  # Algorithm 1 to
     trainer = searching(data, tmp_path, theta_data="train")
     turns = [(turn, small.numbers(data[2], batch.metadata)) for turn, batch in trainer.batches(0)]
     assert [turn for turn, _ in turns] == ["w", "theta", "w", "theta"]
-    assert sorted(sum((seen for _, seen in turns), [])) == [*range(48)]  # each batch is for one of the two
+    assert sorted(functools.reduce(operator.iadd, (seen for _, seen in turns), [])) == [
+        *range(48)
+    ]  # each batch is for one of the two
     assert trainer.steps_per_epoch == 2
 
 
@@ -153,7 +164,9 @@ def test_one_training_batch_cannot_alternate(data, tmp_path):
 
 
 @pytest.mark.parametrize("start", [searching, fitting])
-def test_only_training_images_are_augmented_and_only_if_asked(data, tmp_path, start):  # section IV: no augmentation
+def test_only_training_images_are_augmented_and_only_if_asked(
+    data, tmp_path, start
+):  # section IV: no augmentation
     plain, moved_about = (start(data, tmp_path / name, augment=name) for name in ("none", "flips_and_shifts"))
     images = lambda loader: torch.cat([batch.image for batch in loader.epoch(0)])  # noqa: E731
     assert not torch.equal(images(plain.train_loader), images(moved_about.train_loader))
@@ -165,7 +178,9 @@ def test_only_training_images_are_augmented_and_only_if_asked(data, tmp_path, st
 def test_validation_is_watched_and_never_learnt_from(data, tmp_path):
     train, val, encoding = data
     other = dataclasses.replace(val, labels=(val.labels + 1) % 3)
-    runs = [fitting((train, side, encoding), tmp_path / str(i)).train() for i, side in enumerate((val, other))]
+    runs = [
+        fitting((train, side, encoding), tmp_path / str(i)).train() for i, side in enumerate((val, other))
+    ]
     states = [run.load_checkpoint() for run in runs]
     assert not small.differences(states[0]["model"], states[1]["model"])
     assert states[0]["history"][1]["val_accuracy"] != states[1]["history"][1]["val_accuracy"]
@@ -251,10 +266,15 @@ def test_an_update_of_theta_by_hand(data, tmp_path):  # Adam, its decay in the g
 def test_a_schedule_ends_with_the_last_update(data, tmp_path, schedule):
     trainer = fitting(data, tmp_path, schedule=schedule, epochs=2, learning_rate=1e-3)
     rates = []
-    trainer.optimizers["w"].optimizer.register_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
+    trainer.optimizers["w"].optimizer.register_step_pre_hook(
+        lambda o, *_: rates.append(o.param_groups[0]["lr"])
+    )
     trainer.train()
     assert len(rates) == 8 and max(rates) <= 1e-3 * (1 + 1e-9)
-    ends = {"one_cycle": rates[0] < 1e-4 and rates[-1] < 1e-4, "cosine": rates[0] == 1e-3 and rates[-1] < 1e-4}
+    ends = {
+        "one_cycle": rates[0] < 1e-4 and rates[-1] < 1e-4,
+        "cosine": rates[0] == 1e-3 and rates[-1] < 1e-4,
+    }
     assert ends.get(schedule, set(rates) == {1e-3})
     assert trainer.history[-1]["learning_rate"] < (1e-6 if schedule != "constant" else 1)
 
@@ -280,7 +300,9 @@ class Scaled:
         return trainer
 
 
-def test_loss_scaling_changes_no_number_and_is_in_the_checkpoint(data, tmp_path, monkeypatch):  # section III-B.1
+def test_loss_scaling_changes_no_number_and_is_in_the_checkpoint(
+    data, tmp_path, monkeypatch
+):  # section III-B.1
     plain = searching(data, tmp_path / "plain")
     plain.train()
     scaled = Scaled(monkeypatch, 2.0**8)
@@ -289,7 +311,9 @@ def test_loss_scaling_changes_no_number_and_is_in_the_checkpoint(data, tmp_path,
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         trainer.train()
-    assert not [w for w in warned if "lr_scheduler" in str(w.message)]  # a scaled step is a step to the schedule too
+    assert not [
+        w for w in warned if "lr_scheduler" in str(w.message)
+    ]  # a scaled step is a step to the schedule too
     one, other = Run(tmp_path / "plain").load_checkpoint(), Run(tmp_path / "scaled").load_checkpoint()
     for part in ("model", "optimizers"):
         assert not small.differences(one[part], other[part])  # a power of two scales without rounding
@@ -358,9 +382,14 @@ def test_losses_looked_at_together_name_the_step_at_fault(data, tmp_path):  # as
     assert whole.row() == {"train_loss": 2.0, "train_accuracy": 0.4, "images": 15}
 
 
-@pytest.mark.parametrize(("choice", "value", "near"), [
-    ("schedule", "onecycle", "one_cycle"), ("precision", "fp61", "fp16"), ("theta_data", "valid", "val"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("choice", "value", "near"),
+    [
+        ("schedule", "onecycle", "one_cycle"),
+        ("precision", "fp61", "fp16"),
+        ("theta_data", "valid", "val"),
+    ],
+)
 def test_an_unknown_choice_is_answered_with_the_nearest(choice, value, near):
     with pytest.raises(UnknownName, match=f"Did you mean '{near}'"):
         SearchConfig(**{choice: value})
@@ -414,7 +443,9 @@ def test_alphas_of_every_epoch_are_the_softmax_of_theta(data, tmp_path):  # Eq. 
     edge = ["epoch", "cell", "edge"]
     assert np.allclose(table.groupby(edge)["alpha"].sum(), 1, atol=1e-12)
     e = np.exp(table["theta"])
-    assert np.allclose(table["alpha"], e / e.groupby([table[name] for name in edge]).transform("sum"), rtol=1e-12)
+    assert np.allclose(
+        table["alpha"], e / e.groupby([table[name] for name in edge]).transform("sum"), rtol=1e-12
+    )
     for epoch, theta in ((0, start), (3, trainer.supernet.theta.detach())):
         written = table[table["epoch"] == epoch]["theta"].to_numpy()
         assert np.array_equal(written, theta.double().flatten().numpy())
@@ -427,18 +458,32 @@ def test_alphas_of_a_shared_theta_have_a_row_a_cell(data, tmp_path):
     run = searching(data, tmp_path, epochs=1, network=small.supernet(data[2], config=config)).train()
     table = run.alphas
     assert len(table) == 2 * 3 * 3 * 10
-    first, last = (table[table["cell"] == c].drop(columns=["cell", "reduction"]).reset_index(drop=True) for c in (0, 2))
+    first, last = (
+        table[table["cell"] == c].drop(columns=["cell", "reduction"]).reset_index(drop=True) for c in (0, 2)
+    )
     pd.testing.assert_frame_equal(first, last)
 
 
 def test_history_has_a_row_an_epoch(data, tmp_path):
-    search, fit = searching(data, tmp_path / "s").train().history, fitting(data, tmp_path / "f").train().history
+    search, fit = (
+        searching(data, tmp_path / "s").train().history,
+        fitting(data, tmp_path / "f").train().history,
+    )
     columns = {
-        "epoch", "phase", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
-        "learning_rate", "seconds", "images_per_second",
-    }  # fmt: skip
+        "epoch",
+        "phase",
+        "train_loss",
+        "train_accuracy",
+        "val_loss",
+        "val_accuracy",
+        "learning_rate",
+        "seconds",
+        "images_per_second",
+    }
     assert columns <= set(fit.columns) and columns | {"theta_loss"} <= set(search.columns)
-    assert list(fit["epoch"]) == [1, 2] and set(fit["phase"]) == {"fit"} and set(search["phase"]) == {"search"}
+    assert (
+        list(fit["epoch"]) == [1, 2] and set(fit["phase"]) == {"fit"} and set(search["phase"]) == {"search"}
+    )
     assert list(fit["images"]) == [48, 48] and list(search["images"]) == [96, 96]
 
 

@@ -10,14 +10,16 @@ import pandas as pd
 import pytest
 
 from bionas.errors import BionasError, UnknownName
+from bionas.figures.widgets import AlphaTable, alpha_explorer, alpha_snapshot_svg, leading
 from bionas.genotype import EDGES, derive
 from bionas.operators import PRIMITIVE_SETS
-from bionas.widgets import AlphaTable, alpha_explorer, alpha_snapshot_svg, leading
 
 FULL = PRIMITIVE_SETS["full"]
 
 
-def search_alphas(epochs: int = 4, cells: int = 3, names: tuple[str, ...] = FULL, seed: int = 0) -> pd.DataFrame:
+def search_alphas(
+    epochs: int = 4, cells: int = 3, names: tuple[str, ...] = FULL, seed: int = 0
+) -> pd.DataFrame:
     """What a search writes to alphas.csv: epoch 0 level, then drifting apart."""
     generator = np.random.default_rng(seed)
     pull = generator.normal(size=(cells, 3, len(names)))

@@ -9,8 +9,21 @@ those of `palette`. `keep` puts one into the README's folder.
 """
 
 from bionas.figures.ablation import accuracy_against_cost, cost_clouds, gains, regret_curves, skip_courses
-from bionas.figures.collection import leakage_bars, long_tail, missingness, specimen_grid, split_schemes, split_sizes
-from bionas.figures.companions import attention, colour_readings, pareto, population_evolution, published_errors
+from bionas.figures.collection import (
+    leakage_bars,
+    long_tail,
+    missingness,
+    specimen_grid,
+    split_schemes,
+    split_sizes,
+)
+from bionas.figures.companions import (
+    attention,
+    colour_readings,
+    pareto,
+    population_evolution,
+    published_errors,
+)
 from bionas.figures.evidence import (
     class_sizes,
     fields_taken_away,

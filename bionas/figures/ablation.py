@@ -11,12 +11,17 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from bionas.figures.palette import ACCENT, GRID, INK, PAPER, SET_COLORS, STRATEGY_COLORS
 from bionas.figures.sheet import HEAD, MUTED, plain, rows, sheet
-from bionas.palette import ACCENT, GRID, INK, PAPER, SET_COLORS, STRATEGY_COLORS
 
 COSTS = {
     "flops": ("mmacs", "multiply-accumulates (millions)", "paper_gflops", "GFLOPs, as printed"),
-    "latency": ("cpu_ms", "one specimen on one CPU thread (ms)", "paper_cpu_ms", "CPU latency (ms), as printed"),
+    "latency": (
+        "cpu_ms",
+        "one specimen on one CPU thread (ms)",
+        "paper_cpu_ms",
+        "CPU latency (ms), as printed",
+    ),
 }
 """What accuracy is drawn against: our column and its axis, the paper's column and its axis."""
 
@@ -30,7 +35,9 @@ REFERENCE = "E009"
 def front(cost: pd.Series, score: pd.Series) -> list:
     """The Pareto front: labels of what nothing beats at less or equal cost, from cheap to expensive."""
     kept, best = [], -np.inf
-    for label in pd.DataFrame({"cost": cost, "score": -score}).sort_values(["cost", "score"], kind="stable").index:
+    for label in (
+        pd.DataFrame({"cost": cost, "score": -score}).sort_values(["cost", "score"], kind="stable").index
+    ):
         if score[label] > best:
             kept.append(label)
             best = score[label]
@@ -63,26 +70,57 @@ def accuracy_against_cost(table: pd.DataFrame, cost: str = "flops", caption: str
     if REFERENCE in done.index:
         both = _cloud(_relative(frame), name="ours: ")
         both += _cloud(_relative(printed), open_=True, name="the paper's: ")
-        views["both"] = (both, f"times the cost of {REFERENCE}", f"accuracy above that of {REFERENCE} (points)")
+        views["both"] = (
+            both,
+            f"times the cost of {REFERENCE}",
+            f"accuracy above that of {REFERENCE} (points)",
+        )
     first = next(iter(views))
     traces = [trace.update(visible=name == first) for name, (of, _, _) in views.items() for trace in of]
     figure = go.Figure(traces)
     buttons = []
     for name, (_, x, y) in views.items():
         shown = [name == other for other, (of, _, _) in views.items() for _ in of]
-        change = {"xaxis.title.text": x, "yaxis.title.text": y, "xaxis.autorange": True, "yaxis.autorange": True}
+        change = {
+            "xaxis.title.text": x,
+            "yaxis.title.text": y,
+            "xaxis.autorange": True,
+            "yaxis.autorange": True,
+        }
         buttons.append({"label": name, "method": "update", "args": [{"visible": shown}, change]})
     subject = {"flops": "multiply-accumulates", "latency": "latency"}[cost]
-    best = front(done[column], done["accuracy_mean"]) if len(done) else front(paper[theirs], paper["paper_accuracy"])
-    title = f"Accuracy against {subject}: {len(best)} of {len(done) or len(paper)} rows on the front ({first})"
+    best = (
+        front(done[column], done["accuracy_mean"])
+        if len(done)
+        else front(paper[theirs], paper["paper_accuracy"])
+    )
+    title = (
+        f"Accuracy against {subject}: {len(best)} of {len(done) or len(paper)} rows on the front ({first})"
+    )
     sheet(
-        figure, title, caption, height=520, head=HEAD + 40, right=190,
-        updatemenus=[{
-            "type": "buttons", "direction": "right", "buttons": buttons, "active": 0, "x": 0, "xanchor": "left",
-            "y": 1.02, "yanchor": "bottom", "pad": {"t": 0, "b": 4}, "font": {"size": 12}, "bgcolor": PAPER,
-            "bordercolor": GRID,
-        }],
-    )  # fmt: skip
+        figure,
+        title,
+        caption,
+        height=520,
+        head=HEAD + 40,
+        right=190,
+        updatemenus=[
+            {
+                "type": "buttons",
+                "direction": "right",
+                "buttons": buttons,
+                "active": 0,
+                "x": 0,
+                "xanchor": "left",
+                "y": 1.02,
+                "yanchor": "bottom",
+                "pad": {"t": 0, "b": 4},
+                "font": {"size": 12},
+                "bgcolor": PAPER,
+                "bordercolor": GRID,
+            }
+        ],
+    )
     ticks = [digit * 10.0**power for power in range(-3, 6) for digit in (1, 1.5, 2, 3, 5, 7)]
     labels = [f"{tick:,g}" for tick in ticks]
     figure.update_xaxes(title_text=views[first][1], type="log", tickvals=ticks, ticktext=labels)
@@ -93,7 +131,9 @@ def accuracy_against_cost(table: pd.DataFrame, cost: str = "flops", caption: str
 def _points(table: pd.DataFrame, cost: str, score: str, spread: pd.Series | None = None) -> pd.DataFrame:
     """Indexed by row: strategy, cost, score, spread."""
     columns = {"strategy": table["strategy"], "cost": table[cost], "score": table[score]}
-    return pd.DataFrame(columns | {"spread": np.nan if spread is None else spread}).dropna(subset=["cost", "score"])
+    return pd.DataFrame(columns | {"spread": np.nan if spread is None else spread}).dropna(
+        subset=["cost", "score"]
+    )
 
 
 def _relative(points: pd.DataFrame) -> pd.DataFrame:
@@ -106,25 +146,38 @@ def _cloud(points: pd.DataFrame, open_: bool = False, name: str = "") -> list[go
     best = points.loc[front(points["cost"], points["score"])]
     traces = [
         go.Scatter(
-            x=plain(best["cost"]), y=plain(best["score"], 2), mode="lines", name=f"{name}front", hoverinfo="skip",
+            x=plain(best["cost"]),
+            y=plain(best["score"], 2),
+            mode="lines",
+            name=f"{name}front",
+            hoverinfo="skip",
             line={"color": MUTED, "width": 1.4, "dash": "dot" if open_ else "solid", "shape": "hv"},
         )
-    ]  # fmt: skip
+    ]
     for strategy, group in points.groupby("strategy", sort=False):
         color = STRATEGY_COLORS.get(strategy, MUTED)
         spread = None if group["spread"].isna().all() else plain(group["spread"], 2)
         traces.append(
             go.Scatter(
-                x=plain(group["cost"]), y=plain(group["score"], 2), mode="markers+text", name=f"{name}{strategy}",
-                text=list(group.index), textposition="top center", textfont={"size": 10.5, "color": INK},
-                error_y=None if spread is None else {"type": "data", "array": spread, "thickness": 0.7, "width": 0, "color": MUTED},
+                x=plain(group["cost"]),
+                y=plain(group["score"], 2),
+                mode="markers+text",
+                name=f"{name}{strategy}",
+                text=list(group.index),
+                textposition="top center",
+                textfont={"size": 10.5, "color": INK},
+                error_y=None
+                if spread is None
+                else {"type": "data", "array": spread, "thickness": 0.7, "width": 0, "color": MUTED},
                 marker={
-                    "color": color, "size": 10, "symbol": "diamond-open" if open_ else "circle",
+                    "color": color,
+                    "size": 10,
+                    "symbol": "diamond-open" if open_ else "circle",
                     "line": {"color": color, "width": 2 if open_ else 0},
                 },
                 hovertemplate="%{text}: %{y:.2f} at %{x:.4g}<extra>" + f"{name}{strategy}" + "</extra>",
             )
-        )  # fmt: skip
+        )
     return traces
 
 
@@ -139,22 +192,42 @@ def gains(frame: pd.DataFrame, against: str, caption: str = "") -> go.Figure:
     figure = go.Figure()
     figure.add_vline(x=0, line={"color": MUTED, "width": 1.2})
     figure.add_scatter(
-        x=plain(frame["paper_gain"], 2), y=labels, mode="markers", name="the paper's",
+        x=plain(frame["paper_gain"], 2),
+        y=labels,
+        mode="markers",
+        name="the paper's",
         marker={"symbol": "diamond-open", "size": 11, "color": INK, "line": {"width": 1.8}},
         hovertemplate="%{y}: %{x:+.2f} points<extra>the paper's</extra>",
-    )  # fmt: skip
+    )
     figure.add_scatter(
-        x=plain(ours["gain"], 2), y=list(ours["label"]), mode="markers", name="ours, ± 2 standard errors",
-        error_x={"type": "data", "array": plain(2 * ours["error"], 2), "thickness": 1.6, "width": 5, "color": MUTED},
+        x=plain(ours["gain"], 2),
+        y=list(ours["label"]),
+        mode="markers",
+        name="ours, ± 2 standard errors",
+        error_x={
+            "type": "data",
+            "array": plain(2 * ours["error"], 2),
+            "thickness": 1.6,
+            "width": 5,
+            "color": MUTED,
+        },
         marker={"size": 11, "color": [STRATEGY_COLORS.get(s, MUTED) for s in ours["strategy"]]},
         hovertemplate="%{y}: %{x:+.2f} points<extra>ours</extra>",
-    )  # fmt: skip
+    )
     beyond = int((ours["gain"].abs() > 2 * ours["error"]).sum())
-    title = f"Points above {against}" + (f": {beyond} of {len(ours)} beyond two standard errors" if len(ours) else "")
+    title = f"Points above {against}" + (
+        f": {beyond} of {len(ours)} beyond two standard errors" if len(ours) else ""
+    )
     sheet(
-        figure, title, caption, height=rows(len(labels), 40) + 20, head=HEAD + 26, left=170,
-        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"}, showlegend=True,
-    )  # fmt: skip
+        figure,
+        title,
+        caption,
+        height=rows(len(labels), 40) + 20,
+        head=HEAD + 26,
+        left=170,
+        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
+        showlegend=True,
+    )
     figure.update_xaxes(title_text="points of test accuracy")
     order = {"categoryorder": "array", "categoryarray": labels[::-1]}
     figure.update_yaxes(range=[-0.6, len(labels) - 0.4], ticksuffix="  ", **order)
@@ -173,18 +246,26 @@ def regret_curves(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     for strategy, curve in known.groupby("strategy", sort=False):
         better += str(curve["verdict"].iloc[0]).startswith("better")
         figure.add_scatter(
-            x=plain(curve["candidates"]), y=plain(100 * curve["regret_mean"], 3), mode="lines+markers",
-            name=f"{strategy} ({int(curve['repeats'].max())})", marker={"size": 5},
+            x=plain(curve["candidates"]),
+            y=plain(100 * curve["regret_mean"], 3),
+            mode="lines+markers",
+            name=f"{strategy} ({int(curve['repeats'].max())})",
+            marker={"size": 5},
             line={
-                "color": STRATEGY_COLORS.get(strategy, MUTED), "width": 2.4,
+                "color": STRATEGY_COLORS.get(strategy, MUTED),
+                "width": 2.4,
                 "dash": "dash" if strategy == "random" else "solid",
             },
             hovertemplate="%{x} candidates: %{y:.2f} points<extra>" + strategy + "</extra>",
-        )  # fmt: skip
+        )
     sheet(
-        figure, f"Regret by budget: {better} of {others} strategies better than chance", caption, height=440, right=190,
+        figure,
+        f"Regret by budget: {better} of {others} strategies better than chance",
+        caption,
+        height=440,
+        right=190,
         legend={"title": {"text": "strategy (repeats)"}},
-    )  # fmt: skip
+    )
     figure.update_xaxes(title_text="budget (candidates trained)")
     figure.update_yaxes(title_text="regret (points of validation accuracy)", rangemode="tozero")
     return figure
@@ -201,7 +282,13 @@ def skip_courses(epochs: pd.DataFrame, caption: str = "") -> go.Figure:
     columns = len(kinds) if len(kinds) <= 4 else -(-len(kinds) // 2)
     rows = -(-len(kinds) // columns)
     figure = make_subplots(
-        rows, columns, shared_yaxes=True, shared_xaxes=True, horizontal_spacing=0.03, vertical_spacing=0.13, subplot_titles=kinds
+        rows,
+        columns,
+        shared_yaxes=True,
+        shared_xaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.13,
+        subplot_titles=kinds,
     )
     most = 0
     for panel, kind in enumerate(kinds):
@@ -211,24 +298,37 @@ def skip_courses(epochs: pd.DataFrame, caption: str = "") -> go.Figure:
         for i, (seed, line) in enumerate(own.groupby("seed")):
             most = max(most, int(line["leading_skips"].max()))
             figure.add_scatter(
-                x=plain(line["epoch"]), y=plain(line["leading_skips"]), mode="lines", name=f"seed {seed}",
-                legendgroup=str(seed), showlegend=panel == 0,
+                x=plain(line["epoch"]),
+                y=plain(line["leading_skips"]),
+                mode="lines",
+                name=f"seed {seed}",
+                legendgroup=str(seed),
+                showlegend=panel == 0,
                 line={"color": SEEDS[i % len(SEEDS)], "width": 2.2, "shape": "hv"},
                 **place,
-            )  # fmt: skip
+            )
             if line["epoch"].max() < last:
                 figure.add_scatter(
-                    x=[int(line["epoch"].max())], y=[int(line["leading_skips"].iloc[-1])], mode="markers",
-                    marker={"symbol": "x", "size": 10, "color": ACCENT}, hovertemplate="stopped<extra></extra>",
-                    showlegend=False, **place,
-                )  # fmt: skip
+                    x=[int(line["epoch"].max())],
+                    y=[int(line["leading_skips"].iloc[-1])],
+                    mode="markers",
+                    marker={"symbol": "x", "size": 10, "color": ACCENT},
+                    hovertemplate="stopped<extra></extra>",
+                    showlegend=False,
+                    **place,
+                )
         if pd.notna(limit):
             figure.add_hline(y=float(limit), line={"color": MUTED, "width": 1.2, "dash": "dash"}, **place)
     figure.update_annotations(font={"size": 13.5})
     sheet(
-        figure, f"skip_connect leads {most} of {edges} edges at the most", caption, height=400 + 220 * (rows - 1), head=HEAD + 24,
-        bottom=96, legend={"orientation": "h", "x": 0, "y": -0.2 / rows, "yanchor": "top"},
-    )  # fmt: skip
+        figure,
+        f"skip_connect leads {most} of {edges} edges at the most",
+        caption,
+        height=400 + 220 * (rows - 1),
+        head=HEAD + 24,
+        bottom=96,
+        legend={"orientation": "h", "x": 0, "y": -0.2 / rows, "yanchor": "top"},
+    )
     figure.update_xaxes(range=[0, last])
     figure.update_xaxes(title_text="epoch", row=rows)
     figure.update_yaxes(range=[-0.2, min(edges, most + 2) + 0.2], tickformat="d")
@@ -250,28 +350,46 @@ def cost_clouds(
     figure = go.Figure()
     for name, group in genotypes.groupby("primitive_set", sort=False):
         figure.add_scatter(
-            x=plain(group["gmacs"], 3), y=plain(group["weights_mb"], 2), mode="markers", name=f"random, {name}",
-            marker={"color": SET_COLORS.get(name, MUTED), "size": 5.5, "opacity": 0.45}, hoverinfo="skip",
-        )  # fmt: skip
+            x=plain(group["gmacs"], 3),
+            y=plain(group["weights_mb"], 2),
+            mode="markers",
+            name=f"random, {name}",
+            marker={"color": SET_COLORS.get(name, MUTED), "size": 5.5, "opacity": 0.45},
+            hoverinfo="skip",
+        )
     hand = experiments[(experiments["primitive_set"] == "fixed") & experiments["gmacs_median"].notna()]
     if len(hand):
         figure.add_scatter(
-            x=plain(hand["gmacs_median"], 3), y=plain(hand["weights_mb_median"], 2), mode="markers",
+            x=plain(hand["gmacs_median"], 3),
+            y=plain(hand["weights_mb_median"], 2),
+            mode="markers",
             name="made by hand",
-            marker={"color": SET_COLORS["fixed"], "size": 15, "symbol": "star", "line": {"color": INK, "width": 1}},
-        )  # fmt: skip
+            marker={
+                "color": SET_COLORS["fixed"],
+                "size": 15,
+                "symbol": "star",
+                "line": {"color": INK, "width": 1},
+            },
+        )
     theirs = lines.iloc[0]
     ends = np.array([0.9 * experiments["paper_gflops"].min(), 1.05 * experiments["paper_gflops"].max()])
     figure.add_scatter(
-        x=plain(ends, 3), y=plain(theirs["slope_mb_per_giga"] * ends + theirs["intercept_mb"], 2), mode="lines",
-        name="line through the paper's", line={"color": INK, "width": 1.2, "dash": "dot"}, hoverinfo="skip",
-    )  # fmt: skip
+        x=plain(ends, 3),
+        y=plain(theirs["slope_mb_per_giga"] * ends + theirs["intercept_mb"], 2),
+        mode="lines",
+        name="line through the paper's",
+        line={"color": INK, "width": 1.2, "dash": "dot"},
+        hoverinfo="skip",
+    )
     figure.add_scatter(
-        x=plain(experiments["paper_gflops"], 3), y=plain(experiments["paper_memory_mb"], 2), mode="markers",
-        name="the paper's experiments", text=list(experiments["exp_id"]),
+        x=plain(experiments["paper_gflops"], 3),
+        y=plain(experiments["paper_memory_mb"], 2),
+        mode="markers",
+        name="the paper's experiments",
+        text=list(experiments["exp_id"]),
         marker={"color": ACCENT, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
         hovertemplate="%{text}: %{x} GFLOPs, %{y} MB<extra>as printed</extra>",
-    )  # fmt: skip
+    )
     title = f"What networks cost: the paper's on one line (r = {theirs['correlation']:.4f}), random ones in a cloud"
     sheet(figure, title, caption, height=520, right=210)
     of_x = "billions of multiply-accumulates; the paper: GFLOPs, as printed"

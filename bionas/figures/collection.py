@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from bionas.figures.palette import ACCENT, GRID, INK, PAPER, class_color
 from bionas.figures.sheet import percent, picture, plain, rows, sheet
-from bionas.palette import ACCENT, GRID, INK, PAPER, class_color
 from bionas.specimens.schema import missing
 
 SIDES = {"train": "#3d5a80", "val": "#9db8d6", "test": ACCENT}
@@ -32,7 +32,10 @@ def long_tail(counts: pd.Series, caption: str = "", threshold: int | None = None
             y=names,
             x=n,
             orientation="h",
-            marker={"color": [class_color(name, names) for name in names], "opacity": [0.4 if p else 1 for p in pale]},
+            marker={
+                "color": [class_color(name, names) for name in names],
+                "opacity": [0.4 if p else 1 for p in pale],
+            },
             text=[f"{v:,}  ·  {share}" for v, share in zip(n, shares)],
             textposition="outside",
             textfont={"size": 12, "color": INK},
@@ -44,21 +47,33 @@ def long_tail(counts: pd.Series, caption: str = "", threshold: int | None = None
     sheet(figure, title, caption, height=rows(len(n), 24) + 16, left=150, right=130, bottom=64, bargap=0.28)
     low, high = math.log10(min(n)), math.log10(max(n))
     figure.update_xaxes(
-        type="log", title_text="specimens (logarithmic)", range=[round(low - 0.35, 3), round(high + 0.03, 3)], dtick=1,
+        type="log",
+        title_text="specimens (logarithmic)",
+        range=[round(low - 0.35, 3), round(high + 0.03, 3)],
+        dtick=1,
         tickformat=",d",
-    )  # fmt: skip
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
     if threshold is not None:
         figure.add_vline(x=threshold, line={"color": ACCENT, "width": 1.5, "dash": "dot"}, layer="below")
         figure.add_annotation(
-            x=round(math.log10(threshold), 4), y=1, yref="paper", yanchor="bottom", showarrow=False,
-            text=f"under {threshold:,}: folded into Other", font={"color": ACCENT, "size": 12},
-        )  # fmt: skip
+            x=round(math.log10(threshold), 4),
+            y=1,
+            yref="paper",
+            yanchor="bottom",
+            showarrow=False,
+            text=f"under {threshold:,}: folded into Other",
+            font={"color": ACCENT, "size": 12},
+        )
     return figure
 
 
 def specimen_grid(
-    images: np.ndarray, titles: Sequence[str] | None = None, columns: int = 6, caption: str = "", heading: str = ""
+    images: np.ndarray,
+    titles: Sequence[str] | None = None,
+    columns: int = 6,
+    caption: str = "",
+    heading: str = "",
 ) -> go.Figure:
     """Photographs in rows of `columns`.
 
@@ -77,7 +92,12 @@ def missingness(records: pd.DataFrame, caption: str = "") -> go.Figure:
     given = [float(1 - missing(records[c]).mean()) for c in records.columns]
     figure = go.Figure()
     figure.add_bar(
-        y=fields, x=[100.0] * len(fields), orientation="h", marker={"color": GRID}, hoverinfo="skip", showlegend=False
+        y=fields,
+        x=[100.0] * len(fields),
+        orientation="h",
+        marker={"color": GRID},
+        hoverinfo="skip",
+        showlegend=False,
     )
     figure.add_bar(
         y=fields,
@@ -96,11 +116,20 @@ def missingness(records: pd.DataFrame, caption: str = "") -> go.Figure:
     full = sum(g == 1 for g in given)
     title = f"What the records hold: {full} of {len(fields)} fields are complete"
     sheet(
-        figure, title, caption, height=rows(len(fields), 21), left=210, barmode="overlay", bargap=0.22, bottom=58
+        figure,
+        title,
+        caption,
+        height=rows(len(fields), 21),
+        left=210,
+        barmode="overlay",
+        bargap=0.22,
+        bottom=58,
     )
     counted = f"records that have the field (% of {len(records):,})"
     figure.update_xaxes(title_text=counted, range=[0, 100], showgrid=False)
-    figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ", tickmode="array", tickvals=fields)
+    figure.update_yaxes(
+        autorange="reversed", showgrid=False, ticksuffix="  ", tickmode="array", tickvals=fields
+    )
     return figure
 
 
@@ -129,11 +158,19 @@ def split_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
             hovertemplate="%{y}: %{x:.1f} %<extra>" + side + "</extra>",
         )
     sheet(
-        figure, f"{int(total.sum()):,} specimens in three splits, class by class", caption,
-        height=rows(len(names), 24) + 20, left=150, barmode="stack", bargap=0.2, head=118,
+        figure,
+        f"{int(total.sum()):,} specimens in three splits, class by class",
+        caption,
+        height=rows(len(names), 24) + 20,
+        left=150,
+        barmode="stack",
+        bargap=0.2,
+        head=118,
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
-    )  # fmt: skip
-    figure.update_xaxes(title_text="share of the class (%); numbers are specimens", range=[0, 100], showgrid=False)
+    )
+    figure.update_xaxes(
+        title_text="share of the class (%); numbers are specimens", range=[0, 100], showgrid=False
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
     return figure
 
@@ -150,25 +187,45 @@ def split_schemes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     for side, color in SIDES.items():
         counts = frame[side].fillna(0).astype(int)
         figure.add_bar(
-            y=names, x=counts.tolist(), name=side, orientation="h", marker={"color": color},
+            y=names,
+            x=counts.tolist(),
+            name=side,
+            orientation="h",
+            marker={"color": color},
             text=[f"{n:,}" if n > 0.05 * frame[list(SIDES)].sum(axis=1).max() else "" for n in counts],
-            textposition="inside", insidetextanchor="middle", textangle=0,
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
             textfont={"size": 12, "color": INK if side == "val" else PAPER},
             hovertemplate="%{y}: %{x:,}<extra>" + side + "</extra>",
-        )  # fmt: skip
+        )
     widest = int(frame[list(SIDES)].fillna(0).sum(axis=1).max())
     for name, row in zip(names, frame.to_dict("records"), strict=True):
         refused = bool(row["refused"])
         figure.add_annotation(
-            y=name, x=0 if refused else 1.012 * widest, text=row["refused"] if refused else _crossing(row),
-            xanchor="left", align="left", showarrow=False, font={"size": 12, "color": INK},
-        )  # fmt: skip
+            y=name,
+            x=0 if refused else 1.012 * widest,
+            text=row["refused"] if refused else _crossing(row),
+            xanchor="left",
+            align="left",
+            showarrow=False,
+            font={"size": 12, "color": INK},
+        )
     sheet(
-        figure, "Ways to divide the same specimens, and what each lets through", caption,
-        height=rows(len(names), 58) + 20, left=170, right=20, barmode="stack", bargap=0.35, head=118,
+        figure,
+        "Ways to divide the same specimens, and what each lets through",
+        caption,
+        height=rows(len(names), 58) + 20,
+        left=170,
+        right=20,
+        barmode="stack",
+        bargap=0.35,
+        head=118,
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
-    )  # fmt: skip
-    figure.update_xaxes(title_text="specimens", range=[0, round(1.5 * widest)], tickformat=",d", showgrid=False)
+    )
+    figure.update_xaxes(
+        title_text="specimens", range=[0, round(1.5 * widest)], tickformat=",d", showgrid=False
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
 
@@ -192,9 +249,13 @@ def leakage_bars(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     accuracy, majority = frame["accuracy"].to_numpy(float), float(frame["majority"].iloc[0])
     figure = go.Figure()
     figure.add_bar(
-        y=fields, x=plain(100 * np.minimum(accuracy, majority), 2), orientation="h", marker={"color": "#b9bdc4"},
-        name=f"known without looking (majority class, {percent(majority)})", hoverinfo="skip",
-    )  # fmt: skip
+        y=fields,
+        x=plain(100 * np.minimum(accuracy, majority), 2),
+        orientation="h",
+        marker={"color": "#b9bdc4"},
+        name=f"known without looking (majority class, {percent(majority)})",
+        hoverinfo="skip",
+    )
     figure.add_bar(
         y=fields,
         x=plain(100 * np.maximum(accuracy - majority, 0), 2),
@@ -204,16 +265,31 @@ def leakage_bars(frame: pd.DataFrame, caption: str = "") -> go.Figure:
         hovertemplate="%{y}: + %{x:.1f} points<extra></extra>",
     )
     figure.add_scatter(
-        y=fields, x=plain(100 * np.maximum(accuracy, majority) + 0.6, 2), text=[f"{100 * a:.1f}" for a in accuracy],
-        mode="text", textposition="middle right", textfont={"size": 12}, cliponaxis=False, showlegend=False,
+        y=fields,
+        x=plain(100 * np.maximum(accuracy, majority) + 0.6, 2),
+        text=[f"{100 * a:.1f}" for a in accuracy],
+        mode="text",
+        textposition="middle right",
+        textfont={"size": 12},
+        cliponaxis=False,
+        showlegend=False,
         hoverinfo="skip",
-    )  # fmt: skip
+    )
     sheet(
-        figure, "What a single metadata field gives away about the class", caption,
-        height=rows(len(fields), 27) + 24, left=210, right=60, barmode="stack", bargap=0.3, head=118,
+        figure,
+        "What a single metadata field gives away about the class",
+        caption,
+        height=rows(len(fields), 27) + 24,
+        left=210,
+        right=60,
+        barmode="stack",
+        bargap=0.3,
+        head=118,
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
-    )  # fmt: skip
+    )
     figure.add_vline(x=round(100 * majority, 2), line={"color": INK, "width": 1.2, "dash": "dot"})
-    figure.update_xaxes(title_text="accuracy of a look-up in the training records (%)", range=[0, 105], dtick=20)
+    figure.update_xaxes(
+        title_text="accuracy of a look-up in the training records (%)", range=[0, 105], dtick=20
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
     return figure

@@ -10,8 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from bionas.figures.palette import ACCENT, GRID, INK, PAPER
 from bionas.figures.sheet import HEAD, MUTED, hex_to_rgb, picture, plain, rows, sheet
-from bionas.palette import ACCENT, GRID, INK, PAPER
 
 ACTIVATION_COLORS = {"relu": "#4477aa", "leaky_relu": "#66ccee", "tanh": "#e0a100", "sigmoid": "#aa3377"}
 """One an activation of EB-LNAST's space."""
@@ -36,8 +36,11 @@ def attention(image: np.ndarray, trunk: np.ndarray, mask: np.ndarray, caption: s
         low, high = float(min(t.min(), h.min())), float(max(t.max(), h.max()))
         tiles += [image, _tile(t, low, high), _tile(m, 0, 1), _tile(h, low, high)]
         names += [
-            "specimen" if k == 1 else "", f"trunk T, channel {k}", f"mask M, {m.min():.2f} to {m.max():.2f}", "H = (1 + M) T",
-        ]  # fmt: skip
+            "specimen" if k == 1 else "",
+            f"trunk T, channel {k}",
+            f"mask M, {m.min():.2f} to {m.max():.2f}",
+            "H = (1 + M) T",
+        ]
     side = max(tile.shape[0] for tile in tiles)
     tiles = [_enlarged(tile, side) for tile in tiles]
     return picture(tiles, names, 4, "The attention module on one specimen", caption, smooth=False)
@@ -52,39 +55,63 @@ def published_errors(frame: pd.DataFrame, error: str = "test_top1_error", captio
     """
     models = [str(m) for m in frame["model"]]
     where = list(range(len(models)))
-    figure = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.09, subplot_titles=("ours", "as published"))
+    figure = make_subplots(
+        1, 2, shared_yaxes=True, horizontal_spacing=0.09, subplot_titles=("ours", "as published")
+    )
     ours, spread = frame[f"{error}_mean"], frame[f"{error}_sd"].fillna(0)
     for column, (values, wide, color) in enumerate(
         ((ours, spread, OURS), (frame[f"published_{error}"], spread * 0, THEIRS)), 1
     ):
         known = values.notna().to_numpy()
         figure.add_scatter(
-            x=plain(values[known], 2), y=[y for y, k in zip(where, known) if k], mode="markers", showlegend=False,
+            x=plain(values[known], 2),
+            y=[y for y, k in zip(where, known) if k],
+            mode="markers",
+            showlegend=False,
             marker={"color": color, "size": 11, "line": {"color": MUTED, "width": 1}},
             error_x={"type": "data", "array": plain(wide[known], 2), "color": color, "thickness": 2},
-            hovertemplate="%{x:.2f} %<extra></extra>", row=1, col=column,
-        )  # fmt: skip
+            hovertemplate="%{x:.2f} %<extra></extra>",
+            row=1,
+            col=column,
+        )
         for y in (y for y, k in zip(where, known) if not k):
             note = "not run" if column == 1 else "not printed"
             figure.add_annotation(
-                x=0.02, xref=f"x{'' if column == 1 else column} domain", y=y, yref="y" if column == 1 else "y2",
-                text=note, showarrow=False, xanchor="left", font={"size": 12, "color": MUTED},
-            )  # fmt: skip
+                x=0.02,
+                xref=f"x{'' if column == 1 else column} domain",
+                y=y,
+                yref="y" if column == 1 else "y2",
+                text=note,
+                showarrow=False,
+                xanchor="left",
+                font={"size": 12, "color": MUTED},
+            )
         figure.update_xaxes(title_text=f"{error.replace('_', ' ')} (%)", nticks=6, row=1, col=column)
         if not known.any():
             figure.update_xaxes(range=[0, 100], row=1, col=column)
     sheet(
-        figure, "Errors by network: each panel has its own images, classes and scale", caption,
-        height=rows(len(models), 34) + 30, left=190, right=40, head=HEAD + 18,
-    )  # fmt: skip
+        figure,
+        "Errors by network: each panel has its own images, classes and scale",
+        caption,
+        height=rows(len(models), 34) + 30,
+        left=190,
+        right=40,
+        head=HEAD + 18,
+    )
     figure.update_yaxes(
-        tickmode="array", tickvals=where, ticktext=models, range=[len(models) - 0.5, -0.5], gridcolor=GRID,
+        tickmode="array",
+        tickvals=where,
+        ticktext=models,
+        range=[len(models) - 0.5, -0.5],
+        gridcolor=GRID,
         ticksuffix="  ",
-    )  # fmt: skip
+    )
     return figure
 
 
-def population_evolution(history: pd.DataFrame, generations: Sequence[int] = (), caption: str = "") -> go.Figure:
+def population_evolution(
+    history: pd.DataFrame, generations: Sequence[int] = (), caption: str = ""
+) -> go.Figure:
     """A population through its generations, a panel each: size against performance, a colour an activation.
 
     Args:
@@ -94,34 +121,63 @@ def population_evolution(history: pd.DataFrame, generations: Sequence[int] = (),
             objective of each is ringed.
     """
     known = sorted(int(g) for g in history["generation"].unique())
-    chosen = list(generations) or sorted({known[round((len(known) - 1) * s)] for s in (0, 0.07, 0.2, 0.4, 0.7, 1)})
+    chosen = list(generations) or sorted(
+        {known[round((len(known) - 1) * s)] for s in (0, 0.07, 0.2, 0.4, 0.7, 1)}
+    )
     n_rows = math.ceil(len(chosen) / PANELS)
     figure = make_subplots(
-        n_rows, min(PANELS, len(chosen)), shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.03,
-        vertical_spacing=0.24 / n_rows, subplot_titles=[f"generation {g}" for g in chosen],
-    )  # fmt: skip
+        n_rows,
+        min(PANELS, len(chosen)),
+        shared_xaxes="all",
+        shared_yaxes="all",
+        horizontal_spacing=0.03,
+        vertical_spacing=0.24 / n_rows,
+        subplot_titles=[f"generation {g}" for g in chosen],
+    )
     for i, generation in enumerate(chosen):
         row, column = i // PANELS + 1, i % PANELS + 1
         members = history[history["generation"] == generation]
         for activation, color in ACTIVATION_COLORS.items():
             of = members[members["activation"] == activation]
             figure.add_scatter(
-                x=plain(of["parameters"]), y=plain(100 * of["performance"], 2), mode="markers", name=activation,
-                legendgroup=activation, showlegend=i == 0 and activation in set(history["activation"]),
+                x=plain(of["parameters"]),
+                y=plain(100 * of["performance"], 2),
+                mode="markers",
+                name=activation,
+                legendgroup=activation,
+                showlegend=i == 0 and activation in set(history["activation"]),
                 marker={"color": color, "size": 10, "opacity": 0.8, "line": {"color": PAPER, "width": 1}},
-                hovertemplate="%{x} parameters, %{y:.1f} %<extra>" + activation + "</extra>", row=row, col=column,
-            )  # fmt: skip
+                hovertemplate="%{x} parameters, %{y:.1f} %<extra>" + activation + "</extra>",
+                row=row,
+                col=column,
+            )
         best = members.loc[members["objective"].idxmin()]
         figure.add_scatter(
-            x=[int(best["parameters"])], y=[round(100 * float(best["performance"]), 2)], mode="markers",
-            name="smallest objective", legendgroup="best", showlegend=i == 0, hoverinfo="skip",
-            marker={"color": ACCENT, "size": 18, "symbol": "circle-open", "line": {"color": ACCENT, "width": 2}},
-            row=row, col=column,
-        )  # fmt: skip
+            x=[int(best["parameters"])],
+            y=[round(100 * float(best["performance"]), 2)],
+            mode="markers",
+            name="smallest objective",
+            legendgroup="best",
+            showlegend=i == 0,
+            hoverinfo="skip",
+            marker={
+                "color": ACCENT,
+                "size": 18,
+                "symbol": "circle-open",
+                "line": {"color": ACCENT, "width": 2},
+            },
+            row=row,
+            col=column,
+        )
     sheet(
-        figure, "The population through its generations: size against performance", caption, height=HEAD + 120 + 205 * n_rows,
-        left=76, head=HEAD + 46, legend={"orientation": "h", "x": 0, "y": 1 + 0.16 / n_rows, "yanchor": "bottom"},
-    )  # fmt: skip
+        figure,
+        "The population through its generations: size against performance",
+        caption,
+        height=HEAD + 120 + 205 * n_rows,
+        left=76,
+        head=HEAD + 46,
+        legend={"orientation": "h", "x": 0, "y": 1 + 0.16 / n_rows, "yanchor": "bottom"},
+    )
     low = 100 * float(history["performance"].min())
     figure.update_xaxes(type="log", dtick=1)
     figure.update_xaxes(title_text="parameters", row=n_rows)
@@ -129,7 +185,9 @@ def population_evolution(history: pd.DataFrame, generations: Sequence[int] = (),
     return figure
 
 
-def colour_readings(rgb: np.ndarray, labels: np.ndarray, class_names: Sequence[str], caption: str = "") -> go.Figure:
+def colour_readings(
+    rgb: np.ndarray, labels: np.ndarray, class_names: Sequence[str], caption: str = ""
+) -> go.Figure:
     """Readings as the colours that a sensor saw, a tile a class.
 
     Args:
@@ -142,10 +200,14 @@ def colour_readings(rgb: np.ndarray, labels: np.ndarray, class_names: Sequence[s
     for label in range(len(class_names)):
         of = np.round(255 * rgb[labels == label][: side**2]).astype(np.uint8).reshape(side, side, 3)
         tiles.append(np.kron(of, np.ones((72 // side, 72 // side, 1), dtype=np.uint8)))
-    return picture(tiles, class_names, 5, "Readings under varying light, by name of the surface", caption, smooth=False)
+    return picture(
+        tiles, class_names, 5, "Readings under varying light, by name of the surface", caption, smooth=False
+    )
 
 
-def pareto(frame: pd.DataFrame, score: str = "accuracy", highlight: Sequence[str] = (), caption: str = "") -> go.Figure:
+def pareto(
+    frame: pd.DataFrame, score: str = "accuracy", highlight: Sequence[str] = (), caption: str = ""
+) -> go.Figure:
     """Size against performance, a point a model; the line joins those that no smaller model equals.
 
     Args:
@@ -156,41 +218,82 @@ def pareto(frame: pd.DataFrame, score: str = "accuracy", highlight: Sequence[str
     front = ordered[ordered[score] > ordered[score].cummax().shift(fill_value=-math.inf)]
     figure = go.Figure()
     figure.add_scatter(
-        x=plain(front["parameters"]), y=plain(front[score], 2), mode="lines", showlegend=False, hoverinfo="skip",
+        x=plain(front["parameters"]),
+        y=plain(front[score], 2),
+        mode="lines",
+        showlegend=False,
+        hoverinfo="skip",
         line={"color": MUTED, "width": 1.2, "dash": "dot", "shape": "hv"},
-    )  # fmt: skip
-    for mark, of in ((OURS, ~ordered["model"].isin(list(highlight))), (ACCENT, ordered["model"].isin(list(highlight)))):
+    )
+    for mark, of in (
+        (OURS, ~ordered["model"].isin(list(highlight))),
+        (ACCENT, ordered["model"].isin(list(highlight))),
+    ):
         part = ordered[of]
         figure.add_scatter(
-            x=plain(part["parameters"]), y=plain(part[score], 2), mode="markers", showlegend=False,
-            marker={"color": mark, "size": 11}, text=[str(m) for m in part["model"]],
-            error_y={"type": "data", "array": plain(part[f"{score}_sd"].fillna(0), 2), "color": mark, "thickness": 1.3},
+            x=plain(part["parameters"]),
+            y=plain(part[score], 2),
+            mode="markers",
+            showlegend=False,
+            marker={"color": mark, "size": 11},
+            text=[str(m) for m in part["model"]],
+            error_y={
+                "type": "data",
+                "array": plain(part[f"{score}_sd"].fillna(0), 2),
+                "color": mark,
+                "thickness": 1.3,
+            },
             hovertemplate="%{text}: %{x:,} parameters, %{y:.2f} %<extra></extra>",
-        )  # fmt: skip
+        )
     named = score.replace("_", " ")
     sheet(
-        figure, f"Size against {named}: the dotted line joins what no smaller model equals", caption, height=540, right=60
+        figure,
+        f"Size against {named}: the dotted line joins what no smaller model equals",
+        caption,
+        height=540,
+        right=60,
     )
     least = float(ordered[score].nsmallest(2).iloc[-1])
     below = ordered[ordered[score] < least - 10]
     span = float(ordered[score].max()) - least if len(below) else float(np.ptp(ordered[score]))
     for _, point in (shown := ordered.drop(below.index)).iterrows():
         others = shown[shown["model"] != point["model"]]
-        off_x, off_y = np.log10(others["parameters"] / point["parameters"]), (others[score] - point[score]) / max(span, 1e-9)
-        nearness = np.exp(-((off_x / 0.4) ** 2) - (off_y / 0.15) ** 2)  # a label keeps away from its neighbours, and its bar
+        off_x, off_y = (
+            np.log10(others["parameters"] / point["parameters"]),
+            (others[score] - point[score]) / max(span, 1e-9),
+        )
+        nearness = np.exp(
+            -((off_x / 0.4) ** 2) - (off_y / 0.15) ** 2
+        )  # a label keeps away from its neighbours, and its bar
         under = (np.sign(off_y + 1e-6 * off_x) * nearness).sum() > 0
-        leftwards = (np.sign(off_x + 1e-6 * off_y) * nearness).sum() > 0 or point["parameters"] == shown["parameters"].max()
+        leftwards = (np.sign(off_x + 1e-6 * off_y) * nearness).sum() > 0 or point["parameters"] == shown[
+            "parameters"
+        ].max()
         figure.add_annotation(
-            x=round(math.log10(point["parameters"]), 4), y=round(float(point[score]), 2), text=str(point["model"]),
-            showarrow=False, xanchor="right" if leftwards else "left", xshift=-5 if leftwards else 5,
-            yshift=-13 if under else 13, font={"size": 11.5, "color": INK},
-        )  # fmt: skip
+            x=round(math.log10(point["parameters"]), 4),
+            y=round(float(point[score]), 2),
+            text=str(point["model"]),
+            showarrow=False,
+            xanchor="right" if leftwards else "left",
+            xshift=-5 if leftwards else 5,
+            yshift=-13 if under else 13,
+            font={"size": 11.5, "color": INK},
+        )
     if len(below):
         named_below = ", ".join(f"{m} {v:.1f} %" for m, v in zip(below["model"], below[score]))
         figure.add_annotation(
-            x=0, xref="paper", y=0, yref="paper", xanchor="left", yanchor="bottom", xshift=8, yshift=6, showarrow=False,
-            text=f"below the axis: {named_below}", font={"size": 12, "color": MUTED},
-        )  # fmt: skip
+            x=0,
+            xref="paper",
+            y=0,
+            yref="paper",
+            xanchor="left",
+            yanchor="bottom",
+            xshift=8,
+            yshift=6,
+            showarrow=False,
+            text=f"below the axis: {named_below}",
+            font={"size": 12, "color": MUTED},
+        )
         figure.update_yaxes(range=[round(least - 0.2 * span, 2), round(least + 1.2 * span, 2)])
     figure.update_xaxes(type="log", dtick=1, title_text="numbers kept in order to predict (median)")
     figure.update_yaxes(title_text=f"{named} (%), mean and spread over repeats")
@@ -201,7 +304,11 @@ def _tile(numbers: np.ndarray, low: float, high: float) -> np.ndarray:
     """(H, W) numbers -> uint8 (H, W, 3), from paper at `low` through blue to ink at `high`."""
     share = (numbers - low) / (high - low) if high > low else np.zeros_like(numbers, dtype=float)
     stops = np.array([hex_to_rgb(c) for c in (PAPER, "#7fa6cc", INK)], dtype=float)
-    return np.stack([np.interp(share, (0, 0.55, 1), stops[:, c]) for c in range(3)], axis=-1).round().astype(np.uint8)
+    return (
+        np.stack([np.interp(share, (0, 0.55, 1), stops[:, c]) for c in range(3)], axis=-1)
+        .round()
+        .astype(np.uint8)
+    )
 
 
 def _enlarged(tile: np.ndarray, side: int) -> np.ndarray:

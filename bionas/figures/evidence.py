@@ -10,8 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from bionas.figures.palette import ACCENT, INK, PAPER
 from bionas.figures.sheet import HEAD, MUTED, plain, rows, sheet
-from bionas.palette import ACCENT, INK, PAPER
 
 BLUE = "#3d5a80"
 GREY = "#b9bdc4"
@@ -29,7 +29,11 @@ def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], capt
     splits = list(dict.fromkeys(frame["split"]))
     choices = [c for c in dict.fromkeys(frame["metadata"]) if c != "none"]
     figure = make_subplots(
-        len(splits), 1, shared_xaxes=True, vertical_spacing=0.12, subplot_titles=[f"division: {s}" for s in splits]
+        len(splits),
+        1,
+        shared_xaxes=True,
+        vertical_spacing=0.12,
+        subplot_titles=[f"division: {s}" for s in splits],
     )
     looks = {"metadata": (GREY, "circle", 0.16), "image + metadata": (BLUE, "circle", -0.16)}
     for row, split in enumerate(splits, start=1):
@@ -38,29 +42,52 @@ def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], capt
             own = of_split[of_split["inputs"] == inputs]
             at = [choices.index(c) + shift for c in own["metadata"]]
             figure.add_scatter(
-                x=plain(100 * own["accuracy"], 2), y=at, mode="markers", name=inputs, showlegend=row == 1,
-                legendgroup=inputs, marker={"color": color, "size": 11, "symbol": symbol, "line": {"color": INK, "width": 0.6}},
-                customdata=own["metadata"].tolist(), hovertemplate="%{customdata}: %{x:.1f} %<extra>" + inputs + "</extra>",
-                row=row, col=1,
-            )  # fmt: skip
+                x=plain(100 * own["accuracy"], 2),
+                y=at,
+                mode="markers",
+                name=inputs,
+                showlegend=row == 1,
+                legendgroup=inputs,
+                marker={"color": color, "size": 11, "symbol": symbol, "line": {"color": INK, "width": 0.6}},
+                customdata=own["metadata"].tolist(),
+                hovertemplate="%{customdata}: %{x:.1f} %<extra>" + inputs + "</extra>",
+                row=row,
+                col=1,
+            )
         image = 100 * of_split.loc[of_split["inputs"] == "image", "accuracy"].mean()
         lines = [(100 * majority[split], "majority class", MUTED, "dot")]
         if math.isfinite(image):
             lines.append((image, "image alone (mean)", ACCENT, "solid"))
         for x, name, color, dash in lines:
             figure.add_scatter(
-                x=[round(x, 2)] * 2, y=[-0.5, len(choices) - 0.5], mode="lines", name=name, showlegend=row == 1,
-                legendgroup=name, line={"color": color, "width": 2, "dash": dash}, hovertemplate="%{x:.1f} %<extra>" + name + "</extra>",
-                row=row, col=1,
-            )  # fmt: skip
+                x=[round(x, 2)] * 2,
+                y=[-0.5, len(choices) - 0.5],
+                mode="lines",
+                name=name,
+                showlegend=row == 1,
+                legendgroup=name,
+                line={"color": color, "width": 2, "dash": dash},
+                hovertemplate="%{x:.1f} %<extra>" + name + "</extra>",
+                row=row,
+                col=1,
+            )
     sheet(
-        figure, "Accuracy against what is given, a dot a training", caption,
-        height=rows(len(splits) * len(choices), 46) + 60 * len(splits), left=140, head=HEAD + 44, legend=LEGEND,
-    )  # fmt: skip
+        figure,
+        "Accuracy against what is given, a dot a training",
+        caption,
+        height=rows(len(splits) * len(choices), 46) + 60 * len(splits),
+        left=140,
+        head=HEAD + 44,
+        legend=LEGEND,
+    )
     figure.update_yaxes(
-        tickmode="array", tickvals=list(range(len(choices))), ticktext=choices, range=[len(choices) - 0.5, -0.5],
-        ticksuffix="  ", showgrid=False,
-    )  # fmt: skip
+        tickmode="array",
+        tickvals=list(range(len(choices))),
+        ticktext=choices,
+        range=[len(choices) - 0.5, -0.5],
+        ticksuffix="  ",
+        showgrid=False,
+    )
     figure.update_xaxes(range=[0, 103], dtick=20)
     figure.update_xaxes(title_text="accuracy on the test split (%)", row=len(splits), col=1)
     figure.update_annotations(font={"size": 13, "color": INK})
@@ -80,7 +107,11 @@ def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], captio
     fields = list(dict.fromkeys(frame["fields"]))
     models = list(dict.fromkeys(frame["model"]))
     figure = make_subplots(
-        1, len(splits), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=[f"division: {s}" for s in splits]
+        1,
+        len(splits),
+        shared_yaxes=True,
+        horizontal_spacing=0.04,
+        subplot_titles=[f"division: {s}" for s in splits],
     )
     symbols = dict(zip(models, ("circle", "diamond-open", "square-open", "cross"), strict=False))
     kinds = {"accuracy_seen": ("BIN shown in training", BLUE), "accuracy_unseen": ("BIN never shown", ACCENT)}
@@ -90,27 +121,60 @@ def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], captio
             for model in models:
                 own = of_split[(of_split["model"] == model) & of_split[kind].notna()]
                 figure.add_scatter(
-                    x=plain(100 * own[kind].astype(float), 2), y=[fields.index(f) for f in own["fields"]], mode="markers",
-                    name=f"{model}, {name}", legendgroup=f"{model}{kind}", showlegend=False,
-                    marker={"color": color, "size": 10, "symbol": symbols[model], "line": {"color": color, "width": 1.6}},
-                    hovertemplate="%{x:.1f} %<extra>" + f"{model}, {name}" + "</extra>", row=1, col=column,
-                )  # fmt: skip
-        figure.add_vline(x=round(100 * majority[split], 2), line={"color": MUTED, "width": 1.4, "dash": "dot"}, row=1, col=column)
+                    x=plain(100 * own[kind].astype(float), 2),
+                    y=[fields.index(f) for f in own["fields"]],
+                    mode="markers",
+                    name=f"{model}, {name}",
+                    legendgroup=f"{model}{kind}",
+                    showlegend=False,
+                    marker={
+                        "color": color,
+                        "size": 10,
+                        "symbol": symbols[model],
+                        "line": {"color": color, "width": 1.6},
+                    },
+                    hovertemplate="%{x:.1f} %<extra>" + f"{model}, {name}" + "</extra>",
+                    row=1,
+                    col=column,
+                )
+        figure.add_vline(
+            x=round(100 * majority[split], 2),
+            line={"color": MUTED, "width": 1.4, "dash": "dot"},
+            row=1,
+            col=column,
+        )
     for kind, (name, color) in kinds.items():  # every pair once, though a panel may hold only some of them
         for model in models:
             figure.add_scatter(
-                x=[None], y=[None], mode="markers", name=f"{model}, {name}", legendgroup=f"{model}{kind}",
-                marker={"color": color, "size": 10, "symbol": symbols[model], "line": {"color": color, "width": 1.6}},
-            )  # fmt: skip
+                x=[None],
+                y=[None],
+                mode="markers",
+                name=f"{model}, {name}",
+                legendgroup=f"{model}{kind}",
+                marker={
+                    "color": color,
+                    "size": 10,
+                    "symbol": symbols[model],
+                    "line": {"color": color, "width": 1.6},
+                },
+            )
     sheet(
-        figure, "Records alone, fields taken away", caption, height=rows(len(fields), 38) + 70, left=250, head=HEAD + 70,
+        figure,
+        "Records alone, fields taken away",
+        caption,
+        height=rows(len(fields), 38) + 70,
+        left=250,
+        head=HEAD + 70,
         legend={"orientation": "h", "x": -0.38, "y": 1.12, "yanchor": "bottom"},
-    )  # fmt: skip
+    )
     figure.update_xaxes(range=[0, 104], dtick=20, title_text="accuracy (%)")
     figure.update_yaxes(
-        tickmode="array", tickvals=list(range(len(fields))), ticktext=[_wrapped(f) for f in fields],
-        range=[len(fields) - 0.5, -0.5], ticksuffix="  ",
-    )  # fmt: skip
+        tickmode="array",
+        tickvals=list(range(len(fields))),
+        ticktext=[_wrapped(f) for f in fields],
+        range=[len(fields) - 0.5, -0.5],
+        ticksuffix="  ",
+    )
     figure.update_annotations(font={"size": 13, "color": INK})
     return figure
 
@@ -124,29 +188,59 @@ def shuffled_inputs(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     choices = list(dict.fromkeys(frame["metadata"]))
     names = [list(dict.fromkeys(frame.loc[frame["metadata"] == c, "shuffled"])) for c in choices]
     figure = make_subplots(
-        len(choices), 1, shared_xaxes=True, vertical_spacing=0.09, row_heights=[len(n) for n in names],
+        len(choices),
+        1,
+        shared_xaxes=True,
+        vertical_spacing=0.09,
+        row_heights=[len(n) for n in names],
         subplot_titles=[f"given the image and {c}" for c in choices],
-    )  # fmt: skip
+    )
     for row, (choice, inputs) in enumerate(zip(choices, names, strict=True), start=1):
         own = frame[frame["metadata"] == choice]
         means = own.groupby("shuffled")["drop"].mean()
         figure.add_bar(
-            x=plain(100 * means[inputs], 2), y=list(range(len(inputs))), orientation="h", width=0.5, showlegend=False,
-            marker={"color": [ACCENT if i == "image" else GREY for i in inputs]}, hoverinfo="skip", row=row, col=1,
-        )  # fmt: skip
+            x=plain(100 * means[inputs], 2),
+            y=list(range(len(inputs))),
+            orientation="h",
+            width=0.5,
+            showlegend=False,
+            marker={"color": [ACCENT if i == "image" else GREY for i in inputs]},
+            hoverinfo="skip",
+            row=row,
+            col=1,
+        )
         figure.add_scatter(
-            x=plain(100 * own["drop"], 2), y=[inputs.index(i) for i in own["shuffled"]], mode="markers", showlegend=False,
-            marker={"color": INK, "size": 6, "opacity": 0.7}, hovertemplate="%{x:.1f} points<extra></extra>", row=row, col=1,
-        )  # fmt: skip
+            x=plain(100 * own["drop"], 2),
+            y=[inputs.index(i) for i in own["shuffled"]],
+            mode="markers",
+            showlegend=False,
+            marker={"color": INK, "size": 6, "opacity": 0.7},
+            hovertemplate="%{x:.1f} points<extra></extra>",
+            row=row,
+            col=1,
+        )
         figure.update_yaxes(
-            tickmode="array", tickvals=list(range(len(inputs))), ticktext=inputs, range=[len(inputs) - 0.5, -0.5],
-            showgrid=False, ticksuffix="  ", row=row, col=1,
-        )  # fmt: skip
+            tickmode="array",
+            tickvals=list(range(len(inputs))),
+            ticktext=inputs,
+            range=[len(inputs) - 0.5, -0.5],
+            showgrid=False,
+            ticksuffix="  ",
+            row=row,
+            col=1,
+        )
     sheet(
-        figure, "Points lost when one input is shuffled among specimens", caption,
-        height=rows(sum(map(len, names)), 24) + 50 * len(choices), left=210,
-    )  # fmt: skip
-    figure.update_xaxes(title_text="loss of validation accuracy (points); a bar is the mean, a dot a training", row=len(choices), col=1)
+        figure,
+        "Points lost when one input is shuffled among specimens",
+        caption,
+        height=rows(sum(map(len, names)), 24) + 50 * len(choices),
+        left=210,
+    )
+    figure.update_xaxes(
+        title_text="loss of validation accuracy (points); a bar is the mean, a dot a training",
+        row=len(choices),
+        col=1,
+    )
     figure.update_annotations(font={"size": 13, "color": INK})
     return figure
 
@@ -166,19 +260,43 @@ def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", capti
         gap = by_seed[name] - by_seed[declared]
         error = f" ± {gap.sem():.1f}" if len(gap) > 1 else ""
         titles.append(f"<b>{name}</b><br>{gap.mean():+.1f}{error} points")
-    figure = make_subplots(n_rows, columns, shared_yaxes=True, subplot_titles=titles, vertical_spacing=0.24, horizontal_spacing=0.05)
+    figure = make_subplots(
+        n_rows,
+        columns,
+        shared_yaxes=True,
+        subplot_titles=titles,
+        vertical_spacing=0.24,
+        horizontal_spacing=0.05,
+    )
     for i, name in enumerate(variants):
         place = {"row": i // columns + 1, "col": i % columns + 1}
         for seed, pair in by_seed[[declared, name]].iterrows():
             figure.add_scatter(
-                x=[0, 1], y=plain(pair, 2), mode="lines+markers", showlegend=False, line={"color": GREY, "width": 1.6},
+                x=[0, 1],
+                y=plain(pair, 2),
+                mode="lines+markers",
+                showlegend=False,
+                line={"color": GREY, "width": 1.6},
                 marker={"color": [BLUE, ACCENT], "size": 9, "line": {"color": PAPER, "width": 1}},
-                hovertemplate="%{y:.1f} %<extra>seed " + str(seed) + "</extra>", **place,
-            )  # fmt: skip
+                hovertemplate="%{y:.1f} %<extra>seed " + str(seed) + "</extra>",
+                **place,
+            )
     low, high = float(by_seed.min().min()), float(by_seed.max().max())
     pad = max(0.12 * (high - low), 1.0)
-    sheet(figure, "One open choice turned at a time, a line a seed", caption, height=HEAD + 110 + 230 * n_rows, head=HEAD + 60)
-    figure.update_xaxes(tickmode="array", tickvals=[0, 1], ticktext=["declared", "turned"], range=[-0.35, 1.35], showgrid=False)
+    sheet(
+        figure,
+        "One open choice turned at a time, a line a seed",
+        caption,
+        height=HEAD + 110 + 230 * n_rows,
+        head=HEAD + 60,
+    )
+    figure.update_xaxes(
+        tickmode="array",
+        tickvals=[0, 1],
+        ticktext=["declared", "turned"],
+        range=[-0.35, 1.35],
+        showgrid=False,
+    )
     figure.update_yaxes(range=[round(low - pad, 1), round(high + pad, 1)])
     figure.update_yaxes(title_text="balanced accuracy (%)", col=1)
     figure.update_annotations(font={"size": 12.5, "color": INK})
@@ -195,21 +313,40 @@ def class_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     means = known.groupby(["class", "n_train"], as_index=False, sort=False)["recall"].mean()
     figure = go.Figure()
     figure.add_scatter(
-        x=plain(known["n_train"]), y=plain(100 * known["recall"], 2), mode="markers", name="a training",
-        marker={"color": BLUE, "size": 8, "opacity": 0.45}, customdata=known["class"].tolist(),
+        x=plain(known["n_train"]),
+        y=plain(100 * known["recall"], 2),
+        mode="markers",
+        name="a training",
+        marker={"color": BLUE, "size": 8, "opacity": 0.45},
+        customdata=known["class"].tolist(),
         hovertemplate="%{customdata}: %{y:.1f} %<extra></extra>",
-    )  # fmt: skip
+    )
     figure.add_scatter(
-        x=plain(means["n_train"]), y=plain(100 * means["recall"], 2), mode="markers+text", name="mean", text=means["class"].tolist(),
-        textposition="top center", textfont={"size": 10.5, "color": MUTED},
+        x=plain(means["n_train"]),
+        y=plain(100 * means["recall"], 2),
+        mode="markers+text",
+        name="mean",
+        text=means["class"].tolist(),
+        textposition="top center",
+        textfont={"size": 10.5, "color": MUTED},
         marker={"color": ACCENT, "size": 14, "symbol": "line-ew", "line": {"color": ACCENT, "width": 3}},
-    )  # fmt: skip
+    )
     low, high = np.log10([known["n_train"].min(), known["n_train"].max()])
-    sheet(figure, "Recall of each class against its size", caption, height=480, legend=LEGEND | {"y": 1.0}, head=HEAD + 28)
+    sheet(
+        figure,
+        "Recall of each class against its size",
+        caption,
+        height=480,
+        legend=LEGEND | {"y": 1.0},
+        head=HEAD + 28,
+    )
     figure.update_xaxes(
-        title_text="specimens in training (log scale)", type="log", range=[round(low - 0.15, 2), round(high + 0.2, 2)],
-        tickmode="array", tickvals=[digit * 10**power for power in range(1, 7) for digit in (1, 3)],
-    )  # fmt: skip
+        title_text="specimens in training (log scale)",
+        type="log",
+        range=[round(low - 0.15, 2), round(high + 0.2, 2)],
+        tickmode="array",
+        tickvals=[digit * 10**power for power in range(1, 7) for digit in (1, 3)],
+    )
     figure.update_yaxes(title_text="recall on the test split (%)", range=[-4, 108])
     return figure
 

@@ -10,14 +10,16 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from bionas.figures.palette import ACCENT, GRID, INK, PAPER, class_color
 from bionas.figures.sheet import BLUES, HEAD, MUTED, plain, rows, sheet, table
-from bionas.palette import ACCENT, GRID, INK, PAPER, class_color
 
 CURVE_POINTS = 150
 """Corners of a ROC curve that are drawn."""
 
 
-def confusion(matrix: Any, class_names: Sequence[str], normalise: bool = True, caption: str = "") -> go.Figure:
+def confusion(
+    matrix: Any, class_names: Sequence[str], normalise: bool = True, caption: str = ""
+) -> go.Figure:
     """The confusion matrix, rows the truth.
 
     Args:
@@ -46,14 +48,25 @@ def confusion(matrix: Any, class_names: Sequence[str], normalise: bool = True, c
             ygap=1.5,
             customdata=matrix.tolist(),
             hovertemplate="%{y} taken for %{x}: %{customdata}<extra></extra>",
-            colorbar={"title": {"text": unit, "side": "right", "font": {"size": 13}}, "thickness": 12, "outlinewidth": 0},
+            colorbar={
+                "title": {"text": unit, "side": "right", "font": {"size": 13}},
+                "thickness": 12,
+                "outlinewidth": 0,
+            },
         )
     )
     sheet(
-        figure, f"What is taken for what: {right:,} of {int(n.sum()):,} specimens are right", caption,
-        height=HEAD + 135 + cell * len(names), left=190, right=110, bottom=135,
-    )  # fmt: skip
-    figure.update_xaxes(title_text="predicted", tickangle=-45, showgrid=False, tickmode="array", tickvals=names)
+        figure,
+        f"What is taken for what: {right:,} of {int(n.sum()):,} specimens are right",
+        caption,
+        height=HEAD + 135 + cell * len(names),
+        left=190,
+        right=110,
+        bottom=135,
+    )
+    figure.update_xaxes(
+        title_text="predicted", tickangle=-45, showgrid=False, tickmode="array", tickvals=names
+    )
     figure.update_yaxes(
         title_text="truth (specimens)", autorange="reversed", showgrid=False, ticksuffix=" ", nticks=len(n)
     )
@@ -68,14 +81,20 @@ def roc_curves(roc: pd.DataFrame | dict[str, tuple[Any, Any, float]], caption: s
     """
     if not isinstance(roc, pd.DataFrame):
         columns = ("fpr", "tpr", "auc")
-        roc = pd.concat(pd.DataFrame({"class": name, **dict(zip(columns, curve))}) for name, curve in roc.items())
+        roc = pd.concat(
+            pd.DataFrame({"class": name, **dict(zip(columns, curve))}) for name, curve in roc.items()
+        )
     auc = roc.groupby("class", sort=False)["auc"].first().sort_values(kind="stable")
     names = [str(c) for c in auc.index]
     figure = go.Figure()
     figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", line={"color": MUTED, "dash": "dot", "width": 1.2}, showlegend=False,
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"color": MUTED, "dash": "dot", "width": 1.2},
+        showlegend=False,
         hoverinfo="skip",
-    )  # fmt: skip
+    )
     for name in names:
         curve = roc[roc["class"] == name]
         keep = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).round().astype(int))
@@ -89,9 +108,19 @@ def roc_curves(roc: pd.DataFrame | dict[str, tuple[Any, Any, float]], caption: s
         )
     title = f"One class against the rest: AUC {auc.min():.3f} ({names[0]}) to {auc.max():.3f}"
     sheet(
-        figure, title, caption, height=max(560, HEAD + 90 + 21 * len(names)), right=300,
-        legend={"x": 1.03, "y": 1, "yanchor": "top", "title": {"text": "AUC    class"}, "font": {"size": 12.5}},
-    )  # fmt: skip
+        figure,
+        title,
+        caption,
+        height=max(560, HEAD + 90 + 21 * len(names)),
+        right=300,
+        legend={
+            "x": 1.03,
+            "y": 1,
+            "yanchor": "top",
+            "title": {"text": "AUC    class"},
+            "font": {"size": 12.5},
+        },
+    )
     figure.update_xaxes(title_text="false positive rate", range=[-0.01, 1], dtick=0.2)
     figure.update_yaxes(title_text="true positive rate", range=[0, 1.015], dtick=0.2)
     return figure
@@ -110,25 +139,50 @@ def reliability(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     middle, width = plain((filled["low"] + filled["high"]) / 2), plain(filled["high"] - filled["low"])
     figure = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.74, 0.26], vertical_spacing=0.05)
     figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", line={"color": MUTED, "dash": "dot", "width": 1.2},
-        name="perfectly calibrated", row=1, col=1,
-    )  # fmt: skip
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"color": MUTED, "dash": "dot", "width": 1.2},
+        name="perfectly calibrated",
+        row=1,
+        col=1,
+    )
     figure.add_bar(
-        x=middle, y=plain(filled["accuracy"]), width=width, name="share that is right",
-        marker={"color": "#3d5a80", "line": {"color": PAPER, "width": 1}}, row=1, col=1,
-    )  # fmt: skip
+        x=middle,
+        y=plain(filled["accuracy"]),
+        width=width,
+        name="share that is right",
+        marker={"color": "#3d5a80", "line": {"color": PAPER, "width": 1}},
+        row=1,
+        col=1,
+    )
     figure.add_scatter(
-        x=plain(filled["confidence"]), y=plain(filled["confidence"]), mode="markers", name="mean confidence",
-        marker={"color": ACCENT, "size": 9, "symbol": "line-ew", "line": {"color": ACCENT, "width": 3}}, row=1, col=1,
-    )  # fmt: skip
+        x=plain(filled["confidence"]),
+        y=plain(filled["confidence"]),
+        mode="markers",
+        name="mean confidence",
+        marker={"color": ACCENT, "size": 9, "symbol": "line-ew", "line": {"color": ACCENT, "width": 3}},
+        row=1,
+        col=1,
+    )
     figure.add_bar(
-        x=middle, y=plain(filled["n"]), width=width, marker={"color": "#b9bdc4", "line": {"color": PAPER, "width": 1}},
-        showlegend=False, row=2, col=1,
-    )  # fmt: skip
+        x=middle,
+        y=plain(filled["n"]),
+        width=width,
+        marker={"color": "#b9bdc4", "line": {"color": PAPER, "width": 1}},
+        showlegend=False,
+        row=2,
+        col=1,
+    )
     sheet(
-        figure, f"Calibration: off by {100 * ece:.1f} points on average, {lean}", caption, height=560, head=HEAD + 28,
-        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"}, bargap=0,
-    )  # fmt: skip
+        figure,
+        f"Calibration: off by {100 * ece:.1f} points on average, {lean}",
+        caption,
+        height=560,
+        head=HEAD + 28,
+        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
+        bargap=0,
+    )
     figure.update_xaxes(range=[0, 1], dtick=0.2)
     figure.update_xaxes(title_text="confidence of the answer", row=2, col=1)
     figure.update_yaxes(title_text="share that is right", range=[0, 1], row=1, col=1)
@@ -152,30 +206,52 @@ def comparison(
         color = ACCENT if model == highlight else "#3d5a80"
         mean = float(values[model].mean())
         figure.add_scatter(
-            x=plain(values[model], 2), y=[y] * len(values[model]), mode="markers", showlegend=False,
+            x=plain(values[model], 2),
+            y=[y] * len(values[model]),
+            mode="markers",
+            showlegend=False,
             marker={"color": color, "size": 11, "opacity": 0.55, "line": {"color": PAPER, "width": 1}},
             hovertemplate="%{x:.1f} %<extra>" + model + "</extra>",
-        )  # fmt: skip
+        )
         figure.add_shape(
-            type="line", x0=round(mean, 2), x1=round(mean, 2), y0=y - 0.3, y1=y + 0.3, line={"color": color, "width": 3}
+            type="line",
+            x0=round(mean, 2),
+            x1=round(mean, 2),
+            y0=y - 0.3,
+            y1=y + 0.3,
+            line={"color": color, "width": 3},
         )
         spread = f" ± {values[model].std(ddof=1):.1f}" if len(values[model]) > 1 else ""
         figure.add_annotation(
-            x=1.015, xref="paper", y=y, xanchor="left", showarrow=False, font={"color": INK, "size": 12.5},
+            x=1.015,
+            xref="paper",
+            y=y,
+            xanchor="left",
+            showarrow=False,
+            font={"color": INK, "size": 12.5},
             text=f"{mean:.1f}{spread}  (n = {len(values[model])})",
-        )  # fmt: skip
+        )
     named = metric.replace("_", " ")
     low, high = min(v.min() for v in values.values()), max(v.max() for v in values.values())
     pad = max(0.08 * (high - low), 1.0)
     sheet(
-        figure, f"{named.capitalize()} by model, a dot a training", caption, height=rows(len(models), 38) + 10, left=210,
+        figure,
+        f"{named.capitalize()} by model, a dot a training",
+        caption,
+        height=rows(len(models), 38) + 10,
+        left=210,
         right=150,
-    )  # fmt: skip
+    )
     figure.update_xaxes(
-        title_text=f"{named} on the test split (%)", range=[round(max(low - pad, 0), 1), round(min(high + pad, 100), 1)]
+        title_text=f"{named} on the test split (%)",
+        range=[round(max(low - pad, 0), 1), round(min(high + pad, 100), 1)],
     )
     figure.update_yaxes(
-        tickmode="array", tickvals=list(range(len(models))), ticktext=models, range=[len(models) - 0.5, -0.5],
-        gridcolor=GRID, ticksuffix="  ",
-    )  # fmt: skip
+        tickmode="array",
+        tickvals=list(range(len(models))),
+        ticktext=models,
+        range=[len(models) - 0.5, -0.5],
+        gridcolor=GRID,
+        ticksuffix="  ",
+    )
     return figure

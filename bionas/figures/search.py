@@ -10,9 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from bionas.figures.palette import ACCENT, GRID, INK, PAPER, PRIMITIVE_COLORS, class_color
 from bionas.figures.sheet import DIVERGING, HEAD, MUTED, hex_to_rgb, picture, plain, rows, sheet, table
-from bionas.palette import ACCENT, GRID, INK, PAPER, PRIMITIVE_COLORS, class_color
-from bionas.skips import leaders, leading_skips
+from bionas.training.skips import leaders, leading_skips
 
 LINES = {
     "train_loss": ("training", "#3d5a80"),
@@ -43,7 +43,9 @@ def loss_curves(history: pd.DataFrame, caption: str = "") -> go.Figure:
     last = history.iloc[-1]
     title = f"{phase}: validation accuracy {100 * last['val_accuracy']:.1f}\u00a0% after {_epochs(int(last['epoch']))}"
     figure = make_subplots(1, 2, horizontal_spacing=0.11)
-    for panel, names in enumerate((("train_loss", "val_loss", "theta_loss"), ("train_accuracy", "val_accuracy")), 1):
+    for panel, names in enumerate(
+        (("train_loss", "val_loss", "theta_loss"), ("train_accuracy", "val_accuracy")), 1
+    ):
         for name in names:
             if name not in history or history[name].isna().all():
                 continue
@@ -62,9 +64,13 @@ def loss_curves(history: pd.DataFrame, caption: str = "") -> go.Figure:
                 col=panel,
             )
     sheet(
-        figure, title, caption, height=400, head=HEAD + 26,
+        figure,
+        title,
+        caption,
+        height=400,
+        head=HEAD + 26,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-    )  # fmt: skip
+    )
     figure.update_xaxes(title_text="epoch", dtick=_step(history["epoch"], 10))
     figure.update_yaxes(title_text="cross-entropy loss (nats)", row=1, col=1)
     figure.update_yaxes(title_text="accuracy (%)", row=1, col=2)
@@ -80,7 +86,9 @@ def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> go
     own = alphas[alphas["cell"] == cell]
     edges, primitives = list(own["edge"].unique()), list(own["primitive"].unique())
     kind = "reduction cell" if bool(own["reduction"].iloc[0]) else "normal cell"
-    figure = make_subplots(1, len(edges), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=_arrows(edges))
+    figure = make_subplots(
+        1, len(edges), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=_arrows(edges)
+    )
     for panel, edge in enumerate(edges, 1):
         for name in primitives:
             line = own[(own["edge"] == edge) & (own["primitive"] == name)].sort_values("epoch")
@@ -99,13 +107,25 @@ def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> go
     even = 1 / len(primitives)
     figure.add_hline(y=round(even, 4), line={"color": MUTED, "width": 1, "dash": "dash"})
     figure.add_annotation(
-        x=1.006, y=round(even, 4), xref="paper", xanchor="left", showarrow=False, align="left",
-        text=f"1/{len(primitives)}: no<br>preference", font={"size": 11, "color": MUTED},
-    )  # fmt: skip
+        x=1.006,
+        y=round(even, 4),
+        xref="paper",
+        xanchor="left",
+        showarrow=False,
+        align="left",
+        text=f"1/{len(primitives)}: no<br>preference",
+        font={"size": 11, "color": MUTED},
+    )
     sheet(
-        figure, f"How the edges of cell {cell} ({kind}) made up their mind", caption, height=470, head=HEAD + 24,
-        bottom=132, right=84, legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "entrywidth": 135},
-    )  # fmt: skip
+        figure,
+        f"How the edges of cell {cell} ({kind}) made up their mind",
+        caption,
+        height=470,
+        head=HEAD + 24,
+        bottom=132,
+        right=84,
+        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "entrywidth": 135},
+    )
     figure.update_xaxes(title_text="epoch", dtick=_step(own["epoch"], 6))
     figure.update_yaxes(title_text="weight alpha", row=1, col=1)
     return figure
@@ -127,11 +147,18 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
     each, gap = 30 * len(edges), 34
     inner = len(cells) * each + (len(cells) - 1) * gap
     figure = make_subplots(
-        len(cells), 1, shared_xaxes=True, vertical_spacing=gap / inner if len(cells) > 1 else 0,
+        len(cells),
+        1,
+        shared_xaxes=True,
+        vertical_spacing=gap / inner if len(cells) > 1 else 0,
         subplot_titles=[f"cell {c} · {'reduction' if reduction[c] else 'normal'}" for c in cells],
-    )  # fmt: skip
+    )
     for row, cell in enumerate(cells, 1):
-        alpha = now[now["cell"] == cell].pivot(index="edge", columns="primitive", values="alpha").loc[edges, primitives]
+        alpha = (
+            now[now["cell"] == cell]
+            .pivot(index="edge", columns="primitive", values="alpha")
+            .loc[edges, primitives]
+        )
         figure.add_trace(
             go.Heatmap(
                 z=table(alpha),
@@ -150,15 +177,28 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
         )
         for y, k in enumerate(alpha.to_numpy().argmax(axis=1)):
             figure.add_shape(
-                type="rect", x0=int(k) - 0.48, x1=int(k) + 0.48, y0=y - 0.46, y1=y + 0.46,
-                line={"color": ACCENT, "width": 2.5}, row=row, col=1,
-            )  # fmt: skip
+                type="rect",
+                x0=int(k) - 0.48,
+                x1=int(k) + 0.48,
+                y0=y - 0.46,
+                y1=y + 0.46,
+                line={"color": ACCENT, "width": 2.5},
+                row=row,
+                col=1,
+            )
     even = 1 / len(primitives)
     reach = max(float((now["alpha"] - even).abs().max()), 1e-3)
     held = now.groupby(["cell", "edge"])["alpha"].max()
     title = f"Edge weights after epoch {epoch}: leaders hold {held.min():.3f} to {held.max():.3f}"
     sheet(
-        figure, title, caption, height=HEAD + 26 + inner + 100, head=HEAD + 26, left=84, bottom=100, right=96,
+        figure,
+        title,
+        caption,
+        height=HEAD + 26 + inner + 100,
+        head=HEAD + 26,
+        left=84,
+        bottom=100,
+        right=96,
         coloraxis={
             "colorscale": DIVERGING,
             "cmin": round(even - reach, 4),
@@ -172,7 +212,7 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
                 "nticks": 5,
             },
         },
-    )  # fmt: skip
+    )
     figure.update_xaxes(showgrid=False, tickangle=-30, showticklabels=False)
     figure.update_xaxes(showticklabels=True, row=len(cells), col=1)
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix=" ")

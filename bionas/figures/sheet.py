@@ -16,8 +16,8 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
-from bionas import files, places
-from bionas.palette import GRID, INK, PAPER
+from bionas.figures.palette import GRID, INK, PAPER
+from bionas.system import files, places
 
 WIDTH = 900
 """Pixels: the width of a README."""
@@ -150,7 +150,12 @@ def mosaic(
 
 
 def picture(
-    tiles: Sequence[np.ndarray], names: Sequence[str], columns: int, title: str, caption: str, smooth: bool = True
+    tiles: Sequence[np.ndarray],
+    names: Sequence[str],
+    columns: int,
+    title: str,
+    caption: str,
+    smooth: bool = True,
 ) -> go.Figure:
     """A figure of tiles with a line of text under each."""
     side, left, right, bottom = tiles[0].shape[0], 24, 24, 14
@@ -163,14 +168,25 @@ def picture(
     letters = max(int(shown / 6.6), 4)
     for (x, y), name in zip(under, names):
         figure.add_annotation(
-            x=round(x, 2), y=y, text=shorten(name, letters), showarrow=False, yanchor="top", yshift=-1,
+            x=round(x, 2),
+            y=y,
+            text=shorten(name, letters),
+            showarrow=False,
+            yanchor="top",
+            yshift=-1,
             font={"size": 12},
-        )  # fmt: skip
+        )
     head = HEAD - 8
     sheet(
-        figure, title, caption, height=round(head + bottom + height / scale), left=left, bottom=bottom, head=head,
+        figure,
+        title,
+        caption,
+        height=round(head + bottom + height / scale),
+        left=left,
+        bottom=bottom,
+        head=head,
         right=round(WIDTH - left - width / scale),
-    )  # fmt: skip
+    )
     figure.update_xaxes(visible=False, range=[-0.5, width - 0.5], constrain="domain")
     figure.update_yaxes(visible=False, range=[height - 0.5, -0.5], constrain="domain")
     return figure

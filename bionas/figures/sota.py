@@ -13,14 +13,18 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from bionas.figures.palette import ACCENT, GRID, INK, PAPER
 from bionas.figures.sheet import HEAD, MUTED, plain, rows, sheet
-from bionas.palette import ACCENT, GRID, INK, PAPER
 
 TABLE_COLORS = {"II": "#3d5a80", "III": "#8e7dbe", "V": "#5b8e7d", "I": ACCENT}
 """One colour a table of the paper; the proposed network's is the accent."""
 
-TABLE_NAMES = {"II": "Table II, transfer learning", "III": "Table III, transformers", "V": "Table V, AutoML and NAS",
-               "I": "BioAutoML-NAS"}  # fmt: skip
+TABLE_NAMES = {
+    "II": "Table II, transfer learning",
+    "III": "Table III, transformers",
+    "V": "Table V, AutoML and NAS",
+    "I": "BioAutoML-NAS",
+}
 
 SCALES = {"10^9": "10⁹", "10^6": "10⁶"}
 
@@ -50,18 +54,28 @@ def published_scores(
             continue
         low = own[metric] < majority
         figure.add_scatter(
-            x=plain(own[metric], 2), y=plain(own.index), mode="markers", name=TABLE_NAMES[number],
+            x=plain(own[metric], 2),
+            y=plain(own.index),
+            mode="markers",
+            name=TABLE_NAMES[number],
             marker={
-                "color": [PAPER if under else color for under in low], "size": 11,
+                "color": [PAPER if under else color for under in low],
+                "size": 11,
                 "line": {"color": color, "width": 2.2},
             },
-            text=[_told(row, scores) for _, row in own.iterrows()], hovertemplate="%{text}<extra></extra>",
-        )  # fmt: skip
+            text=[_told(row, scores) for _, row in own.iterrows()],
+            hovertemplate="%{text}<extra></extra>",
+        )
     figure.add_vline(x=round(majority, 2), line={"color": INK, "width": 1.4, "dash": "dash"})
     figure.add_annotation(
-        x=round(majority, 2), y=1, yref="paper", yanchor="bottom", showarrow=False, font={"size": 12},
+        x=round(majority, 2),
+        y=1,
+        yref="paper",
+        yanchor="bottom",
+        showarrow=False,
+        font={"size": 12},
         text=f"always {order}: {majority:.2f} %",
-    )  # fmt: skip
+    )
     for y, value in enumerate(frame[metric]):
         figure.add_annotation(
             x=1.01,
@@ -73,15 +87,25 @@ def published_scores(
             font={"size": 12, "color": INK},
         )
     sheet(
-        figure, f"{below} of {len(backbones)} published backbones lie under always answering {order}", caption,
-        height=rows(len(frame), 23) + 64, left=190, right=76, head=HEAD + 24, bottom=104,
+        figure,
+        f"{below} of {len(backbones)} published backbones lie under always answering {order}",
+        caption,
+        height=rows(len(frame), 23) + 64,
+        left=190,
+        right=76,
+        head=HEAD + 24,
+        bottom=104,
         legend={"orientation": "h", "x": 0, "y": -70 / (rows(len(frame), 23) - 130), "yanchor": "top"},
-    )  # fmt: skip
+    )
     figure.update_xaxes(title_text="accuracy as published (%)")
     figure.update_yaxes(
-        tickmode="array", tickvals=list(range(len(frame))), ticktext=[str(m) for m in frame["model"]],
-        range=[len(frame) - 0.4, -0.6], gridcolor=GRID, ticksuffix="  ",
-    )  # fmt: skip
+        tickmode="array",
+        tickvals=list(range(len(frame))),
+        ticktext=[str(m) for m in frame["model"]],
+        range=[len(frame) - 0.4, -0.6],
+        gridcolor=GRID,
+        ticksuffix="  ",
+    )
     return figure
 
 
@@ -109,7 +133,9 @@ def accuracy_against_macs(
     scale, lines = SCALES[unit], lines or {}
     named = frame.rename(columns={"macs": f"MACs an image ({scale})"})
     told = [_told(row, [c for c in named if c not in ("model", "table")]) for _, row in named.iterrows()]
-    low, high, floor = _span(frame[list(choices.values())], [v for group in lines.values() for v in group.values()])
+    _low, high, floor = _span(
+        frame[list(choices.values())], [v for group in lines.values() for v in group.values()]
+    )
     left, right = math.log10(frame["macs"].min()) - 0.3, math.log10(frame["macs"].max()) + 0.3
     numbers = [n for n in TABLE_COLORS if (frame["table"] == n).any()]
 
@@ -121,7 +147,9 @@ def accuracy_against_macs(
         traces = []
         for own in (frame.index[frame["table"] == n] for n in numbers):
             texts = [str(m) if pd.notna(v) else "" for m, v in zip(frame["model"][own], score[own])]
-            traces.append({"y": plain(score[own], 2), "text": texts, "textposition": [beside[i] for i in own]})
+            traces.append(
+                {"y": plain(score[own], 2), "text": texts, "textposition": [beside[i] for i in own]}
+            )
             crosses = [round(floor, 2) if pd.isna(v) else None for v in score[own]]
             traces.append({"y": crosses, "text": [""] * len(own), "textposition": ["top center"] * len(own)})
         return traces
@@ -137,31 +165,58 @@ def accuracy_against_macs(
         number, crosses = numbers[i // 2], bool(i % 2)
         own = frame[frame["table"] == number]
         figure.add_scatter(
-            x=plain(own["macs"].astype(float), 4), **trace, mode="markers" if crosses else "markers+text",
-            name="not run" if crosses else TABLE_NAMES[number], legendgroup=number, showlegend=not crosses,
-            textfont={"size": 11.5, "color": INK}, customdata=[told[j] for j in own.index],
+            x=plain(own["macs"].astype(float), 4),
+            **trace,
+            mode="markers" if crosses else "markers+text",
+            name="not run" if crosses else TABLE_NAMES[number],
+            legendgroup=number,
+            showlegend=not crosses,
+            textfont={"size": 11.5, "color": INK},
+            customdata=[told[j] for j in own.index],
             hovertemplate="%{customdata}<extra></extra>",
             marker=_crosses() if crosses else _bubbles(own["parameters"], most, TABLE_COLORS[number]),
-        )  # fmt: skip
+        )
     buttons = []
     for words, column in choices.items():
         traces = heights(column)
         drawn = {part: [trace[part] for trace in traces] for part in ("y", "text", "textposition")}
         buttons.append({"label": words, "method": "update", "args": [drawn, layout(words)]})
-    menus = [{
-        "type": "buttons", "direction": "right", "buttons": buttons, "x": 1, "xanchor": "right", "y": 1.02,
-        "yanchor": "bottom", "showactive": True, "font": {"size": 12}, "bgcolor": PAPER, "bordercolor": GRID,
-    }]  # fmt: skip
+    menus = [
+        {
+            "type": "buttons",
+            "direction": "right",
+            "buttons": buttons,
+            "x": 1,
+            "xanchor": "right",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "showactive": True,
+            "font": {"size": 12},
+            "bgcolor": PAPER,
+            "bordercolor": GRID,
+        }
+    ]
     sheet(
-        figure, title, caption, height=640, head=HEAD + 40, bottom=140, right=40,
+        figure,
+        title,
+        caption,
+        height=640,
+        head=HEAD + 40,
+        bottom=140,
+        right=40,
         legend={"orientation": "h", "x": 0, "y": -0.13, "yanchor": "top", "itemsizing": "constant"},
-        updatemenus=menus if len(choices) > 1 else [], **layout(next(iter(choices))),
-    )  # fmt: skip
+        updatemenus=menus if len(choices) > 1 else [],
+        **layout(next(iter(choices))),
+    )
     decades = range(math.ceil(left), math.floor(right) + 1)
     figure.update_xaxes(
-        title_text=f"multiply-accumulates an image ({scale}, logarithmic)", type="log", range=plain((left, right), 3),
-        tickmode="array", tickvals=[10.0**d for d in decades], ticktext=[f"{10.0**d:,g}" for d in decades],
-    )  # fmt: skip
+        title_text=f"multiply-accumulates an image ({scale}, logarithmic)",
+        type="log",
+        range=plain((left, right), 3),
+        tickmode="array",
+        tickvals=[10.0**d for d in decades],
+        ticktext=[f"{10.0**d:,g}" for d in decades],
+    )
     ends = floor - 0.05 * (high - floor), high + 0.17 * (high - floor)  # a name above the largest bubble
     figure.update_yaxes(title_text="accuracy (%)", range=plain(ends, 2))
     return figure
@@ -187,39 +242,74 @@ def with_and_without_metadata(
     for y, row in enumerate(frame.itertuples()):
         if pd.notna(row.gain):
             figure.add_shape(
-                type="line", x0=round(row.image, 2), x1=round(row.both, 2), y0=y, y1=y, layer="below",
+                type="line",
+                x0=round(row.image, 2),
+                x1=round(row.both, 2),
+                y0=y,
+                y1=y,
+                layer="below",
                 line={"color": "#b9bdc4", "width": 5},
-            )  # fmt: skip
-        told = [name for name, value in (("image", row.image), ("image+metadata", row.both)) if pd.isna(value)]
-        words = f"{row.gain:+.1f}" if pd.notna(row.gain) else "not run" if len(told) == 2 else f"{told[0]}: not run"
+            )
+        told = [
+            name for name, value in (("image", row.image), ("image+metadata", row.both)) if pd.isna(value)
+        ]
+        words = (
+            f"{row.gain:+.1f}"
+            if pd.notna(row.gain)
+            else "not run"
+            if len(told) == 2
+            else f"{told[0]}: not run"
+        )
         figure.add_annotation(
-            x=1.012, xref="paper", y=y, xanchor="left", showarrow=False, text=words,
+            x=1.012,
+            xref="paper",
+            y=y,
+            xanchor="left",
+            showarrow=False,
+            text=words,
             font={"size": 12.5 if pd.notna(row.gain) else 11, "color": INK if pd.notna(row.gain) else MUTED},
-        )  # fmt: skip
+        )
     for column, words, color in (("image", "image alone", "#3d5a80"), ("both", "image and metadata", ACCENT)):
         own = frame[column].astype(float)
         figure.add_scatter(
-            x=plain(own, 2), y=list(range(len(frame))), mode="markers", name=words,
+            x=plain(own, 2),
+            y=list(range(len(frame))),
+            mode="markers",
+            name=words,
             marker={"color": color, "size": 13, "line": {"color": PAPER, "width": 1.5}},
             error_x={
-                "type": "data", "array": plain(frame[f"{column}_sd"].astype(float), 2), "color": color, "width": 4,
+                "type": "data",
+                "array": plain(frame[f"{column}_sd"].astype(float), 2),
+                "color": color,
+                "width": 4,
                 "thickness": 1.4,
             },
             customdata=plain(frame[f"{column}_seeds"]),
             hovertemplate="%{y}<br>" + words + ": %{x:.1f} %<br>seeds: %{customdata}<extra></extra>",
-        )  # fmt: skip
+        )
     _lines(figure, lines, vertical=True)
     sheet(
-        figure, title, caption, height=rows(len(frame), 40) + 70, left=170, right=150, head=HEAD + 44, bottom=96,
+        figure,
+        title,
+        caption,
+        height=rows(len(frame), 40) + 70,
+        left=170,
+        right=150,
+        head=HEAD + 44,
+        bottom=96,
         legend={"orientation": "h", "x": 0, "y": -0.17, "yanchor": "top"},
-    )  # fmt: skip
+    )
     figure.update_xaxes(title_text=f"{named} on the test split (%)")
     if not frame[["image", "both"]].notna().any().any() and not lines:
         figure.update_xaxes(range=[0, 100])
     figure.update_yaxes(
-        tickmode="array", tickvals=list(range(len(frame))), ticktext=[str(m) for m in frame["model"]],
-        range=[len(frame) - 0.5, -0.5], gridcolor=GRID, ticksuffix="  ",
-    )  # fmt: skip
+        tickmode="array",
+        tickvals=list(range(len(frame))),
+        ticktext=[str(m) for m in frame["model"]],
+        range=[len(frame) - 0.5, -0.5],
+        gridcolor=GRID,
+        ticksuffix="  ",
+    )
     return figure
 
 
@@ -235,8 +325,11 @@ def _span(scores: pd.DataFrame, levels: Sequence[float]) -> tuple[float, float, 
 
 
 WAYS = {
-    "top center": (-0.5, 0.6), "bottom center": (-0.5, -1.6), "middle right": (0.0, -0.5), "middle left": (-1.0, -0.5),
-}  # fmt: skip
+    "top center": (-0.5, 0.6),
+    "bottom center": (-0.5, -1.6),
+    "middle right": (0.0, -0.5),
+    "middle left": (-1.0, -0.5),
+}
 """Where a name may stand: its left edge in its own widths, its lower edge in lines, from the middle of the bubble."""
 
 LETTER, LINE, BUBBLE = 0.0078, 0.036, 0.014
@@ -276,10 +369,21 @@ def _absent(names: Sequence[str]) -> list[dict[str, Any]]:
     if not names:
         return []
     text = "<br>".join(textwrap.wrap(f"× not run ({len(names)}): {', '.join(names)}", 132))
-    return [{
-        "x": 0, "xref": "paper", "xanchor": "left", "y": 0, "yref": "paper", "yanchor": "top", "yshift": -92,
-        "align": "left", "showarrow": False, "text": text, "font": {"size": 11.5, "color": MUTED},
-    }]  # fmt: skip
+    return [
+        {
+            "x": 0,
+            "xref": "paper",
+            "xanchor": "left",
+            "y": 0,
+            "yref": "paper",
+            "yanchor": "top",
+            "yshift": -92,
+            "align": "left",
+            "showarrow": False,
+            "text": text,
+            "font": {"size": 11.5, "color": MUTED},
+        }
+    ]
 
 
 def _crosses() -> dict[str, Any]:
@@ -328,5 +432,7 @@ def _line_layout(lines: Mapping[str, float], vertical: bool = False) -> dict[str
             annotations.append({**note, "x": at, "y": 1 + 0.045 * i, "yref": "paper", "yanchor": "bottom"})
         else:
             shapes.append({**line, "x0": 0, "x1": 1, "xref": "paper", "y0": at, "y1": at})
-            annotations.append({**note, "x": 0.995, "xref": "paper", "xanchor": "right", "y": at, "yanchor": "top"})
+            annotations.append(
+                {**note, "x": 0.995, "xref": "paper", "xanchor": "right", "y": at, "yanchor": "top"}
+            )
     return {"shapes": shapes, "annotations": annotations}

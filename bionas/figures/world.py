@@ -14,20 +14,34 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from bionas import places
+from bionas.figures.palette import ACCENT, GRID, PAPER
 from bionas.figures.sheet import BLUES, plain, sheet
-from bionas.palette import ACCENT, GRID, PAPER
 from bionas.specimens.schema import missing
+from bionas.system import places
 
 OTHER_NAMES = {
-    "aland": "Finland", "bosnia and herzegovina": "Bosnia and Herz.", "central african republic": "Central African Rep.",
-    "czech republic": "Czechia", "democratic republic of the congo": "Dem. Rep. Congo",
-    "dominican republic": "Dominican Rep.", "equatorial guinea": "Eq. Guinea", "eswatini": "eSwatini",
-    "falkland islands": "Falkland Is.", "ivory coast": "Côte d'Ivoire", "republic of the congo": "Congo",
-    "russian federation": "Russia", "solomon islands": "Solomon Is.", "south sudan": "S. Sudan",
-    "svalbard and jan mayen": "Norway", "turkiye": "Turkey", "türkiye": "Turkey", "united states": "United States of America",
-    "usa": "United States of America", "viet nam": "Vietnam", "western sahara": "W. Sahara",
-}  # fmt: skip
+    "aland": "Finland",
+    "bosnia and herzegovina": "Bosnia and Herz.",
+    "central african republic": "Central African Rep.",
+    "czech republic": "Czechia",
+    "democratic republic of the congo": "Dem. Rep. Congo",
+    "dominican republic": "Dominican Rep.",
+    "equatorial guinea": "Eq. Guinea",
+    "eswatini": "eSwatini",
+    "falkland islands": "Falkland Is.",
+    "ivory coast": "Côte d'Ivoire",
+    "republic of the congo": "Congo",
+    "russian federation": "Russia",
+    "solomon islands": "Solomon Is.",
+    "south sudan": "S. Sudan",
+    "svalbard and jan mayen": "Norway",
+    "turkiye": "Turkey",
+    "türkiye": "Turkey",
+    "united states": "United States of America",
+    "usa": "United States of America",
+    "viet nam": "Vietnam",
+    "western sahara": "W. Sahara",
+}
 """Names that collections use, casefolded -> the name of the outline."""
 
 STEPS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -62,21 +76,31 @@ def collected_where(records: pd.DataFrame, caption: str = "") -> go.Figure:
     dots = places_of(records) if located else pd.DataFrame()
     if len(dots):
         figure.add_scatter(
-            x=plain(dots["lon"], 1), y=plain(dots["lat"], 1), mode="markers", name="places (area: records)",
+            x=plain(dots["lon"], 1),
+            y=plain(dots["lat"], 1),
+            mode="markers",
+            name="places (area: records)",
             marker={
-                "size": plain(3 + 2.2 * np.log10(dots["n"]), 1), "color": ACCENT, "opacity": 0.75,
+                "size": plain(3 + 2.2 * np.log10(dots["n"]), 1),
+                "color": ACCENT,
+                "opacity": 0.75,
                 "line": {"color": PAPER, "width": 0.5},
             },
-            customdata=[int(n) for n in dots["n"]], hovertemplate="%{y:.0f}°, %{x:.0f}°: %{customdata:,}<extra></extra>",
-        )  # fmt: skip
+            customdata=[int(n) for n in dots["n"]],
+            hovertemplate="%{y:.0f}°, %{x:.0f}°: %{customdata:,}<extra></extra>",
+        )
     if len(counts) > len(on_map):
         unplaced = f"{len(counts) - len(on_map)} are too small for this map, or no country"
         caption = f"{caption}; {unplaced}" if caption else unplaced
-    sheet(figure, _title(counts, len(records), dots), caption, height=560, left=20, right=20, bottom=70, head=96)
+    sheet(
+        figure, _title(counts, len(records), dots), caption, height=560, left=20, right=20, bottom=70, head=96
+    )
     blank = {"showgrid": False, "showticklabels": False, "ticks": "", "showline": False}
     figure.update_xaxes(range=[-170, 180], **blank)
     figure.update_yaxes(range=[-58, 84], scaleanchor="x", scaleratio=1.2, **blank)
-    figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.01, "yanchor": "top", "traceorder": "normal"})
+    figure.update_layout(
+        legend={"orientation": "h", "x": 0, "y": -0.01, "yanchor": "top", "traceorder": "normal"}
+    )
     return figure
 
 
@@ -84,7 +108,11 @@ def by_country(column: pd.Series) -> pd.Series:
     """country -> records, largest first, under the names of the outlines; what has none keeps its own name."""
     counts = column[~missing(column)].astype(str).str.strip().value_counts()
     known = {name.casefold(): name for name in outlines()} | OTHER_NAMES
-    return counts.groupby([known.get(name.casefold(), name) for name in counts.index]).sum().sort_values(ascending=False)
+    return (
+        counts.groupby([known.get(name.casefold(), name) for name in counts.index])
+        .sum()
+        .sort_values(ascending=False)
+    )
 
 
 def places_of(records: pd.DataFrame) -> pd.DataFrame:
@@ -97,7 +125,9 @@ def places_of(records: pd.DataFrame) -> pd.DataFrame:
 
 def _title(counts: pd.Series, total: int, dots: pd.DataFrame) -> str:
     if len(counts):
-        return f"Where they are from: {counts.sum():,} of {total:,} records name one of {len(counts)} countries"
+        return (
+            f"Where they are from: {counts.sum():,} of {total:,} records name one of {len(counts)} countries"
+        )
     return f"Where they are from: {int(dots['n'].sum()) if len(dots) else 0:,} of {total:,} records have coordinates"
 
 
@@ -108,9 +138,16 @@ def _land(figure: go.Figure, names: list[str], color: str, label: str, legend: b
     x = [value for ring in rings for value in [*ring[0::2], None]][:-1]
     y = [value for ring in rings for value in [*ring[1::2], None]][:-1]
     figure.add_scatter(
-        x=x, y=y, mode="lines", fill="toself", fillcolor=color, line={"color": PAPER, "width": 0.6}, name=label,
-        hoverinfo="skip", showlegend=legend,
-    )  # fmt: skip
+        x=x,
+        y=y,
+        mode="lines",
+        fill="toself",
+        fillcolor=color,
+        line={"color": PAPER, "width": 0.6},
+        name=label,
+        hoverinfo="skip",
+        showlegend=legend,
+    )
 
 
 def _step(n: int) -> int:

@@ -90,5 +90,9 @@ class Fusion(nn.Module):
 def head(inputs: int, n_classes: int, dropout: float) -> nn.Sequential:
     """H of Eq. 11: two layers with dropout, (B, inputs) -> logits (B, n_classes)."""
     return nn.Sequential(
-        nn.Dropout(dropout), nn.Linear(inputs, FEATURES), nn.ReLU(), nn.Dropout(dropout), nn.Linear(FEATURES, n_classes)
+        nn.Dropout(dropout),
+        nn.Linear(inputs, FEATURES),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(FEATURES, n_classes),
     )

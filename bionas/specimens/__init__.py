@@ -14,7 +14,6 @@ import pkgutil
 from pathlib import Path
 from typing import Any
 
-from bionas import places
 from bionas.errors import UnknownName
 from bionas.specimens import sources
 from bionas.specimens.augmentation import AUGMENTATIONS
@@ -25,14 +24,27 @@ from bionas.specimens.loader import Batch, BatchLoader
 from bionas.specimens.metadata import METADATA_PRESETS, Metadata, MetadataEncoding
 from bionas.specimens.sources import SOURCES, Collected
 from bionas.specimens.splits import SPLITS
+from bionas.system import places
 
 for _module in pkgutil.iter_modules(sources.__path__):
     importlib.import_module(f"{sources.__name__}.{_module.name}")
 
 __all__ = [
-    "AUGMENTATIONS", "METADATA_PRESETS", "SOURCES", "SPLITS", "Batch", "BatchLoader", "Collected", "ImageStore",
-    "Metadata", "MetadataEncoding", "SpecimenSet", "Splits", "fold_rare", "load_specimens",
-]  # fmt: skip
+    "AUGMENTATIONS",
+    "METADATA_PRESETS",
+    "SOURCES",
+    "SPLITS",
+    "Batch",
+    "BatchLoader",
+    "Collected",
+    "ImageStore",
+    "Metadata",
+    "MetadataEncoding",
+    "SpecimenSet",
+    "Splits",
+    "fold_rare",
+    "load_specimens",
+]
 
 
 def load_specimens(

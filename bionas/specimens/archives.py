@@ -20,12 +20,19 @@ import numpy as np
 import pyarrow as pa
 
 from bionas.errors import PhotographError, SpecimenError
-from bionas.files import replacing
+from bionas.system.files import replacing
 
 ENTRY = np.dtype(
-    [("name", "<u8"), ("offset", "<i8"), ("packed", "<i8"), ("size", "<i8"), ("crc", "<u4"), ("method", "<u2"),
-     ("flags", "<u2")]
-)  # fmt: skip
+    [
+        ("name", "<u8"),
+        ("offset", "<i8"),
+        ("packed", "<i8"),
+        ("size", "<i8"),
+        ("crc", "<u4"),
+        ("method", "<u2"),
+        ("flags", "<u2"),
+    ]
+)
 """A member: hash of its name, where its local header begins, bytes in the archive, bytes unpacked, checksum."""
 
 INDEX = 1
@@ -41,10 +48,24 @@ END64, END64_SIZE = b"PK\x06\x06", 56
 LOCAL, LOCAL_SIZE = b"PK\x03\x04", 30
 CENTRAL_SIGNATURE = 0x02014B50
 CENTRAL = np.dtype(
-    [("signature", "<u4"), ("versions", "<u4"), ("flags", "<u2"), ("method", "<u2"), ("time", "<u4"), ("crc", "<u4"),
-     ("packed", "<u4"), ("size", "<u4"), ("name_length", "<u2"), ("extra_length", "<u2"), ("comment_length", "<u2"),
-     ("disk", "<u2"), ("internal", "<u2"), ("external", "<u4"), ("offset", "<u4")]
-)  # fmt: skip
+    [
+        ("signature", "<u4"),
+        ("versions", "<u4"),
+        ("flags", "<u2"),
+        ("method", "<u2"),
+        ("time", "<u4"),
+        ("crc", "<u4"),
+        ("packed", "<u4"),
+        ("size", "<u4"),
+        ("name_length", "<u2"),
+        ("extra_length", "<u2"),
+        ("comment_length", "<u2"),
+        ("disk", "<u2"),
+        ("internal", "<u2"),
+        ("external", "<u4"),
+        ("offset", "<u4"),
+    ]
+)
 ELSEWHERE = 0xFFFFFFFF  # the value stands in the ZIP64 extra field
 EXTRA_64 = 1
 
@@ -79,7 +100,9 @@ class Archive:
         found = np.full(len(wanted), -1, dtype=np.int64)
         if len(hashes):
             sought = np.argsort(wanted)  # a search in order stays in the processor's cache
-            entries = np.searchsorted(hashes, wanted[sought], side="right") - 1  # of two of one name the later one
+            entries = (
+                np.searchsorted(hashes, wanted[sought], side="right") - 1
+            )  # of two of one name the later one
             there = (entries >= 0) & (hashes[entries] == wanted[sought])
             found[sought[there]] = entries[there]
         return found
@@ -100,18 +123,26 @@ class Archive:
         shown = os.fsdecode(name)
         if about["flags"] & ENCRYPTED:
             raise PhotographError(shown, f"it is encrypted in {self.path.name}")
-        data = self._bytes(offset, LOCAL_SIZE + len(name) + 64 + packed)  # extra fields seldom have more than 64 bytes
+        data = self._bytes(
+            offset, LOCAL_SIZE + len(name) + 64 + packed
+        )  # extra fields seldom have more than 64 bytes
         if data[:4] != LOCAL:
-            raise PhotographError(shown, f"{self.path.name} is damaged there: no member begins at byte {offset:,}")
+            raise PhotographError(
+                shown, f"{self.path.name} is damaged there: no member begins at byte {offset:,}"
+            )
         name_length, extra_length = struct.unpack_from("<HH", data, 26)
         if data[LOCAL_SIZE : LOCAL_SIZE + name_length] != name:
-            raise PhotographError(shown, f"{self.path.name} is damaged there: another member is at byte {offset:,}")
+            raise PhotographError(
+                shown, f"{self.path.name} is damaged there: another member is at byte {offset:,}"
+            )
         start = LOCAL_SIZE + name_length + extra_length
         if start + packed > len(data):
             data, start = self._bytes(offset + start, packed), 0
         data = data[start : start + packed]
         if len(data) < packed:
-            raise SpecimenError(f"{self.path} has become shorter while it was read. Run the same command again.")
+            raise SpecimenError(
+                f"{self.path} has become shorter while it was read. Run the same command again."
+            )
         content = self._unpacked(data, int(about["method"]), size, shown)
         if len(content) != size or zlib.crc32(content) != about["crc"]:
             raise PhotographError(shown, f"its checksum in {self.path.name} is wrong; `bionas fetch` again")
@@ -121,17 +152,25 @@ class Archive:
         if method == STORED:
             return data
         if method != DEFLATED:
-            raise PhotographError(shown, f"{self.path.name} packs it by method {method}, which is not understood")
+            raise PhotographError(
+                shown, f"{self.path.name} packs it by method {method}, which is not understood"
+            )
         try:
-            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)  # one byte more shows that it is wrong
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(
+                data, size + 1
+            )  # one byte more shows that it is wrong
         except zlib.error as error:
-            raise PhotographError(shown, f"it is damaged in {self.path.name} ({error}); `bionas fetch` again") from None
+            raise PhotographError(
+                shown, f"it is damaged in {self.path.name} ({error}); `bionas fetch` again"
+            ) from None
 
     def _bytes(self, offset: int, n: int) -> bytes:
         try:
             return os.pread(self._file, n, offset)
         except OSError as error:
-            raise SpecimenError(f"{self.path} cannot be read any further ({error.strerror}, byte {offset:,}).") from None
+            raise SpecimenError(
+                f"{self.path} cannot be read any further ({error.strerror}, byte {offset:,})."
+            ) from None
 
 
 def name_hashes(names: pa.LargeBinaryArray) -> np.ndarray:
@@ -146,7 +185,9 @@ def _hashes(flat: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.nda
     if len(flat) < 8:
         flat = np.concatenate([flat, np.zeros(8, dtype=np.uint8)])
     last = len(flat) - 8
-    words = np.ndarray((last + 1,), dtype="<u8", buffer=flat, strides=(1,))  # the word that begins at each byte
+    words = np.ndarray(
+        (last + 1,), dtype="<u8", buffer=flat, strides=(1,)
+    )  # the word that begins at each byte
     hashes = np.empty(len(starts), dtype=np.uint64)
     for first in range(0, len(starts), CHUNK):
         start, length = starts[first : first + CHUNK], lengths[first : first + CHUNK]
@@ -210,7 +251,9 @@ def _directory(path: Path, file: int, size: int) -> tuple[int, int, int]:
     if at < 0 or len(tail) - at < END_SIZE:
         begin = os.pread(file, 4, 0)
         if size and begin != LOCAL[: len(begin)]:
-            raise SpecimenError(f"{path} is no ZIP archive (it begins with {begin!r}). Fetch it again: `bionas fetch`.")
+            raise SpecimenError(
+                f"{path} is no ZIP archive (it begins with {begin!r}). Fetch it again: `bionas fetch`."
+            )
         raise SpecimenError(
             f"{path} is cut short: {size:,} bytes, and the table of contents that ends a ZIP is not there. "
             "Fetch the rest of it: `bionas fetch`."
@@ -219,7 +262,7 @@ def _directory(path: Path, file: int, size: int) -> tuple[int, int, int]:
     end = size - len(tail) + at
     if end + END_SIZE + comment > size:
         raise _damaged(path, "its last bytes are missing")
-    if 0xFFFF == members or ELSEWHERE in (length, first):
+    if members == 0xFFFF or ELSEWHERE in (length, first):
         locator = os.pread(file, END64_LOCATOR_SIZE, max(0, end - END64_LOCATOR_SIZE))
         if locator[:4] == END64_LOCATOR:
             end = struct.unpack_from("<Q", locator, 8)[0]
@@ -228,7 +271,9 @@ def _directory(path: Path, file: int, size: int) -> tuple[int, int, int]:
                 raise _damaged(path, "its table of contents is not where it says")
             members, length, first = struct.unpack_from("<QQQ", record, 32)
     if first + length != end:
-        raise _damaged(path, f"its table of contents should begin at byte {first:,}, and {end - length:,} is where it is")
+        raise _damaged(
+            path, f"its table of contents should begin at byte {first:,}, and {end - length:,} is where it is"
+        )
     return first, length, members
 
 
@@ -260,7 +305,9 @@ def _parsed(path: Path, directory: np.ndarray, places: np.ndarray) -> np.ndarray
     entries["name"] = _hashes(directory, names, name_lengths)
 
     # ZIP64: a value that does not fit is in an extra field of kind 1, in the order size, packed, offset.
-    wide = np.flatnonzero((heads["size"] == ELSEWHERE) | (heads["packed"] == ELSEWHERE) | (heads["offset"] == ELSEWHERE))
+    wide = np.flatnonzero(
+        (heads["size"] == ELSEWHERE) | (heads["packed"] == ELSEWHERE) | (heads["offset"] == ELSEWHERE)
+    )
     at = names[wide] + name_lengths[wide]
     end = at + heads["extra_length"][wide]
     while len(wide):

@@ -111,7 +111,11 @@ def _flips_crops_light_zoom(n: int, size: int, generator: torch.Generator) -> Fl
         return torch.where(uniform() < 0.75, factor, torch.ones(n))
 
     return FlipsCropsLightZoom(
-        flip_rows=uniform() < 0.5, flip_columns=uniform() < 0.5,
-        zoom=three_of_four(1 + 0.1 * uniform()), top=uniform(), left=uniform(),
-        brightness=three_of_four(0.8 + 0.4 * uniform()), contrast=three_of_four(0.8 + 0.4 * uniform()),
-    )  # fmt: skip
+        flip_rows=uniform() < 0.5,
+        flip_columns=uniform() < 0.5,
+        zoom=three_of_four(1 + 0.1 * uniform()),
+        top=uniform(),
+        left=uniform(),
+        brightness=three_of_four(0.8 + 0.4 * uniform()),
+        contrast=three_of_four(0.8 + 0.4 * uniform()),
+    )

@@ -65,9 +65,13 @@ class SpecimenSet:
             object.__setattr__(self, "records", self.records.reset_index(drop=True))
         n_images = len(self.records) if self.images is None else len(self.images)
         if not len(self.records) == len(labels) == n_images:
-            raise SpecimenError(f"{len(self.records)} records, {len(labels)} labels, {n_images} images: not one each.")
-        if len(labels) and not (0 <= labels.min() and labels.max() < len(self.class_names)):
-            raise SpecimenError(f"labels run to {labels.max()}, but there are {len(self.class_names)} class names.")
+            raise SpecimenError(
+                f"{len(self.records)} records, {len(labels)} labels, {n_images} images: not one each."
+            )
+        if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.class_names)):
+            raise SpecimenError(
+                f"labels run to {labels.max()}, but there are {len(self.class_names)} class names."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -84,7 +88,9 @@ class SpecimenSet:
 
     def counts(self) -> pd.Series:
         """Specimens a class, largest first (equal ones by name); a class without any counts 0."""
-        counts = pd.Series(np.bincount(self.labels, minlength=len(self.class_names)), index=list(self.class_names))
+        counts = pd.Series(
+            np.bincount(self.labels, minlength=len(self.class_names)), index=list(self.class_names)
+        )
         order = sorted(counts.index, key=lambda name: (-counts[name], name))
         return counts[order].rename("specimens").rename_axis(self.target)
 
@@ -92,7 +98,11 @@ class SpecimenSet:
         """Specimens a value of the target column, before the rule, largest first (equal ones by name)."""
         codes, texts = coded(self.records[self.target])
         counts = pd.Series(np.bincount(codes[codes >= 0], minlength=len(texts)), index=texts)
-        return counts[sorted(texts, key=lambda name: (-counts[name], name))].rename("specimens").rename_axis(self.target)
+        return (
+            counts[sorted(texts, key=lambda name: (-counts[name], name))]
+            .rename("specimens")
+            .rename_axis(self.target)
+        )
 
     def subset(self, positions: np.ndarray) -> SpecimenSet:
         """The specimens at `positions`, in that order, with the same class names."""
@@ -187,7 +197,9 @@ def compare_splits(specimens: SpecimenSet, seed: int = 0) -> pd.DataFrame:
     (NaN where there are no BINs); bins_crossing, countries_crossing: how many BINs and countries are on more than one
     side (missing where there are none); refused: why the scheme does not fit these records, else "".
     """
-    known = {name: coded(specimens.records[name]) for name in ("dna_bin", "country") if name in specimens.records}
+    known = {
+        name: coded(specimens.records[name]) for name in ("dna_bin", "country") if name in specimens.records
+    }
     rows = []
     for scheme in (name for name in SPLITS if name not in OF_COMPANIONS):
         try:
@@ -255,9 +267,13 @@ def limited(specimens: SpecimenSet, limit: int, seed: int) -> SpecimenSet:
         else:
             share[np.argmin(np.where(share > floors, gap, np.inf))] -= 1
     generator = np.random.default_rng([seed, limit])
-    chosen = [generator.permutation(own)[:n] for own, n in zip(members(strata, len(share)), share, strict=True)]
+    chosen = [
+        generator.permutation(own)[:n] for own, n in zip(members(strata, len(share)), share, strict=True)
+    ]
     part = specimens.subset(np.sort(np.concatenate(chosen)))
-    return replace(part, notes=(*part.notes, f"{limit:,} of {len(specimens):,} specimens were drawn (limit={limit})."))
+    return replace(
+        part, notes=(*part.notes, f"{limit:,} of {len(specimens):,} specimens were drawn (limit={limit}).")
+    )
 
 
 def _sorted_categories(column: pd.Series) -> pd.Series:

@@ -21,8 +21,8 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from bionas import files
 from bionas.errors import BionasError
+from bionas.system import files
 
 VERSION = 1
 """Of the layout below and of what `columnar` puts into it; a cache of another version is made again."""
@@ -43,10 +43,16 @@ class ColumnCache:
         checksum, rows, notes: of the table as it was read; "", 0 and () where nothing is kept yet.
     """
 
-    def __init__(self, cache_dir: str | os.PathLike, table: Path, size: int, mtime_ns: int, header: Sequence[str]):
+    def __init__(
+        self, cache_dir: str | os.PathLike, table: Path, size: int, mtime_ns: int, header: Sequence[str]
+    ):
         self._identity = {
-            "version": VERSION, "table": str(table.resolve()), "size": size, "mtime_ns": mtime_ns, "header": list(header)
-        }  # fmt: skip
+            "version": VERSION,
+            "table": str(table.resolve()),
+            "size": size,
+            "mtime_ns": mtime_ns,
+            "header": list(header),
+        }
         digest = hashlib.sha256(json.dumps(self._identity).encode()).hexdigest()[:12]
         self.folder = Path(cache_dir) / f"{table.name}-{digest}"
         self._listing = self._read_listing()
@@ -92,15 +98,20 @@ class ColumnCache:
         others = self._read_listing()
         kept = others.get("columns", {}) if others.get("checksum") == checksum else {}
         self._listing = {
-            **self._identity, "checksum": checksum, "rows": rows, "notes": list(notes),
+            **self._identity,
+            "checksum": checksum,
+            "rows": rows,
+            "notes": list(notes),
             "columns": kept | self._listing.get("columns", {}),
-        }  # fmt: skip
+        }
         files.write_json(self.folder / LISTING, self._listing)
         files.sweep(self.folder)
         for folder in self.folder.parent.glob(f"{self.folder.name[:-13]}-*"):
             old = _json(folder / LISTING)
             same_table = old.get("table") == self._identity["table"]
-            if same_table and any(old.get(key) != self._identity[key] for key in ("version", "size", "mtime_ns")):
+            if same_table and any(
+                old.get(key) != self._identity[key] for key in ("version", "size", "mtime_ns")
+            ):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def forget(self) -> None:
@@ -120,7 +131,9 @@ class ColumnCache:
             return None
         path, summed = self._path(name), _Summed()
         try:
-            with path.open("rb") as file:  # read, not mapped: what is only summed does not stay in this process
+            with path.open(
+                "rb"
+            ) as file:  # read, not mapped: what is only summed does not stay in this process
                 while part := file.read(1 << 20):
                     summed.write(part)
             if summed.entry != entry:

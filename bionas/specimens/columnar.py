@@ -80,11 +80,17 @@ def read_columns(
     wanted_splits = None if splits is None else split_names(splits)
     stream = CsvStream(path, renamed)
     asked = [HEADERS.get(name.lower(), name) for name in columns] if columns is not None else None
-    shown = list(dict.fromkeys(asked)) if asked is not None else [name for name in stream.header if name != HEAVY]
+    shown = (
+        list(dict.fromkeys(asked)) if asked is not None else [name for name in stream.header if name != HEAVY]
+    )
     needed = list(dict.fromkeys([*shown, *required, *(["split"] if wanted_splits else [])]))
     _refuse_missing(needed, stream)
 
-    cache = ColumnCache(cache_dir, stream.path, stream.size, stream.mtime_ns, stream.header) if cache_dir else None
+    cache = (
+        ColumnCache(cache_dir, stream.path, stream.size, stream.mtime_ns, stream.header)
+        if cache_dir
+        else None
+    )
     table = _table(stream, needed, cache, wanted_splits, distinct=IDENTITY in required)
     frame = {name: _pandas(table.columns.pop(name)) for name in shown}
     return Columns(pd.DataFrame(frame, copy=False), table.notes, table.checksum)
@@ -123,7 +129,11 @@ def _refuse_missing(needed: Sequence[str], stream: CsvStream) -> None:
 
 
 def _table(
-    stream: CsvStream, needed: Sequence[str], cache: ColumnCache | None, splits: frozenset[str] | None, distinct: bool
+    stream: CsvStream,
+    needed: Sequence[str],
+    cache: ColumnCache | None,
+    splits: frozenset[str] | None,
+    distinct: bool,
 ) -> _Table:
     """The rows in `splits` of the columns `needed`: from the cache what is there, the rest out of the CSV and into it."""
     kept = cache.open(needed) if cache else {}
@@ -173,7 +183,9 @@ def _columns(
                 parts[name].append(column.filter(_in_splits(_single(block.table.column("split")), splits)))
             else:
                 parts[name].append(_narrow(column))
-    return {name: _joined(name, parts.pop(name), stream.rows) for name in names if not (name == HEAVY and spill)}
+    return {
+        name: _joined(name, parts.pop(name), stream.rows) for name in names if not (name == HEAVY and spill)
+    }
 
 
 def _type_in_csv(name: str) -> pa.DataType:
@@ -203,7 +215,9 @@ def _joined(name: str, parts: list[pa.Array], rows: int) -> pa.ChunkedArray:
         return pa.chunked_array(parts)
     if name in UNIQUE:
         trimmed = pc.utf8_trim_whitespace(pa.chunked_array(parts))
-        return pa.chunked_array([_single(pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, trimmed.type), trimmed))])
+        return pa.chunked_array(
+            [_single(pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, trimmed.type), trimmed))]
+        )
     widest = pa.float64() if pa.float64() in {part.type for part in parts} else parts[0].type
     return pa.chunked_array([pa.concat_arrays([part.cast(widest) for part in parts])])
 
@@ -217,7 +231,9 @@ def _categories(column: pa.ChunkedArray) -> pa.DictionaryArray:
     position = dict(zip(categories, range(len(categories)), strict=True))
     code_of = np.array([position[text] if known[i] else -1 for i, text in enumerate(texts)] + [-1], narrowest)
     codes = np.concatenate([code_of[_codes(chunk, len(texts))] for chunk in column.chunks])
-    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(categories, pa.large_string()))
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes, mask=codes < 0), pa.array(categories, pa.large_string())
+    )
 
 
 def _refuse_shared(names: pa.ChunkedArray, stream: CsvStream) -> None:
@@ -273,7 +289,9 @@ def _rows_in(
     inside = _in_splits(split, splits)
     if not inside.true_count:
         counts = ", ".join(f"{v['values']} ({v['counts']:,})" for v in pc.value_counts(split).to_pylist())
-        raise SpecimenError(f"{path.name}: no row is in {' or '.join(sorted(splits))}. Its column `split` holds: {counts}.")
+        raise SpecimenError(
+            f"{path.name}: no row is in {' or '.join(sorted(splits))}. Its column `split` holds: {counts}."
+        )
     return {name: columns.pop(name).filter(inside) for name in list(columns)}
 
 
@@ -288,7 +306,9 @@ def _pandas(column: pa.ChunkedArray) -> object:
     kind = column.type
     if pa.types.is_dictionary(kind):
         array = _single(column)
-        whole = pd.Categorical.from_codes(_codes(array, -1), categories=_strings(pa.chunked_array([array.dictionary])))
+        whole = pd.Categorical.from_codes(
+            _codes(array, -1), categories=_strings(pa.chunked_array([array.dictionary]))
+        )
         return whole.remove_unused_categories()
     if pa.types.is_integer(kind):
         values = column.fill_null(0).to_numpy()
@@ -302,7 +322,11 @@ def _strings(column: pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
 
 def _codes(column: pa.DictionaryArray, missing_as: int) -> np.ndarray:
     codes = column.indices
-    return (codes.cast(pa.int32()) if codes.null_count else codes).fill_null(missing_as).to_numpy(zero_copy_only=False)
+    return (
+        (codes.cast(pa.int32()) if codes.null_count else codes)
+        .fill_null(missing_as)
+        .to_numpy(zero_copy_only=False)
+    )
 
 
 def _single(column: pa.ChunkedArray) -> pa.Array:

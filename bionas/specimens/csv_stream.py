@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.csv
 
 from bionas.errors import SpecimenError
-from bionas.progress import progress
 from bionas.specimens.schema import ALIASES, MISSING_WORDS
 from bionas.specimens.tables import as_text, encoding_note, numbers, refuse_other_formats, schema_names
+from bionas.system.progress import progress
 
 BLOCK = 8 << 20
 """Bytes parsed at a time; a few blocks are in memory at once."""
@@ -34,7 +34,9 @@ BLOCK = 8 << 20
 HEADERS = ALIASES | {"country_or_geography": "country"}
 """Other spellings of a header in tables made by machines (the second is BOLD's)."""
 
-NULL_WORDS = sorted({spelt for w in MISSING_WORDS for spelt in (w, w.upper(), w.title(), w.capitalize(), "NaN")})
+NULL_WORDS = sorted(
+    {spelt for w in MISSING_WORDS for spelt in (w, w.upper(), w.title(), w.capitalize(), "NaN")}
+)
 
 
 class Block(NamedTuple):
@@ -134,13 +136,19 @@ class CsvStream:
     def _first_line(self, file: io.RawIOBase | gzip.GzipFile) -> bytes:
         """The header, and where it is: `_skipped` bytes and `_header_lines` lines come before the first row."""
         head = b""
-        while b"\n" not in head.lstrip(b"\xef\xbb\xbf\r\n") and len(head) < BLOCK and (more := self._read(file, 1 << 16)):
+        while (
+            b"\n" not in head.lstrip(b"\xef\xbb\xbf\r\n")
+            and len(head) < BLOCK
+            and (more := self._read(file, 1 << 16))
+        ):
             head += more
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise SpecimenError(f"{self.path} is UTF-16. Save it as UTF-8.")
         text = head.lstrip(b"\xef\xbb\xbf\r\n")
         if not text.strip():
-            raise SpecimenError(f"{self.path} is empty. It needs a header ({_listed(['processid', 'order'])}) and rows.")
+            raise SpecimenError(
+                f"{self.path} is empty. It needs a header ({_listed(['processid', 'order'])}) and rows."
+            )
         start = len(head) - len(text)
         line = text.split(b"\n", 1)[0]
         self._skipped = start + len(line) + (len(line) < len(text))
@@ -152,7 +160,9 @@ class CsvStream:
             return next(parsed, None)
         except SpecimenError:
             if self._packed:
-                for _ in self._contents():  # a damaged archive unpacks to rows that make no sense: say that it is damaged
+                for _ in (
+                    self._contents()
+                ):  # a damaged archive unpacks to rows that make no sense: say that it is damaged
                     pass
             raise
 
@@ -162,9 +172,17 @@ class CsvStream:
 
     def _contents(self) -> Iterator[tuple[bytes, range, bool]]:
         """(whole rows, the lines they are on, whether these are the last), and the checksum once all is read."""
-        with self._opened() as raw, progress(
-            total=self.size, unit="B", unit_scale=True, delay=2, leave=False, desc=f"reading {self.path.name}"
-        ) as bar:
+        with (
+            self._opened() as raw,
+            progress(
+                total=self.size,
+                unit="B",
+                unit_scale=True,
+                delay=2,
+                leave=False,
+                desc=f"reading {self.path.name}",
+            ) as bar,
+        ):
             hashed = _Hashed(raw, bar)
             file = gzip.GzipFile(fileobj=hashed) if self._packed else hashed
             self._lines_read = self._header_lines
@@ -185,7 +203,9 @@ class CsvStream:
                 pass
             status = os.fstat(raw.fileno())
         if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
-            raise SpecimenError(f"{self.path} changed while it was read. Is it still being written? Then try again after.")
+            raise SpecimenError(
+                f"{self.path} changed while it was read. Is it still being written? Then try again after."
+            )
         self.checksum = hashed.digest.hexdigest()
 
     def _read(self, file: io.RawIOBase | gzip.GzipFile, size: int) -> bytes:
@@ -196,7 +216,9 @@ class CsvStream:
                 parts.append(part)
                 size -= len(part)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            line = f"after line {self._lines_read:,}" if hasattr(self, "_lines_read") else "in its first lines"
+            line = (
+                f"after line {self._lines_read:,}" if hasattr(self, "_lines_read") else "in its first lines"
+            )
             what = "is cut short" if isinstance(error, EOFError) else "is damaged"
             raise SpecimenError(f"{self.path} {what} {line} ({error}). Fetch it again.") from None
         except OSError as error:
@@ -213,11 +235,17 @@ class CsvStream:
             content = text.encode()
         try:
             table = self._arrow(content, types)
-            for name in (name for name, kind in types.items() if kind == pa.int32()):  # by way of floats: "634333.0"
-                table = table.set_column(table.schema.get_field_index(name), name, table.column(name).cast(pa.int32()))
+            for name in (
+                name for name, kind in types.items() if kind == pa.int32()
+            ):  # by way of floats: "634333.0"
+                table = table.set_column(
+                    table.schema.get_field_index(name), name, table.column(name).cast(pa.int32())
+                )
         except pa.ArrowInvalid as error:
             table = self._examined(content, lines, last, types, str(error))
-        of_rows = lines if table.num_rows == len(lines) else [line for _, line in self._rows(content, lines.start)]
+        of_rows = (
+            lines if table.num_rows == len(lines) else [line for _, line in self._rows(content, lines.start)]
+        )
         return Block(table, of_rows), [lines[line - 1] for line in strange]
 
     def _arrow(self, content: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:
@@ -227,7 +255,9 @@ class CsvStream:
             pyarrow.csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
             pyarrow.csv.ConvertOptions(
                 check_utf8=False,
-                column_types={name: pa.float64() if kind == pa.int32() else kind for name, kind in types.items()},
+                column_types={
+                    name: pa.float64() if kind == pa.int32() else kind for name, kind in types.items()
+                },
                 include_columns=list(types),
                 null_values=NULL_WORDS,
                 strings_can_be_null=True,
@@ -253,7 +283,9 @@ class CsvStream:
                 f"({_listed(self.header)}). Is there a field with a {self.delimiter!r} in it not in quotes, or a quote that "
                 "is not closed?"
             )
-        texts = {name: pa.string() if kind in (pa.float64(), pa.int32()) else kind for name, kind in types.items()}
+        texts = {
+            name: pa.string() if kind in (pa.float64(), pa.int32()) else kind for name, kind in types.items()
+        }
         try:
             table = self._arrow(content, texts)
         except pa.ArrowInvalid:
@@ -261,7 +293,9 @@ class CsvStream:
             raise SpecimenError(f"{self.path.name}, {where}: not a CSV ({refusal}).") from None
         for name, kind in types.items():
             if texts[name] != kind:
-                values = _as_numbers(table.column(name), of_rows, name, self.path.name, whole=kind == pa.int32())
+                values = _as_numbers(
+                    table.column(name), of_rows, name, self.path.name, whole=kind == pa.int32()
+                )
                 table = table.set_column(table.schema.get_field_index(name), name, values.cast(kind))
         return table
 
@@ -330,7 +364,9 @@ def _is_utf8(content: bytes) -> bool:
     return True
 
 
-def _as_numbers(texts: pa.ChunkedArray, lines: Sequence[int], column: str, name: str, whole: bool) -> pa.Array:
+def _as_numbers(
+    texts: pa.ChunkedArray, lines: Sequence[int], column: str, name: str, whole: bool
+) -> pa.Array:
     """Texts as float64, with decimal commas and blanks; raises SpecimenError for what is no number."""
     series = pd.Series(texts.to_pylist(), dtype=object)
     values, wrong = numbers(series)
@@ -338,7 +374,11 @@ def _as_numbers(texts: pa.ChunkedArray, lines: Sequence[int], column: str, name:
         wrong += sorted(set(series[values.notna() & ((values % 1 != 0) | (values.abs() >= 2**31))]))
     if wrong:
         first = int(np.flatnonzero(series.isin(wrong))[0])
-        more = f" ({series.isin(wrong).sum():,} such values from here on)" if series.isin(wrong).sum() > 1 else ""
+        more = (
+            f" ({series.isin(wrong).sum():,} such values from here on)"
+            if series.isin(wrong).sum() > 1
+            else ""
+        )
         raise SpecimenError(
             f"{name}, line {lines[first]:,}: {series[first]!r} in column {column!r} is no {'whole ' * whole}number{more}. "
             "Correct it, or leave the field empty."

@@ -18,13 +18,13 @@ import pandas as pd
 import pyarrow as pa
 
 from bionas.errors import SpecimenError
-from bionas.files import replacing
 from bionas.specimens.archives import Archive
 from bionas.specimens.barcodes import barcode_keys
 from bionas.specimens.csv_stream import CsvStream
 from bionas.specimens.image_cache import image_cache
 from bionas.specimens.images import ImageStore
 from bionas.specimens.photographs import FolderPhotographs, Photographs, ZippedPhotographs
+from bionas.system.files import replacing
 
 IDENTITIES = ("processid", "sampleid", "dna_barcode", "image_file")
 """Columns that identify a record: no word is looked for among their values."""
@@ -105,7 +105,9 @@ def home_of(data_dir: Path, folders: Sequence[str], holds: Sequence[str]) -> Pat
     return data_dir / folders[0]
 
 
-def require_photographs(home: Path, package: str, archives: list[Path], others: list[Path], remedy: str) -> None:
+def require_photographs(
+    home: Path, package: str, archives: list[Path], others: list[Path], remedy: str
+) -> None:
     """
     Raises:
         SpecimenError: `home` has neither the extracted package nor `archives` of it; the message says which packages
@@ -255,7 +257,9 @@ def paired(
     if len(absent):
         listed = some(f"{photographs.name(i)} ({name} {frame[name].iloc[i]})" for i in absent[:SHOWN])
         more = f" and {len(absent) - SHOWN:,} more" if len(absent) > SHOWN else ""
-        summary = f"{len(absent):,} of {len(frame):,} photographs are missing ({len(absent) / len(frame):.1%})"
+        summary = (
+            f"{len(absent):,} of {len(frame):,} photographs are missing ({len(absent) / len(frame):.1%})"
+        )
         if len(absent) == len(frame):
             raise SpecimenError(
                 f"none of the {len(frame):,} photographs of {table} is there; the first would be "

@@ -37,7 +37,9 @@ def linked(bins: np.ndarray, barcodes: np.ndarray | None = None) -> np.ndarray:
     bin_of_barcode[barcodes[has_both]] = bins[has_both]
     tied = bin_of_barcode[barcodes]
     ties = has_both & (bins != tied)
-    graph = coo_array((np.ones(ties.sum(), dtype=bool), (bins[ties], tied[ties])), shape=(n_bins + 1, n_bins + 1))
+    graph = coo_array(
+        (np.ones(ties.sum(), dtype=bool), (bins[ties], tied[ties])), shape=(n_bins + 1, n_bins + 1)
+    )
     n_components, component = connected_components(graph, directed=False)
 
     by_barcode = np.where(barcodes >= 0, barcodes, n_barcodes + np.arange(len(bins)))
@@ -63,7 +65,9 @@ def disjoint(groups: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
     n_groups, n_labels = groups.max(initial=-1) + 1, labels.max(initial=-1) + 1
     pairs, counts = np.unique(groups * n_labels + labels, return_counts=True)
     group, label = np.divmod(pairs, max(n_labels, 1))
-    ranked = np.lexsort((label, -counts, group))  # of a group the most frequent label first, then the smaller one
+    ranked = np.lexsort(
+        (label, -counts, group)
+    )  # of a group the most frequent label first, then the smaller one
     home = label[ranked][np.unique(group[ranked], return_index=True)[1]]
     sizes = np.bincount(groups, minlength=n_groups)
 
@@ -105,7 +109,9 @@ def balanced_sides(groups: np.ndarray, labels: np.ndarray, n_groups: int, seed: 
         n_groups: at least 3.
     """
     n_labels = labels.max() + 1
-    table = np.bincount((groups.astype(np.int64) + 1) * n_labels + labels, minlength=(n_groups + 1) * n_labels)
+    table = np.bincount(
+        (groups.astype(np.int64) + 1) * n_labels + labels, minlength=(n_groups + 1) * n_labels
+    )
     table = table.reshape(n_groups + 1, n_labels)
     table = table[:, table.any(axis=0)]
     n_classes = table.shape[1]

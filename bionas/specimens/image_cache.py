@@ -30,13 +30,13 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from bionas import places
 from bionas.errors import BionasError, PhotographError
-from bionas.files import NO_SPACE, read_json, write_json, write_text
-from bionas.progress import progress
 from bionas.specimens.decoding import FITS, RECIPE, Unreadable, decode
 from bionas.specimens.images import ImageStore
 from bionas.specimens.photographs import MISSING, Photographs
+from bionas.system import places
+from bionas.system.files import NO_SPACE, read_json, write_json, write_text
+from bionas.system.progress import progress
 
 LAYOUT = 1
 """Raised when blocks or their hashes change: older caches are then not used."""
@@ -149,16 +149,22 @@ class _Plan(NamedTuple):
         return len(self.header) + number * self.block * self.size**2 * 3
 
 
-def _build(photographs: Photographs, order: np.ndarray, size: int, fit: str, files: _Files, workers: int) -> None:
+def _build(
+    photographs: Photographs, order: np.ndarray, size: int, fit: str, files: _Files, workers: int
+) -> None:
     """Decode what the journal does not have yet, then give the file its name."""
     n = len(order)
-    plan = _Plan(photographs, photographs.present, order, size, fit, _block(n, size), _header((n, size, size, 3)))
+    plan = _Plan(
+        photographs, photographs.present, order, size, fit, _block(n, size), _header((n, size, size, 3))
+    )
     file = None
     try:
         file = os.open(files.partial, os.O_RDWR | os.O_CREAT, 0o644)
         done = _resumed(plan, files, file, workers)
         _require_space(plan, done, files)
-        os.ftruncate(file, plan.place(0) + n * size * size * 3)  # what is not written stays black, and takes no space
+        os.ftruncate(
+            file, plan.place(0) + n * size * size * 3
+        )  # what is not written stays black, and takes no space
         _write(file, plan.header, 0)
         for finished in _decoded(plan, done, files, file, workers):
             done[finished.number] = finished
@@ -174,7 +180,9 @@ def _build(photographs: Photographs, order: np.ndarray, size: int, fit: str, fil
         files.journal.unlink(missing_ok=True)
     except OSError as error:
         if error.errno not in NO_SPACE:
-            raise BionasError(f"the image cache in {files.folder} cannot be written: {error.strerror}.") from error
+            raise BionasError(
+                f"the image cache in {files.folder} cannot be written: {error.strerror}."
+            ) from error
         raise BionasError(
             f"no space left in {files.folder} while the photographs of {files.label} were decoded. What is done is kept: "
             "free some space and run the same command again, it goes on from there."
@@ -184,7 +192,9 @@ def _build(photographs: Photographs, order: np.ndarray, size: int, fit: str, fil
             os.close(file)
 
 
-def _decoded(plan: _Plan, done: dict[int, _Block], files: _Files, file: int, workers: int) -> Iterator[_Block]:
+def _decoded(
+    plan: _Plan, done: dict[int, _Block], files: _Files, file: int, workers: int
+) -> Iterator[_Block]:
     """Decode and write the blocks that are not done; each is yielded once the journal has it."""
     journal = os.open(files.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     waiting = [number for number in range(plan.blocks) if number not in done]
@@ -257,13 +267,20 @@ def _resumed(plan: _Plan, files: _Files, file: int, workers: int) -> dict[int, _
             with contextlib.suppress(ValueError, TypeError, AttributeError):
                 number, sha256, unreadable = json.loads(line)
                 if isinstance(number, int) and 0 <= number < plan.blocks:
-                    said[number] = _Block(number, sha256, {int(i): reason for i, reason in unreadable.items()})
+                    said[number] = _Block(
+                        number, sha256, {int(i): reason for i, reason in unreadable.items()}
+                    )
     if not said:
         write_text(files.journal, "")
         return {}
-    with _bar(f"checking what was decoded of {files.label}", len(plan.order)) as bar, ThreadPoolExecutor(workers) as pool:
+    with (
+        _bar(f"checking what was decoded of {files.label}", len(plan.order)) as bar,
+        ThreadPoolExecutor(workers) as pool,
+    ):
         done = {}
-        for block, whole in zip(said.values(), pool.map(lambda one: _is_whole(plan, one, file), said.values()), strict=True):
+        for block, whole in zip(
+            said.values(), pool.map(lambda one: _is_whole(plan, one, file), said.values()), strict=True
+        ):
             bar.update(len(plan.positions(block.number)))
             if whole:
                 done[block.number] = block

@@ -39,9 +39,18 @@ class ImageStore:
         SpecimenError: `pixels` has another shape or type.
     """
 
-    def __init__(self, pixels: np.ndarray, fingerprint: str | None = None, positions: np.ndarray | None = None):
-        if pixels.ndim != 4 or pixels.shape[1] != pixels.shape[2] or pixels.shape[3] != 3 or pixels.dtype != np.uint8:
-            raise SpecimenError(f"images must be uint8 (N, S, S, 3), not {pixels.dtype} {tuple(pixels.shape)}.")
+    def __init__(
+        self, pixels: np.ndarray, fingerprint: str | None = None, positions: np.ndarray | None = None
+    ):
+        if (
+            pixels.ndim != 4
+            or pixels.shape[1] != pixels.shape[2]
+            or pixels.shape[3] != 3
+            or pixels.dtype != np.uint8
+        ):
+            raise SpecimenError(
+                f"images must be uint8 (N, S, S, 3), not {pixels.dtype} {tuple(pixels.shape)}."
+            )
         self._pixels = pixels
         self._whole_fingerprint = fingerprint
         self._positions = positions
@@ -113,15 +122,19 @@ class ImageStore:
 
     def _rows(self, positions: np.ndarray) -> np.ndarray:
         """int64 (n,) rows of `_pixels`; bounds are checked, so that a wrong position is no other image."""
-        if len(positions) and not (0 <= positions.min() and positions.max() < len(self)):
-            raise IndexError(f"positions {positions.min()} to {positions.max()} in a store of {len(self)} images")
+        if len(positions) and not (positions.min() >= 0 and positions.max() < len(self)):
+            raise IndexError(
+                f"positions {positions.min()} to {positions.max()} in a store of {len(self)} images"
+            )
         return positions if self._positions is None else self._positions[positions]
 
 
 class _Pages:
     """What the system is told about a map of images: what comes next, and what is no longer needed."""
 
-    AROUND = 2 * 2**20  # bytes that become resident about an image beside its own, at most: a huge page of the file's cache
+    AROUND = (
+        2 * 2**20
+    )  # bytes that become resident about an image beside its own, at most: a huge page of the file's cache
 
     def __init__(self, pixels: np.memmap):
         self._map: mmap.mmap = pixels.base

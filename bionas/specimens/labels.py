@@ -24,10 +24,14 @@ SHOWN = 40
 def fold_rare(labels: np.ndarray | pd.Series, min_records: int) -> np.ndarray:
     """Labels (N,) with every class of fewer than `min_records` specimens renamed "Other" (section IV, 500 there)."""
     codes, names = pd.factorize(pd.Series(labels), use_na_sentinel=False)
-    return _folded(np.asarray(names, dtype=object), np.bincount(codes, minlength=len(names)), min_records)[codes]
+    return _folded(np.asarray(names, dtype=object), np.bincount(codes, minlength=len(names)), min_records)[
+        codes
+    ]
 
 
-def labelled(found: Collected, source: str, target: str, min_records: int, unlabelled: str = "drop") -> SpecimenSet:
+def labelled(
+    found: Collected, source: str, target: str, min_records: int, unlabelled: str = "drop"
+) -> SpecimenSet:
     """The collection with labels from the target column, rare classes folded.
 
     Args:
@@ -47,7 +51,9 @@ def labelled(found: Collected, source: str, target: str, min_records: int, unlab
         raise UnknownName("target column", target, map(str, found.records.columns))
     codes, texts = coded(found.records[target])
     if not texts:
-        raise SpecimenError(f"no record has a value in the column {target!r}: there is nothing to learn from.")
+        raise SpecimenError(
+            f"no record has a value in the column {target!r}: there is nothing to learn from."
+        )
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
     _refuse_two_spellings(texts, counts, target)
     names = np.array(texts, dtype=object)
@@ -108,4 +114,6 @@ def _refuse_two_spellings(texts: list[str], counts: np.ndarray, target: str) -> 
     doubtful = [same for same in spellings.values() if len(same) > 1]
     if doubtful:
         listed = "; ".join(" and ".join(f"{name!r} ({number[name]:,})" for name in same) for same in doubtful)
-        raise SpecimenError(f"column {target!r}: one class is spelt in several ways: {listed}. Use one spelling.")
+        raise SpecimenError(
+            f"column {target!r}: one class is spelt in several ways: {listed}. Use one spelling."
+        )

@@ -49,14 +49,16 @@ def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: Iterable[str])
         if name not in train.records or name not in test.records:
             continue
         found = _look_up(name, train, test)
-        rows.append({
-            "field": name,
-            "coverage": found.has_value.mean(),
-            "unseen": 1 - found.seen.sum() / found.has_value.sum() if found.has_value.any() else math.nan,
-            "accuracy": float((found.answer == test.labels).mean()),
-            "balanced": _balanced(test.labels, found.answer_by_share),
-            "majority": majority,
-        })  # fmt: skip
+        rows.append(
+            {
+                "field": name,
+                "coverage": found.has_value.mean(),
+                "unseen": 1 - found.seen.sum() / found.has_value.sum() if found.has_value.any() else math.nan,
+                "accuracy": float((found.answer == test.labels).mean()),
+                "balanced": _balanced(test.labels, found.answer_by_share),
+                "majority": majority,
+            }
+        )
     return pd.DataFrame(rows, columns=["field", "coverage", "unseen", "accuracy", "balanced", "majority"])
 
 
@@ -118,14 +120,16 @@ def leakage_report(collection: Splits, target: str, fields: Iterable[str]) -> pd
         else:
             determines = n - right <= (1 - DETERMINES) * (n - by_majority)
             verdict = "determines the target" if determines else "does not determine it"
-        more.append({
-            "accuracy_seen": right / n if n else math.nan,
-            "majority_seen": by_majority / n if n else math.nan,
-            "information": _information(found.known, train.labels),
-            "entropy": _entropy(sizes),
-            "verdict": verdict,
-            "determines_target": verdict in ("is the target", "determines the target"),
-        })  # fmt: skip
+        more.append(
+            {
+                "accuracy_seen": right / n if n else math.nan,
+                "majority_seen": by_majority / n if n else math.nan,
+                "information": _information(found.known, train.labels),
+                "entropy": _entropy(sizes),
+                "verdict": verdict,
+                "determines_target": verdict in ("is the target", "determines the target"),
+            }
+        )
     columns = ["accuracy_seen", "majority_seen", "information", "entropy", "verdict", "determines_target"]
     return pd.concat([table, pd.DataFrame(more, columns=columns)], axis=1)
 
@@ -157,13 +161,19 @@ def _look_up(name: str, train: SpecimenSet, test: SpecimenSet) -> _LookUp:
     sizes = np.bincount(train.labels, minlength=n_labels)
     known, asked, n_values = _look_up_codes(name, train.records[name], test.records[name])
     given = known >= 0
-    pairs, votes = np.unique(known[given].astype(np.int64) * n_labels + train.labels[given], return_counts=True)
+    pairs, votes = np.unique(
+        known[given].astype(np.int64) * n_labels + train.labels[given], return_counts=True
+    )
     value, label = np.divmod(pairs, n_labels)
-    answers = (_answers(value, label, weight, sizes, n_values)[asked] for weight in (votes, votes / sizes[label]))
+    answers = (
+        _answers(value, label, weight, sizes, n_values)[asked] for weight in (votes, votes / sizes[label])
+    )
     return _LookUp(known, asked >= 0, np.isin(asked, value), *answers)
 
 
-def _answers(value: np.ndarray, label: np.ndarray, weight: np.ndarray, sizes: np.ndarray, n_values: int) -> np.ndarray:
+def _answers(
+    value: np.ndarray, label: np.ndarray, weight: np.ndarray, sizes: np.ndarray, n_values: int
+) -> np.ndarray:
     """The label (n_values + 1,) to answer for each value: that of the heaviest vote; of equal ones that of the larger
     class, then the smaller label. Without a vote, and in the last place (no value): the largest class."""
     answers = np.full(n_values + 1, sizes.argmax())
@@ -185,9 +195,12 @@ def _look_up_codes(name: str, train: pd.Series, test: pd.Series) -> tuple[np.nda
         return known, own[asked], len(place)
     known, asked = numbers_of(train), numbers_of(test)
     inner = np.linspace(0, 1, INTERVALS + 1)[1:-1]
-    edges = np.unique(np.quantile(known[~np.isnan(known)], inner)) if not np.isnan(known).all() else np.zeros(0)
+    edges = (
+        np.unique(np.quantile(known[~np.isnan(known)], inner)) if not np.isnan(known).all() else np.zeros(0)
+    )
     intervals = (
-        np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right")) for numbers in (known, asked)
+        np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right"))
+        for numbers in (known, asked)
     )
     return *intervals, len(edges) + 1
 

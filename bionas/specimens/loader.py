@@ -32,7 +32,9 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         image = None if self.image is None else self.image.to(device, non_blocking=non_blocking)
-        return Batch(image, self.metadata.to(device, non_blocking), self.label.to(device, non_blocking=non_blocking))
+        return Batch(
+            image, self.metadata.to(device, non_blocking), self.label.to(device, non_blocking=non_blocking)
+        )
 
 
 class BatchLoader:
@@ -53,9 +55,16 @@ class BatchLoader:
     """
 
     def __init__(
-        self, specimens: SpecimenSet, encoding: MetadataEncoding, batch_size: int, *,
-        shuffle: bool, seed: int = 0, augment: str = "none", drop_last: bool = False,
-    ):  # fmt: skip
+        self,
+        specimens: SpecimenSet,
+        encoding: MetadataEncoding,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        augment: str = "none",
+        drop_last: bool = False,
+    ):
         if len(specimens) == 0 or batch_size < 1:
             raise SpecimenError(f"no batch of {batch_size} can be drawn from {len(specimens)} specimens.")
         self.specimens, self.batch_size, self.seed = specimens, batch_size, seed
@@ -82,7 +91,9 @@ class BatchLoader:
             pixels = None if images is None else images.take(rows)
             if drawn is not None:
                 pixels = type(drawn)(*(part[here] for part in drawn)).applied(pixels)
-            yield Batch(None if pixels is None else normalised(pixels), self._metadata.take(rows), self._labels[rows])
+            yield Batch(
+                None if pixels is None else normalised(pixels), self._metadata.take(rows), self._labels[rows]
+            )
 
 
 def normalised(pixels: Tensor) -> Tensor:

@@ -27,11 +27,16 @@ METADATA_PRESETS: dict[str, tuple[str, ...]] = {
     "as_published": ("class", "order", "family", "subfamily", "genus", "species", "dna_bin"),
     "no_target": ("family", "subfamily", "genus", "species", "dna_bin"),
     "leak_free": (
-        "country", "province_state", "coord-lat", "coord-lon",
-        "image_measurement_value", "area_fraction", "scale_factor",
+        "country",
+        "province_state",
+        "coord-lat",
+        "coord-lon",
+        "image_measurement_value",
+        "area_fraction",
+        "scale_factor",
     ),
     "none": (),
-}  # fmt: skip
+}
 
 PRESET_MEANING = {
     "as_published": "the label itself is among the inputs",
@@ -65,7 +70,9 @@ class Metadata(NamedTuple):
 
 def preset_table() -> pd.DataFrame:
     """The presets as a table: preset, fields, meaning."""
-    rows = [(name, ", ".join(fields) or "-", PRESET_MEANING[name]) for name, fields in METADATA_PRESETS.items()]
+    rows = [
+        (name, ", ".join(fields) or "-", PRESET_MEANING[name]) for name, fields in METADATA_PRESETS.items()
+    ]
     return pd.DataFrame(rows, columns=["preset", "fields", "meaning"])
 
 
@@ -143,7 +150,9 @@ class MetadataEncoding:
                 f"metadata={preset!r} needs at least one of {', '.join(named_fields(preset))}; the training "
                 f'records have none of them filled in. metadata="none" trains on images alone.{others}'
             )
-        vocabularies = {name: _values(train.records[name]) for name in fields if name in CATEGORICAL and name != HASHED}
+        vocabularies = {
+            name: _values(train.records[name]) for name in fields if name in CATEGORICAL and name != HASHED
+        }
         if HASHED in fields:
             vocabularies[HASHED] = ()
         scales = {name: _scale(numbers_of(train.records[name])) for name in fields if name in NUMERIC}
@@ -158,7 +167,8 @@ class MetadataEncoding:
     def vocabulary_sizes(self) -> tuple[int, ...]:
         """Embedding rows of each categorical field, index 0 (unknown or missing) included."""
         return tuple(
-            (self.bin_buckets if name == HASHED else len(values)) + 1 for name, values in self.vocabularies.items()
+            (self.bin_buckets if name == HASHED else len(values)) + 1
+            for name, values in self.vocabularies.items()
         )
 
     @property
@@ -210,7 +220,9 @@ class MetadataEncoding:
         except json.JSONDecodeError as error:
             raise SpecimenError(f"metadata encoding: not JSON ({error}).") from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise SpecimenError(f"metadata encoding: `format` is not {FORMAT!r}; this is another kind of file.")
+            raise SpecimenError(
+                f"metadata encoding: `format` is not {FORMAT!r}; this is another kind of file."
+            )
         if content.get("version") != VERSION:
             raise SpecimenError(
                 f"metadata encoding: `version` {content.get('version')!r} cannot be read, only {VERSION}."

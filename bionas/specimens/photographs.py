@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from os.path import commonpath
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -20,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bionas.errors import PhotographError, SpecimenError
-from bionas.progress import progress
 from bionas.specimens.archives import Archive
+from bionas.system.progress import progress
 
 CHUNK = 65_536
 MISSING = "it is missing"
@@ -87,7 +88,9 @@ class FolderPhotographs:
         """int64 (N, 2): size in bytes, time of change in ns; -1 where there is no file."""
         found = np.full((len(self), 2), -1, dtype=np.int64)
         stem = os.fsencode(self.folder) + b"/"
-        with progress(total=len(self), desc=f"looking for {self.label}", unit="image", leave=False, delay=2) as bar:
+        with progress(
+            total=len(self), desc=f"looking for {self.label}", unit="image", leave=False, delay=2
+        ) as bar:
             for i, name in enumerate(_each(self._names)):
                 try:
                     status = os.stat(stem + name)
@@ -120,7 +123,9 @@ class FolderPhotographs:
         except OSError as error:
             if error.errno in ONE_FILE and self.folder.is_dir():
                 raise PhotographError(self.name(i), error.strerror) from None
-            raise SpecimenError(f"photographs in {self.folder} cannot be read any more: {error.strerror}.") from None
+            raise SpecimenError(
+                f"photographs in {self.folder} cannot be read any more: {error.strerror}."
+            ) from None
 
     def order(self) -> np.ndarray:
         return np.arange(len(self))
@@ -153,7 +158,7 @@ class ZippedPhotographs:
     ):
         self._names = packed(members)
         self._archives = [one if isinstance(one, Archive) else Archive(one, cache_dir) for one in archives]
-        self.label = os.path.commonprefix([archive.path.stem for archive in self._archives]).rstrip("._-") or "archives"
+        self.label = commonpath([archive.path.stem for archive in self._archives]).rstrip("._-") or "archives"
         self._archive = np.full(len(self), -1, dtype=np.int8)
         self._entry = np.full(len(self), -1, dtype=np.int32)
         for number, archive in enumerate(self._archives):
@@ -177,7 +182,11 @@ class ZippedPhotographs:
         digest.update(self._archive)
         for archive, positions in self._by_archive():
             entries = archive.entries(self._entry[positions])
-            for field in ("offset", "size", "crc"):  # the place too: `order`, and with it the cache's, follows it
+            for field in (
+                "offset",
+                "size",
+                "crc",
+            ):  # the place too: `order`, and with it the cache's, follows it
                 digest.update(np.ascontiguousarray(entries[field]))
         return digest.hexdigest()
 
@@ -190,8 +199,10 @@ class ZippedPhotographs:
         return self._archives[self._archive[i]].read(int(self._entry[i]), self._names[i].as_py())
 
     def order(self) -> np.ndarray:
-        placed = [positions[np.argsort(archive.entries(self._entry[positions])["offset"], kind="stable")]
-                  for archive, positions in self._by_archive()]  # fmt: skip
+        placed = [
+            positions[np.argsort(archive.entries(self._entry[positions])["offset"], kind="stable")]
+            for archive, positions in self._by_archive()
+        ]
         return np.concatenate([*placed, np.flatnonzero(~self.present)])
 
     def subset(self, positions: np.ndarray) -> ZippedPhotographs:
@@ -219,7 +230,9 @@ class FirstFound:
             place[(place < 0) & photographs.present] = number
         present = place >= 0
         place[~present] = len(places) - 1
-        parts = [photographs.subset(np.flatnonzero(place == number)) for number, photographs in enumerate(places)]
+        parts = [
+            photographs.subset(np.flatnonzero(place == number)) for number, photographs in enumerate(places)
+        ]
         self._join(places[0].label, place, present, parts)
 
     def _join(self, label: str, place: np.ndarray, present: np.ndarray, parts: list[Photographs]) -> None:
@@ -233,7 +246,9 @@ class FirstFound:
 
     @cached_property
     def key(self) -> str:
-        return hashlib.sha256(b"".join([*(part.key.encode() for part in self._parts), self._place.tobytes()])).hexdigest()
+        return hashlib.sha256(
+            b"".join([*(part.key.encode() for part in self._parts), self._place.tobytes()])
+        ).hexdigest()
 
     def name(self, i: int) -> str:
         return self._parts[self._place[i]].name(int(self._within[i]))
@@ -276,11 +291,17 @@ def locate(
     """
     data_dir, parts, names = Path(data_dir).expanduser(), PurePosixPath(tree).parts, packed(members)
     if len(names) and not pc.all(pc.starts_with(names, f"{tree}/")).as_py():
-        raise SpecimenError(f"a photograph that is not below {tree}/ cannot be in its archives: {_stranger(names, tree)}.")
+        raise SpecimenError(
+            f"a photograph that is not below {tree}/ cannot be in its archives: {_stranger(names, tree)}."
+        )
     starts = range(len(parts))
     trees = [data_dir.joinpath(*parts[start:]) for start in starts]
-    folders = dict.fromkeys(data_dir.joinpath(*parts[start:stop]) for start in starts for stop in range(start, len(parts)))
-    zips = [next((folder / name for folder in folders if (folder / name).is_file()), None) for name in archives]
+    folders = dict.fromkeys(
+        data_dir.joinpath(*parts[start:stop]) for start in starts for stop in range(start, len(parts))
+    )
+    zips = [
+        next((folder / name for folder in folders if (folder / name).is_file()), None) for name in archives
+    ]
     zips = [path for path in zips if path is not None]
     extracted = next((folder for folder in trees if folder.is_dir()), None)
     if extracted is None and not zips:
@@ -323,4 +344,6 @@ def _digest_names(digest: hashlib._Hash, names: pa.LargeBinaryArray) -> None:
 
 
 def _stranger(names: pa.LargeBinaryArray, tree: str) -> str:
-    return repr(next(os.fsdecode(name) for name in _each(names) if not name.startswith(os.fsencode(tree) + b"/")))
+    return repr(
+        next(os.fsdecode(name) for name in _each(names) if not name.startswith(os.fsencode(tree) + b"/"))
+    )

@@ -23,10 +23,24 @@ NUMERIC = ("coord-lat", "coord-lon", "image_measurement_value", "area_fraction",
 """Columns that are standardised: degrees, degrees, pixels of the specimen, and two ratios."""
 
 COLUMNS = (
-    "processid", "sampleid", "taxon", *RANKS, "dna_bin", "dna_barcode", "country", "province_state",
-    "coord-lat", "coord-lon", "image_measurement_value", "area_fraction", "scale_factor",
-    "inferred_ranks", "split", "index_bioscan_1M_insect", "chunk",
-)  # fmt: skip
+    "processid",
+    "sampleid",
+    "taxon",
+    *RANKS,
+    "dna_bin",
+    "dna_barcode",
+    "country",
+    "province_state",
+    "coord-lat",
+    "coord-lon",
+    "image_measurement_value",
+    "area_fraction",
+    "scale_factor",
+    "inferred_ranks",
+    "split",
+    "index_bioscan_1M_insect",
+    "chunk",
+)
 """The 23 columns of BIOSCAN-5M's metadata CSV."""
 
 ALIASES = {"lat": "coord-lat", "lon": "coord-lon", "latitude": "coord-lat", "longitude": "coord-lon"}
@@ -60,7 +74,9 @@ def missing(column: pd.Series) -> np.ndarray:
         codes, values = column.cat.codes.to_numpy(), column.cat.categories
     else:
         codes, values = pd.factorize(column)
-    unknown = np.array([is_missing(value) for value in values] + [True])  # None and NaN have code -1: the last
+    unknown = np.array(
+        [is_missing(value) for value in values] + [True]
+    )  # None and NaN have code -1: the last
     return unknown[codes]
 
 
@@ -91,7 +107,9 @@ def joined(values: pd.Index) -> bytes:
         texts = pa.array(values, from_pandas=True).cast(pa.large_string())
         texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
         nul = pa.scalar("\0", pa.large_string())
-        return pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], texts), nul)[0].as_buffer().to_pybytes()
+        return (
+            pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], texts), nul)[0].as_buffer().to_pybytes()
+        )
     return "\0".join(map(str, values.tolist())).encode()
 
 

@@ -122,7 +122,9 @@ def official(records: pd.DataFrame, labels: np.ndarray, seed: int, *, told: str 
             f"{listed}. split='paper' divides any collection."
         )
     side_named = {name: number for number, side in enumerate(wanted) for name in side}
-    return _positions(np.array([*(side_named.get(name, -1) for name in held.texts), -1], dtype=np.int8)[held.codes])
+    return _positions(
+        np.array([*(side_named.get(name, -1) for name in held.texts), -1], dtype=np.int8)[held.codes]
+    )
 
 
 def _split_names(column: pd.Series) -> Coded:
@@ -169,7 +171,9 @@ def bin_disjoint(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
         SpecimenError: no record has a BIN.
     """
     if "dna_bin" not in records or missing(records["dna_bin"]).all():
-        raise SpecimenError("split='bin_disjoint' needs the column `dna_bin`; no record has one. Use split='paper'.")
+        raise SpecimenError(
+            "split='bin_disjoint' needs the column `dna_bin`; no record has one. Use split='paper'."
+        )
     barcodes = None
     if "dna_barcode" in records:
         keys = barcode_keys(records["dna_barcode"])

@@ -24,7 +24,14 @@ ENDS_A_NUMBER = tuple(" \t\n\r,]}")
 CUT_SHORT = "the file ends here: it was cut short"
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
 
 
 def stream_items(path: str | os.PathLike, lists: Sequence[str] = ()) -> Iterator[tuple[str, Any]]:

@@ -56,7 +56,9 @@ def read_table(path: str | os.PathLike) -> Table:
     except csv.Error as error:
         raise SpecimenError(f"{path.name}, line {reader.line_num}: not a readable CSV ({error}).") from None
     if not rows:
-        raise SpecimenError(f"{path} is empty. It needs a header (file, order, ...) and one row a photograph.")
+        raise SpecimenError(
+            f"{path} is empty. It needs a header (file, order, ...) and one row a photograph."
+        )
     header, body, lines = schema_names(rows[0], path.name), rows[1:], lines[1:]
     if not body:
         raise SpecimenError(f"{path} has a header ({', '.join(header)}) but no rows.")

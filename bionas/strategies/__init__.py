@@ -22,6 +22,14 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
-    "STRATEGIES", "Evaluator", "PlanEvaluator", "Score", "SearchResult", "Space", "Strategy", "Supernet", "TableEvaluator",
+    "STRATEGIES",
+    "Evaluator",
+    "PlanEvaluator",
+    "Score",
+    "SearchResult",
+    "Space",
+    "Strategy",
+    "Supernet",
+    "TableEvaluator",
     "strategy",
-]  # fmt: skip
+]

@@ -43,7 +43,9 @@ class Controller(nn.Module):
     def sample(self, n: int, generator: torch.Generator) -> np.ndarray:
         """`n` genotypes' choices, (n, L) int64."""
         with torch.no_grad():
-            return self._walk(n, lambda log_p, _: torch.multinomial(log_p.exp(), 1, generator=generator)[:, 0])[0]
+            return self._walk(
+                n, lambda log_p, _: torch.multinomial(log_p.exp(), 1, generator=generator)[:, 0]
+            )[0]
 
     def likeliest(self) -> np.ndarray:
         """The choices that are most probable at each step, (L,) int64."""
@@ -90,7 +92,13 @@ class PolicyGradient:
     """
 
     def __init__(
-        self, space: Space, seed: int, learning_rate: float, entropy_weight: float, baseline_decay: float, hidden: int
+        self,
+        space: Space,
+        seed: int,
+        learning_rate: float,
+        entropy_weight: float,
+        baseline_decay: float,
+        hidden: int,
     ):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -125,10 +133,13 @@ class PolicyGradient:
 
     def state(self) -> dict[str, Any]:
         return {
-            "controller": self.controller.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(), "baseline": self.baseline, "variance": self.variance,
+            "controller": self.controller.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "baseline": self.baseline,
+            "variance": self.variance,
             "updates": self.updates,
-        }  # fmt: skip
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.controller.load_state_dict(state["controller"])

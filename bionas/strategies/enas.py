@@ -16,10 +16,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from bionas.genotype import Genotype
-from bionas.loop import Tally, Trainer, adamw
 from bionas.network import SearchNetwork
-from bionas.recipe import FitConfig
-from bionas.runs import Run
 from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.metadata import MetadataEncoding
 from bionas.strategies.controller import PolicyGradient
@@ -37,6 +34,9 @@ from bionas.strategies.searching import (
     strategy,
 )
 from bionas.strategies.space import Space
+from bionas.training.loop import Tally, Trainer, adamw
+from bionas.training.recipe import FitConfig
+from bionas.training.runs import Run
 
 CERTAIN = -1e4
 """theta of what is not chosen: its alpha is exactly 0 and the supernet does not compute it."""
@@ -44,10 +44,19 @@ CERTAIN = -1e4
 
 @strategy("enas", needs=SUPERNET)
 def enas(
-    space: Space, evaluate: Evaluator, budget: int, seed: int = 0, *, folder: Path | None = None, controller_steps: int = 30,
-    finalists: int = 20, learning_rate: float = 0.005, entropy_weight: float = 0.02, baseline_decay: float = 0.95,
+    space: Space,
+    evaluate: Evaluator,
+    budget: int,
+    seed: int = 0,
+    *,
+    folder: Path | None = None,
+    controller_steps: int = 30,
+    finalists: int = 20,
+    learning_rate: float = 0.005,
+    entropy_weight: float = 0.02,
+    baseline_decay: float = 0.95,
     hidden: int = 64,
-) -> SearchResult:  # fmt: skip
+) -> SearchResult:
     """An epoch trains the shared weights, each batch on one child drawn from the controller; then the controller takes its
     steps, each on the accuracy of one child on a validation batch. At the end children are drawn, scored with the shared
     weights on all of validation, and the best is the answer.
@@ -72,9 +81,11 @@ def enas(
     an_epoch = n_train // batch * batch
     require_budget(budget, an_epoch, "one epoch of the supernet")
     policy_options = {
-        "learning_rate": learning_rate, "entropy_weight": entropy_weight, "baseline_decay": baseline_decay,
+        "learning_rate": learning_rate,
+        "entropy_weight": entropy_weight,
+        "baseline_decay": baseline_decay,
         "hidden": hidden,
-    }  # fmt: skip
+    }
     own = {"controller_steps": controller_steps, **policy_options}
     options = {"epochs": budget // an_epoch, "finalists": finalists, **own}
     run = open_run(folder, "enas", space, evaluate, budget, seed, options)
@@ -108,9 +119,17 @@ class SharedWeights(Trainer):
     model: SearchNetwork
 
     def __init__(
-        self, model: SearchNetwork, train: SpecimenSet, val: SpecimenSet, encoding: MetadataEncoding, config: FitConfig,
-        run: Run, description: dict[str, Any], policy: PolicyGradient, controller_steps: int,
-    ):  # fmt: skip
+        self,
+        model: SearchNetwork,
+        train: SpecimenSet,
+        val: SpecimenSet,
+        encoding: MetadataEncoding,
+        config: FitConfig,
+        run: Run,
+        description: dict[str, Any],
+        policy: PolicyGradient,
+        controller_steps: int,
+    ):
         self.supernet, self.policy, self.space = model, policy, policy.controller.space
         self.controller_steps = controller_steps
         model.theta.requires_grad_(False)  # it says which child is computed, and is not learnt
@@ -172,7 +191,9 @@ class SharedWeights(Trainer):
             for batch in map(self.to_device, self.val_loader.epoch(0)):
                 logits = self.model(batch.image, batch.metadata).float()
                 smoothing = self.config.label_smoothing
-                loss += F.cross_entropy(logits, batch.label, label_smoothing=smoothing, reduction="sum").item()
+                loss += F.cross_entropy(
+                    logits, batch.label, label_smoothing=smoothing, reduction="sum"
+                ).item()
                 right += (logits.argmax(1) == batch.label).sum().item()
         n = len(self.val_set)
         return {"val_loss": loss / n, "val_accuracy": right / n}
@@ -198,7 +219,9 @@ class Finalists(Sampler):
         self.seen: set[str] = set()
 
     def propose(self) -> Genotype | None:
-        return None if len(self.seen) >= self.n else self.policy.controller.space.decode(self.policy.sample()[0])
+        return (
+            None if len(self.seen) >= self.n else self.policy.controller.space.decode(self.policy.sample()[0])
+        )
 
     def observe(self, genotype: Genotype, score: float) -> dict[str, Any]:
         self.seen.add(genotype.key())

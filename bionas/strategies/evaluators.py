@@ -21,15 +21,15 @@ import pandas as pd
 
 from bionas.errors import SearchError, TrainingError
 from bionas.genotype import Genotype
-from bionas.loop import predict
 from bionas.network import SearchNetwork
-from bionas.plans import Plan
-from bionas.progress import told_to
-from bionas.recipe import FitConfig, SearchConfig
 from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.metadata import MetadataEncoding
 from bionas.strategies.space import Space
-from bionas.trainer import Fit
+from bionas.system.progress import told_to
+from bionas.training.fitting import Fit
+from bionas.training.loop import predict
+from bionas.training.plans import Plan
+from bionas.training.recipe import FitConfig, SearchConfig
 
 CHILDREN, SUPERNET = "children", "supernet"
 
@@ -103,7 +103,9 @@ class TableEvaluator:
         if missing := {"key", "images", column} - set(frame.columns):
             raise SearchError(f"the table of scores has no column {', '.join(sorted(missing))}.")
         if frame["images"].nunique() != 1:
-            raise SearchError("the trainings in the table of scores saw different numbers of images: train all alike.")
+            raise SearchError(
+                "the trainings in the table of scores saw different numbers of images: train all alike."
+            )
         return cls(frame.groupby("key")[column].agg(list).to_dict(), frame["images"].iloc[0], seed)
 
     def __call__(self, genotype: Genotype) -> Score:
@@ -178,25 +180,37 @@ class PlanEvaluator:
                     trainer.train()
                     predicted = predict(network, val, encoding, device=plan.device).argmax(1)
                     history = run.history
-                    run.finish({
-                        "val_accuracy": float((predicted == val.labels).mean()),
-                        "val_balanced_accuracy": balanced_accuracy(val.labels, predicted),
-                        "epochs": epochs,
-                        "images_seen": int(history["images"].sum()),
-                        "training_seconds": round(float(history["seconds"].sum()), 2),
-                    })  # fmt: skip
+                    run.finish(
+                        {
+                            "val_accuracy": float((predicted == val.labels).mean()),
+                            "val_balanced_accuracy": balanced_accuracy(val.labels, predicted),
+                            "epochs": epochs,
+                            "images_seen": int(history["images"].sum()),
+                            "training_seconds": round(float(history["seconds"].sum()), 2),
+                        }
+                    )
                 except TrainingError as error:
-                    run.finish({
-                        "val_accuracy": 0.0, "val_balanced_accuracy": 0.0, "epochs": trainer.epoch,
-                        "images_seen": self.images, "training_seconds": None, "failed": str(error),
-                    })  # fmt: skip
+                    run.finish(
+                        {
+                            "val_accuracy": 0.0,
+                            "val_balanced_accuracy": 0.0,
+                            "epochs": trainer.epoch,
+                            "images_seen": self.images,
+                            "training_seconds": None,
+                            "failed": str(error),
+                        }
+                    )
             # What is kept of a child is its score: weights of hundreds of them would fill a disk.
             shutil.rmtree(run.checkpoint_path.parent, ignore_errors=True)
         found = run.summary
         return Score(
             found["val_accuracy"],
             found["images_seen"],
-            {name: found[name] for name in ("val_balanced_accuracy", "training_seconds", "failed") if name in found},
+            {
+                name: found[name]
+                for name in ("val_balanced_accuracy", "training_seconds", "failed")
+                if name in found
+            },
         )
 
     def supernet(self, space: Space, seed: int) -> Supernet:

@@ -21,9 +21,15 @@ LARGEST = 16
 
 @strategy("evolutionary")
 def evolutionary(
-    space: Space, evaluate: Evaluator, budget: int, seed: int = 0, *, folder: Path | None = None,
-    population: int | None = None, tournament: int = 5,
-) -> SearchResult:  # fmt: skip
+    space: Space,
+    evaluate: Evaluator,
+    budget: int,
+    seed: int = 0,
+    *,
+    folder: Path | None = None,
+    population: int | None = None,
+    tournament: int = 5,
+) -> SearchResult:
     """Ageing evolution with tournament selection; a child differs from its parent on one edge.
 
     Real et al. used populations of 100 and samples of 25 for 20,000 candidates; here there are tens.
@@ -78,7 +84,11 @@ class Ageing(Sampler):
         }
 
     def state(self) -> dict[str, Any]:
-        return {"generator": drawn(self.generator), "members": [list(m) for m in self.members], "born": self.born}
+        return {
+            "generator": drawn(self.generator),
+            "members": [list(m) for m in self.members],
+            "born": self.born,
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.members, self.born = deque(tuple(m) for m in state["members"]), state["born"]

@@ -37,7 +37,9 @@ def manual_genotype(space: Space) -> Genotype:
     Raises:
         SearchError: the primitive set lacks one of its primitives.
     """
-    kinds = [NORMAL] if space.shared else [REDUCTION if reduction else NORMAL for reduction in space.reductions]
+    kinds = (
+        [NORMAL] if space.shared else [REDUCTION if reduction else NORMAL for reduction in space.reductions]
+    )
     names = [name for kind in kinds for name in kind]
     if missing := sorted(set(names) - set(space.primitives)):
         raise SearchError(

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 
 from bionas.genotype import derive
-from bionas.runs import Run
 from bionas.strategies.evaluators import SUPERNET, Evaluator, Supernet
 from bionas.strategies.searching import (
     SearchResult,
@@ -25,7 +24,8 @@ from bionas.strategies.searching import (
     strategy,
 )
 from bionas.strategies.space import Space
-from bionas.trainer import BilevelTrainer
+from bionas.training.fitting import BilevelTrainer
+from bionas.training.runs import Run
 
 
 @strategy("gradient", needs=SUPERNET)
@@ -57,7 +57,9 @@ def gradient(
         spent = int(trace["images"].iloc[-1])
         found = {"derived_from_epoch": trainer.derived_epoch, "stopped": trainer.stopped}
         inner.finish({"epochs": len(trace), "images_seen": spent, **found})  # its weights may be inherited
-    return conclude(run, SearchResult(trainer.genotype(), trace, spent, trainer.stopped or "the budget is spent"))
+    return conclude(
+        run, SearchResult(trainer.genotype(), trace, spent, trainer.stopped or "the budget is spent")
+    )
 
 
 def epochs_within(budget: int, supernet: Supernet) -> int:
@@ -104,10 +106,12 @@ def _trace(trainer: BilevelTrainer) -> pd.DataFrame:
         cells = alpha.expand(len(supernet.config.reductions), -1, -1)
         genotype = derive(cells, supernet.primitives, supernet.config.reductions, supernet.primitive_set)
         images += epoch["images"]
-        rows.append({
-            **row(i, genotype, epoch["val_accuracy"], images, epoch["seconds"]),
-            "alpha_entropy": float(-(alpha * log_alpha).sum(-1).mean()),
-            "skips": sum(cell.operations.count("skip_connect") for cell in genotype.cells),
-            "theta_loss": epoch["theta_loss"],
-        })  # fmt: skip
+        rows.append(
+            {
+                **row(i, genotype, epoch["val_accuracy"], images, epoch["seconds"]),
+                "alpha_entropy": float(-(alpha * log_alpha).sum(-1).mean()),
+                "skips": sum(cell.operations.count("skip_connect") for cell in genotype.cells),
+                "theta_loss": epoch["theta_loss"],
+            }
+        )
     return pd.DataFrame(rows)

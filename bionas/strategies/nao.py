@@ -25,9 +25,18 @@ from bionas.strategies.space import Space
 
 @strategy("nao")
 def nao(
-    space: Space, evaluate: Evaluator, budget: int, seed: int = 0, *, folder: Path | None = None, initial: int = 10,
-    batch: int = 5, parents: int = 5, steps: int = 40, hidden: int = 64,
-) -> SearchResult:  # fmt: skip
+    space: Space,
+    evaluate: Evaluator,
+    budget: int,
+    seed: int = 0,
+    *,
+    folder: Path | None = None,
+    initial: int = 10,
+    batch: int = 5,
+    parents: int = 5,
+    steps: int = 40,
+    hidden: int = 64,
+) -> SearchResult:
     """Random candidates first; then rounds of training encoder, predictor and decoder and of ascending from the best.
 
     Luo et al. began with 600 candidates and took the 100 best as parents; here there are tens. A round in which ascent
@@ -44,7 +53,9 @@ def nao(
         SearchError: fewer than two candidates to begin with, or no candidate or parent a round.
     """
     options = {"initial": initial, "batch": batch, "parents": parents, "steps": steps, "hidden": hidden}
-    return search_candidates("nao", Ascent(space, seed, **options), space, evaluate, budget, seed, folder, options)
+    return search_candidates(
+        "nao", Ascent(space, seed, **options), space, evaluate, budget, seed, folder, options
+    )
 
 
 class Autoencoder(nn.Module):
@@ -57,7 +68,9 @@ class Autoencoder(nn.Module):
         self.primitive = nn.Embedding(k + 1, hidden)  # the last one: nothing chosen yet
         self.position = nn.Embedding(space.choices, hidden)
         self.encoder = nn.LSTM(hidden, hidden, batch_first=True)
-        self.predictor = nn.Sequential(nn.Linear(space.choices * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.predictor = nn.Sequential(
+            nn.Linear(space.choices * hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+        )
         self.decoder = nn.LSTM(hidden, hidden, batch_first=True)
         self.head = nn.Linear(2 * hidden, k)
 
@@ -108,7 +121,9 @@ class Ascent(Sampler):
     STEP_SIZES = tuple(0.1 * 1.5**i for i in range(12))
     """How far vectors of length 1 are moved, on average: a tenth of it up to nine times."""
 
-    def __init__(self, space: Space, seed: int, initial: int, batch: int, parents: int, steps: int, hidden: int):
+    def __init__(
+        self, space: Space, seed: int, initial: int, batch: int, parents: int, steps: int, hidden: int
+    ):
         if initial < 2 or batch < 1 or parents < 1:
             raise SearchError(
                 f"initial={initial}, batch={batch}, parents={parents}: at least 2 candidates to begin with, 1 a round, and "
@@ -144,7 +159,11 @@ class Ascent(Sampler):
         self.choices.append(self.space.encode(genotype).tolist())
         self.scores.append(float(score))
         self.seen.add(genotype.key())
-        return {"round": self.rounds, "origin": "ascent" if from_ascent else "random", "predictor_loss": self.loss}
+        return {
+            "round": self.rounds,
+            "origin": "ascent" if from_ascent else "random",
+            "predictor_loss": self.loss,
+        }
 
     def _learn(self) -> None:
         choices, scores = torch.tensor(self.choices), torch.tensor(self.scores)
@@ -195,11 +214,15 @@ class Ascent(Sampler):
                 self.queue.append(self.space.encode(genotype).tolist())
 
     def state(self) -> dict[str, Any]:
-        plain = {name: getattr(self, name) for name in ("choices", "scores", "queue", "ascended", "rounds", "loss")}
+        plain = {
+            name: getattr(self, name) for name in ("choices", "scores", "queue", "ascended", "rounds", "loss")
+        }
         return plain | {
-            "seen": sorted(self.seen), "generator": drawn(self.generator), "model": self.model.state_dict(),
+            "seen": sorted(self.seen),
+            "generator": drawn(self.generator),
+            "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-        }  # fmt: skip
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         for name in ("choices", "scores", "queue", "ascended", "rounds", "loss"):

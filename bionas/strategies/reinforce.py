@@ -17,9 +17,18 @@ from bionas.strategies.space import Space
 
 @strategy("reinforce")
 def reinforce(
-    space: Space, evaluate: Evaluator, budget: int, seed: int = 0, *, folder: Path | None = None, children: int = 4,
-    learning_rate: float = 0.05, entropy_weight: float = 0.05, baseline_decay: float = 0.9, hidden: int = 64,
-) -> SearchResult:  # fmt: skip
+    space: Space,
+    evaluate: Evaluator,
+    budget: int,
+    seed: int = 0,
+    *,
+    folder: Path | None = None,
+    children: int = 4,
+    learning_rate: float = 0.05,
+    entropy_weight: float = 0.05,
+    baseline_decay: float = 0.9,
+    hidden: int = 64,
+) -> SearchResult:
     """Children are drawn from the controller, trained and scored, and the controller is moved towards the better ones.
 
     The best child is the answer. Zoph and Le trained 12,800 children at a rate of 6e-4; tens of children need larger steps.
@@ -32,10 +41,15 @@ def reinforce(
         SearchError: fewer than one child a step.
     """
     options = {
-        "children": children, "learning_rate": learning_rate, "entropy_weight": entropy_weight,
-        "baseline_decay": baseline_decay, "hidden": hidden,
-    }  # fmt: skip
-    return search_candidates("reinforce", Policy(space, seed, **options), space, evaluate, budget, seed, folder, options)
+        "children": children,
+        "learning_rate": learning_rate,
+        "entropy_weight": entropy_weight,
+        "baseline_decay": baseline_decay,
+        "hidden": hidden,
+    }
+    return search_candidates(
+        "reinforce", Policy(space, seed, **options), space, evaluate, budget, seed, folder, options
+    )
 
 
 class Policy(Sampler):
@@ -62,8 +76,11 @@ class Policy(Sampler):
 
     def state(self) -> dict[str, Any]:
         return {
-            "policy": self.policy.state(), "batch": self.batch.tolist(), "scores": self.scores, "learnt": self.learnt,
-        }  # fmt: skip
+            "policy": self.policy.state(),
+            "batch": self.batch.tolist(),
+            "scores": self.scores,
+            "learnt": self.learnt,
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.policy.load_state(state["policy"])

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
-from bionas import files
 from bionas.errors import SearchError
 from bionas.genotype import Genotype
-from bionas.progress import progress
 from bionas.registry import Registry
-from bionas.runs import Run, provenance
 from bionas.strategies.evaluators import CHILDREN, SUPERNET, Evaluator, Score
 from bionas.strategies.space import Space
+from bionas.system import files
+from bionas.system.progress import progress
+from bionas.training.runs import Run, provenance
 
 PATIENCE = 200
 """So many proposals in a row that were scored before, and a search has converged."""
@@ -61,7 +61,14 @@ class Strategy(Protocol):
     needs: str
 
     def __call__(
-        self, space: Space, evaluate: Evaluator, budget: int, seed: int = 0, *, folder: Path | None = None, **options: Any
+        self,
+        space: Space,
+        evaluate: Evaluator,
+        budget: int,
+        seed: int = 0,
+        *,
+        folder: Path | None = None,
+        **options: Any,
     ) -> SearchResult:
         """
         Args:
@@ -136,7 +143,13 @@ class Sampler:
 
 
 def open_run(
-    folder: Path | str | None, name: str, space: Space, evaluate: Evaluator, budget: int, seed: int, options: dict[str, Any]
+    folder: Path | str | None,
+    name: str,
+    space: Space,
+    evaluate: Evaluator,
+    budget: int,
+    seed: int,
+    options: dict[str, Any],
 ) -> Run | None:
     """The run folder of a search, claimed for it; None where nothing is to be kept.
 
@@ -147,10 +160,15 @@ def open_run(
         return None
     run = Run(folder)
     config = {
-        "strategy": name, "options": options, "budget": budget, "seed": seed,
-        "reductions": space.reductions, "primitive_set": space.primitive_set, "shared": space.shared,
+        "strategy": name,
+        "options": options,
+        "budget": budget,
+        "seed": seed,
+        "reductions": space.reductions,
+        "primitive_set": space.primitive_set,
+        "shared": space.shared,
         "evaluator": evaluate.description,
-    }  # fmt: skip
+    }
     run.begin(config, provenance(seed, "cpu", str(evaluate.description.get("data_fingerprint", ""))))
     return run
 
@@ -173,9 +191,15 @@ def conclude(run: Run | None, result: SearchResult) -> SearchResult:
 
 
 def search_candidates(
-    name: str, sampler: Sampler, space: Space, evaluate: Evaluator, budget: int, seed: int, folder: Path | str | None,
+    name: str,
+    sampler: Sampler,
+    space: Space,
+    evaluate: Evaluator,
+    budget: int,
+    seed: int,
+    folder: Path | str | None,
     options: dict[str, Any],
-) -> SearchResult:  # fmt: skip
+) -> SearchResult:
     """A whole search by candidates that are trained one by one; see `Strategy`."""
     require(name, evaluate)
     require_budget(budget, evaluate.images, "one candidate")
@@ -186,9 +210,15 @@ def search_candidates(
 
 
 def score_candidates(
-    name: str, sampler: Sampler, space: Space, evaluate: Callable[[Genotype], Score], run: Run | None, budget: int,
-    cost: int, spent: int = 0,
-) -> SearchResult:  # fmt: skip
+    name: str,
+    sampler: Sampler,
+    space: Space,
+    evaluate: Callable[[Genotype], Score],
+    run: Run | None,
+    budget: int,
+    cost: int,
+    spent: int = 0,
+) -> SearchResult:
     """Score what the sampler proposes until the budget is spent; the best candidate, the first of equals, is the answer.
 
     Args:
@@ -236,6 +266,10 @@ def row(index: int, genotype: Genotype, score: float, images: int, seconds: floa
     """The columns that every trace has."""
     written = json.dumps(json.loads(genotype.to_json()), separators=(",", ":"))
     return {
-        "index": index, "key": genotype.key(), "genotype": written, "score": float(score), "images": images,
+        "index": index,
+        "key": genotype.key(),
+        "genotype": written,
+        "score": float(score),
+        "images": images,
         "seconds": round(seconds, 3),
-    }  # fmt: skip
+    }

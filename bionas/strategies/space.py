@@ -141,7 +141,9 @@ class Space:
         """
         choices = np.asarray(choices)
         if choices.shape != (self.choices,) or not all(0 <= int(k) < len(self.primitives) for k in choices):
-            raise GenotypeError(f"{choices.tolist()} are not {self.choices} indices of {len(self.primitives)} primitives.")
+            raise GenotypeError(
+                f"{choices.tolist()} are not {self.choices} indices of {len(self.primitives)} primitives."
+            )
         names = [self.primitives[int(k)] for k in choices]
         cells = [tuple(names[i : i + len(EDGES)]) for i in range(0, len(names), len(EDGES))]
         return self._built([(a, b, "none" if a == "none" else c) for a, b, c in cells])
@@ -165,7 +167,9 @@ class Space:
         if edge and "none" in self.primitives:
             none = self.primitives.index("none")
             z1_empty = chosen[:, -edge] == none
-            allowed[z1_empty] = np.arange(len(self.primitives)) != none if edge == 1 else np.eye(len(self.primitives))[none]
+            allowed[z1_empty] = (
+                np.arange(len(self.primitives)) != none if edge == 1 else np.eye(len(self.primitives))[none]
+            )
         return allowed
 
     # --- inside -------------------------------------------------------------------------------------------------
@@ -182,7 +186,9 @@ class Space:
 
 
 @functools.cache
-def _representatives(primitives: tuple[str, ...], kinds: tuple[bool, ...]) -> dict[tuple[str, ...], tuple[str, ...]]:
+def _representatives(
+    primitives: tuple[str, ...], kinds: tuple[bool, ...]
+) -> dict[tuple[str, ...], tuple[str, ...]]:
     first: dict[tuple[str, ...], tuple[str, ...]] = {}
     found = {}
     for operations in itertools.product(primitives, repeat=len(EDGES)):

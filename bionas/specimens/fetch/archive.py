@@ -17,9 +17,9 @@ import zlib
 from pathlib import Path
 
 from bionas.errors import FetchError
-from bionas.files import NO_SPACE
-from bionas.progress import progress
 from bionas.specimens.fetch import disk
+from bionas.system.files import NO_SPACE
+from bionas.system.progress import progress
 
 PIECE = 1 << 20
 
@@ -36,11 +36,20 @@ def extract(archive: Path, folder: Path, drop: str = "") -> int:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = _checked(archive, opened, drop)
-            todo = [(info, folder / name) for name, info in members.items() if not _there(folder / name, info.file_size)]
+            todo = [
+                (info, folder / name)
+                for name, info in members.items()
+                if not _there(folder / name, info.file_size)
+            ]
             needed = sum(info.file_size for info, _ in todo)
             disk.require(folder, needed, f"extracting {archive.name}")
             bar = progress(
-                total=needed, desc=f"extracting {archive.name}", unit="B", unit_scale=True, leave=False, delay=2
+                total=needed,
+                desc=f"extracting {archive.name}",
+                unit="B",
+                unit_scale=True,
+                leave=False,
+                delay=2,
             )
             with bar:
                 for info, target in todo:

@@ -60,7 +60,9 @@ class Offer:
     by_hand: tuple[str, ...] = ()
     pages: tuple[str, ...] = ()
 
-    def choose(self, package: str | None = None, split: str | None = None, metadata: bool = False) -> list[Remote]:
+    def choose(
+        self, package: str | None = None, split: str | None = None, metadata: bool = False
+    ) -> list[Remote]:
         """The files that hold what was asked for, the metadata first; none where nothing was asked for.
 
         Raises:
@@ -84,7 +86,9 @@ class Offer:
         parts = self.packages[package]
         if not self.splits or set(parts) == {""}:
             if split not in (None, "all"):
-                raise FetchError(f"the package {package!r} of {self.collection} is one file: leave out --split.")
+                raise FetchError(
+                    f"the package {package!r} of {self.collection} is one file: leave out --split."
+                )
             return list(parts.values())
         if split is None:
             raise FetchError(
@@ -93,7 +97,9 @@ class Offer:
             )
         wanted = [part for word in split.split("+") for part in self._parts(word.strip())]
         if missing := [part for part in wanted if part not in parts]:
-            raise FetchError(f"the package {package!r} of {self.collection} has no file for {', '.join(missing)}.")
+            raise FetchError(
+                f"the package {package!r} of {self.collection} has no file for {', '.join(missing)}."
+            )
         return [file for part, file in parts.items() if part in wanted]
 
     def _parts(self, word: str) -> tuple[str, ...]:
@@ -104,8 +110,10 @@ class Offer:
     def __str__(self) -> str:
         lines = [f"{self.collection} offers:", f"  --metadata  {self.metadata.name}"]
         for package, parts in self.packages.items():
-            lines += [f"  --package {package}" + (f" --split {part}" if part else "") + f"  {file.name}"
-                      for part, file in parts.items()]  # fmt: skip
+            lines += [
+                f"  --package {package}" + (f" --split {part}" if part else "") + f"  {file.name}"
+                for part, file in parts.items()
+            ]
         if self.splits:
             lines.append(f"  --split takes, joined by '+': {', '.join(self.splits)}")
         if self.by_hand:
@@ -144,7 +152,9 @@ def bioscan1m() -> Offer:
     folder = dataset.base_folder
     packages = {}
     for package, file in dataset.zip_files.items():
-        name = "BIOSCAN_1M_" + posixpath.basename(file["url"])  # as BIOSCAN1M._download_images calls and unpacks it
+        name = "BIOSCAN_1M_" + posixpath.basename(
+            file["url"]
+        )  # as BIOSCAN1M._download_images calls and unpacks it
         packages[package] = {"": Remote(name, (file["url"],), file.get("md5"), unpack=folder, drop="bioscan")}
     clibd = dataset.clibd_partitioning_files
     packages["clibd"] = {
@@ -172,7 +182,9 @@ def _splits(published, parts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         families[stem] = (*families.get(stem, ()), part)
     holds = {split: families.get(split, families.get("eval", ())) for split in published.VALID_SPLITS}
     words = {
-        word: tuple(part for part in parts if any(part in holds[s] for s in published.explode_metasplit(word)))
+        word: tuple(
+            part for part in parts if any(part in holds[s] for s in published.explode_metasplit(word))
+        )
         for word in [*published.VALID_METASPLITS, *published.VALID_SPLITS, *published.SPLIT_ALIASES]
     }
     return {**words, **families, **{part: (part,) for part in parts}}

@@ -7,8 +7,8 @@ import hashlib
 from pathlib import Path
 
 from bionas.errors import BionasError
-from bionas.files import read_json, write_json
-from bionas.progress import progress
+from bionas.system.files import read_json, write_json
+from bionas.system.progress import progress
 
 MEMORY = ".md5.json"
 PIECE = 1 << 20
@@ -28,7 +28,9 @@ def md5_of(path: Path) -> str:
 def remembered(path: Path) -> str | None:
     """What `remember` was told of this file, if it is still the same file."""
     fact = _memory(path).get(path.name)
-    return fact["md5"] if isinstance(fact, dict) and fact == {**_state(path), "md5": fact.get("md5")} else None
+    return (
+        fact["md5"] if isinstance(fact, dict) and fact == {**_state(path), "md5": fact.get("md5")} else None
+    )
 
 
 def remember(path: Path, md5: str) -> None:

@@ -57,12 +57,17 @@ def _files(options: argparse.Namespace) -> int:
     packed = [remote for remote in chosen if remote.unpack is not None]
     for remote in packed if options.extract else ():
         written = archive.extract(data_dir / remote.name, data_dir / remote.unpack, remote.drop)
-        print(f"{remote.name}: {written:,} files extracted" + (" (the others were there)." if not written else "."))
+        print(
+            f"{remote.name}: {written:,} files extracted"
+            + (" (the others were there)." if not written else ".")
+        )
     if packed and not options.extract:
         print("Nothing was extracted: images are read from the ZIPs as they are.")
         if offer.metadata in packed:
-            print(f"The table of records is in {offer.metadata.name}: the same command with --metadata --extract "
-                  "and without a package unpacks that alone.")  # fmt: skip
+            print(
+                f"The table of records is in {offer.metadata.name}: the same command with --metadata --extract "
+                "and without a package unpacks that alone."
+            )
     return 0
 
 
@@ -81,13 +86,24 @@ def _planned(chosen: Sequence[Remote], data_dir: Path, extract: bool, dry_run: b
             if path.is_file():
                 known = checksums.remembered(path) if dry_run else checksums.md5_of(path)
                 if remote.md5 in (None, known) or known is None:
-                    state = "MD5 not checked yet" if known is None else "MD5 right" if remote.md5 else "no MD5 is known"
+                    state = (
+                        "MD5 not checked yet"
+                        if known is None
+                        else "MD5 right"
+                        if remote.md5
+                        else "no MD5 is known"
+                    )
                     print(f"  {disk.text(path.stat().st_size):>8}  {remote.name}: here, {state}")
                     continue
-                print(f"{remote.name} is here, but its MD5 is {known} and should be {remote.md5}: fetched anew.")
+                print(
+                    f"{remote.name} is here, but its MD5 is {known} and should be {remote.md5}: fetched anew."
+                )
             size = next((size for url in remote.urls if (size := web.size(asker, url)) is not None), None)
             part = min(transfer.arrived(remote, data_dir), size or 0)
-            print(f"  {disk.text(size):>8}  {remote.name}" + (f": {disk.text(part)} of it here already" if part else ""))
+            print(
+                f"  {disk.text(size):>8}  {remote.name}"
+                + (f": {disk.text(part)} of it here already" if part else "")
+            )
             todo.append(remote)
             unknown |= size is None
             needed += (size or 0) - part + (size or 0) * (extract and remote.unpack is not None)
@@ -95,7 +111,9 @@ def _planned(chosen: Sequence[Remote], data_dir: Path, extract: bool, dry_run: b
         at_least = "at least " if unknown or extract else ""
         needs = f"{at_least}{disk.text(needed)} needed" if needed else "how much is needed could not be asked"
         print(f"{needs}, {disk.text(disk.free(data_dir))} free in {data_dir}.")
-        disk.require(data_dir, needed, "what is still to be written" if extract else "what is still to be fetched")
+        disk.require(
+            data_dir, needed, "what is still to be written" if extract else "what is still to be fetched"
+        )
     return todo
 
 
@@ -109,7 +127,9 @@ def _images(options: argparse.Namespace) -> int:
     data_dir = _data_dir(options)
     listed, repeated = links.read_links(Path(options.records), options.limit)
     todo = links.missing_images(listed, data_dir)
-    print(f"{len(listed):,} records, {len(listed) - len(todo):,} of their images here, {len(todo):,} to fetch.")
+    print(
+        f"{len(listed):,} records, {len(listed) - len(todo):,} of their images here, {len(todo):,} to fetch."
+    )
     if repeated:
         print(f"{repeated:,} records repeat the id of an earlier one: the earlier one counts.")
     if not todo:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bionas.errors import SpecimenError
-from bionas.files import write_csv
+from bionas.system.files import write_csv
 
 TABLE = "failed.csv"
 

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from bionas.errors import FetchError, SpecimenError
-from bionas.files import replacing
-from bionas.progress import progress
 from bionas.specimens.fetch import web
 from bionas.specimens.fetch.failures import Failure, read_failures, write_failures
 from bionas.specimens.fetch.hosts import Hosts, Link, Task
 from bionas.specimens.fetch.names import SUFFIX_OF_FORMAT, image_stem, images_here, insect_image_name
 from bionas.specimens.streamed_json import stream_items
+from bionas.system.files import replacing
+from bionas.system.progress import progress
 
 PARALLEL = 8
 LARGEST = 64 << 20
@@ -67,11 +67,15 @@ def read_links(records: Path, limit: int | None = None) -> Links:
         repeated += str(number) in urls
         urls.setdefault(str(number), str(record.get("image_url") or "").strip())
     if not urls:
-        raise SpecimenError(f"{records.name} has no 'insect_records'. Its keys: {', '.join(sections) or 'none'}.")
+        raise SpecimenError(
+            f"{records.name} has no 'insect_records'. Its keys: {', '.join(sections) or 'none'}."
+        )
     if not any(urls.values()):
         near = get_close_matches("image_url", keys, n=1)
         hint = f" Did the file rename it to {near[0]!r}?" if near else ""
-        raise SpecimenError(f"{records.name}: no record has an 'image_url'.{hint} Keys: {', '.join(sorted(keys))}.")
+        raise SpecimenError(
+            f"{records.name}: no record has an 'image_url'.{hint} Keys: {', '.join(sorted(keys))}."
+        )
     return Links([Link(*row) for row in urls.items()], repeated)
 
 
@@ -91,7 +95,9 @@ def _records(path: Path, sections: list[str]) -> Iterator[tuple[str | None, Any]
 def missing_images(links: Iterable[Link], data_dir: Path) -> list[Link]:
     """The links whose image is not there yet, those first that failed in an earlier run."""
     here, failed = images_here(data_dir), read_failures(data_dir)
-    return sorted((link for link in links if image_stem(link.id) not in here), key=lambda link: link.id not in failed)
+    return sorted(
+        (link for link in links if image_stem(link.id) not in here), key=lambda link: link.id not in failed
+    )
 
 
 def fetch_images(
@@ -168,7 +174,9 @@ class _Run:
             if silent >= ABANDON_AFTER:
                 self.abandon(task, silent, hosts)
             elif (trouble.asked or 0) > self.patience.longest_asked:
-                raise FetchError(f"{task.host}: {trouble.reason}. The same command goes on, then.") from trouble
+                raise FetchError(
+                    f"{task.host}: {trouble.reason}. The same command goes on, then."
+                ) from trouble
             elif seconds is None:
                 self.fail(task, trouble)
             else:
@@ -189,14 +197,19 @@ class _Run:
         lost = [task, *hosts.abandon(task.host)]
         reason = f"{task.host} left {silent} requests in a row unanswered"
         if task.host in hosts.answered or not (hosts.answered or hosts.waiting):
-            raise FetchError(f"{reason}. Is there a network? The same command goes on with the {len(lost):,} left there.")
+            raise FetchError(
+                f"{reason}. Is there a network? The same command goes on with the {len(lost):,} left there."
+            )
         for link in lost:
             self.fail(link, web.Trouble(reason))
 
     def fail(self, task: Task, trouble: web.Trouble) -> None:
         before = self.failures.get(task.link.id)
         self.failures[task.link.id] = Failure(
-            *task.link, str(trouble.status or ""), trouble.reason, task.attempts + (before.attempts if before else 0)
+            *task.link,
+            str(trouble.status or ""),
+            trouble.reason,
+            task.attempts + (before.attempts if before else 0),
         )
         self.bar.update()
 
@@ -236,8 +249,10 @@ def image_suffix(content: bytes) -> str:
             image.draft("RGB", (1, 1))
             image.load()
             kind = str(image.format)
-    except Exception as error:  # noqa: BLE001  decoders raise errors of many kinds; to the reader they are one
-        raise ValueError("not an image" if not content or "identify" in str(error) else f"damaged image: {error}") from None
+    except Exception as error:
+        raise ValueError(
+            "not an image" if not content or "identify" in str(error) else f"damaged image: {error}"
+        ) from None
     if kind not in SUFFIX_OF_FORMAT:
         raise ValueError(f"an image of the kind {kind}, which is not read")
     return SUFFIX_OF_FORMAT[kind]

@@ -19,8 +19,14 @@ DIGITS = 7
 """Ids are padded to this many digits before the first three name the folder: Insect-1M counts a little over a million."""
 
 SUFFIX_OF_FORMAT = {
-    "JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "GIF": ".gif", "TIFF": ".tif", "BMP": ".bmp",
-}  # fmt: skip
+    "JPEG": ".jpg",
+    "MPO": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "GIF": ".gif",
+    "TIFF": ".tif",
+    "BMP": ".bmp",
+}
 LONGEST = 200
 
 

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 import requests
 
 from bionas.errors import BionasError, FetchError
-from bionas.files import NO_SPACE, read_json, write_json
-from bionas.progress import progress
 from bionas.specimens.fetch import checksums, disk, web
 from bionas.specimens.fetch.catalogue import Remote
+from bionas.system.files import NO_SPACE, read_json, write_json
+from bionas.system.progress import progress
 
 try:
     import fcntl
@@ -59,7 +59,10 @@ def download(remote: Remote, data_dir: Path, patience: web.Patience | None = Non
             part.restart()
         kept = f"\n{disk.text(part.size)} are kept in {part.path}." if part.size else ""
     raise FetchError(
-        f"{remote.name} could not be fetched.\n" + "\n".join(faults) + kept + "\nThe same command tries again. If it "
+        f"{remote.name} could not be fetched.\n"
+        + "\n".join(faults)
+        + kept
+        + "\nThe same command tries again. If it "
         "stays so, the published file may have moved or changed: see whether there is a newer bioscan-dataset."
     )
 
@@ -113,7 +116,9 @@ def _receive(asker: requests.Session, url: str, remote: Remote, part: _Part, bar
             part.write(piece)
             bar.update(len(piece))
     if total is not None and part.size < total:
-        raise web.Trouble(f"the connection broke off after {part.size:,} of {total:,} bytes", status, again=True)
+        raise web.Trouble(
+            f"the connection broke off after {part.size:,} of {total:,} bytes", status, again=True
+        )
 
 
 class _Part:
@@ -168,7 +173,9 @@ class _Part:
             return {}
         return {"Range": f"bytes={self.size}-", **({"If-Range": validator} if same and validator else {})}
 
-    def continued_by(self, url: str, response: requests.Response, first: int | None, total: int | None) -> bool:
+    def continued_by(
+        self, url: str, response: requests.Response, first: int | None, total: int | None
+    ) -> bool:
         """Whether a partial answer goes on exactly where the part ends, in the same file."""
         known = [(self.about.get("total"), total)]
         if self.about.get("url") == url:
@@ -222,6 +229,8 @@ def _length(response: requests.Response) -> int | None:
 
 def _range(response: requests.Response) -> tuple[int | None, int | None]:
     """(first byte, bytes of the whole file) of a Content-Range; None where it does not say."""
-    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+    match = re.fullmatch(
+        r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip()
+    )
     numbers = match.groups() if match else (None, None)
     return tuple(int(number) if number and number.isdigit() else None for number in numbers)

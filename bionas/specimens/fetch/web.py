@@ -38,7 +38,9 @@ class Trouble(Exception):
         asked: seconds the server asked to wait (Retry-After).
     """
 
-    def __init__(self, reason: str, status: int | None = None, again: bool = False, asked: float | None = None):
+    def __init__(
+        self, reason: str, status: int | None = None, again: bool = False, asked: float | None = None
+    ):
         super().__init__(reason)
         self.reason, self.status, self.again, self.asked = reason, status, again, asked
 
@@ -81,7 +83,10 @@ def session() -> requests.Session:
 
 @contextlib.contextmanager
 def opened(
-    asker: requests.Session, url: str, headers: Mapping[str, str] | None = None, accepted: tuple[int, ...] = (200,)
+    asker: requests.Session,
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    accepted: tuple[int, ...] = (200,),
 ) -> Iterator[requests.Response]:
     """The answer to GET, its body still to be read.
 
@@ -133,4 +138,6 @@ def _broken(error: Exception, status: int | None) -> Trouble:
     passing = requests.ConnectionError, requests.exceptions.ChunkedEncodingError
     if isinstance(error, passing):
         return Trouble("the connection broke off", status, again=True)
-    return Trouble(f"{type(error).__name__}: not an address that can be fetched, or no sensible answer", status)
+    return Trouble(
+        f"{type(error).__name__}: not an address that can be fetched, or no sensible answer", status
+    )

@@ -40,16 +40,32 @@ FOLDERS = ("bioscan1m", "bioscan")
 PREFIX = "bioscan"  # of the members of the ZIPs; extracted, it becomes `bioscan1m`
 METADATA = ("BIOSCAN_Insect_Dataset_metadata.tsv", "BIOSCAN_1M_Insect_Dataset_metadata.tsv")
 PARTITIONINGS = (
-    "large_insect_order", "medium_insect_order", "small_insect_order",
-    "large_diptera_family", "medium_diptera_family", "small_diptera_family",
-)  # fmt: skip
+    "large_insect_order",
+    "medium_insect_order",
+    "small_insect_order",
+    "large_diptera_family",
+    "medium_diptera_family",
+    "small_diptera_family",
+)
 """Columns that divide the records; "no_split" where an experiment does not use one. Each may become `split`."""
 
 RENAMED = {"uri": "dna_bin", "name": "taxon", "nucraw": "dna_barcode"}
 COLUMNS = (
-    "processid", "sampleid", "taxon", "phylum", "class", "order", "family", "subfamily", "tribe", "genus", "species",
-    "dna_bin", "image_file", "chunk_number",
-)  # fmt: skip
+    "processid",
+    "sampleid",
+    "taxon",
+    "phylum",
+    "class",
+    "order",
+    "family",
+    "subfamily",
+    "tribe",
+    "genus",
+    "species",
+    "dna_bin",
+    "image_file",
+    "chunk_number",
+)
 UNKNOWN = ("not_classified",)
 MIN_RECORDS = 500
 FETCH = "bionas fetch bioscan1m"
@@ -98,14 +114,19 @@ def bioscan1m(
         raise UnknownName("partitioning of BIOSCAN-1M", partitioning, PARTITIONINGS)
     renamed = RENAMED | dict(renamed or {})
     home = home_of(
-        existing(data_dir, "bioscan1m", f"the folder that holds {FOLDERS[0]}/"), FOLDERS, ("images", *METADATA)
+        existing(data_dir, "bioscan1m", f"the folder that holds {FOLDERS[0]}/"),
+        FOLDERS,
+        ("images", *METADATA),
     )
     table = _metadata_file(home)
     columns = dict.fromkeys((*COLUMNS, partitioning, target))
     found = read_columns(
-        table, tuple(columns), cache_dir=cache_dir,
-        required=("processid", "image_file", "chunk_number", partitioning, target), renamed=renamed,
-    )  # fmt: skip
+        table,
+        tuple(columns),
+        cache_dir=cache_dir,
+        required=("processid", "image_file", "chunk_number", partitioning, target),
+        renamed=renamed,
+    )
     records, _ = unknown_blanked(found.frame, UNKNOWN)  # most names are "not_classified": nothing to note
     records["split"] = records[partitioning].cat.rename_categories({"validation": "val"})
     keys = barcodes_of(table, cache_dir, renamed)
@@ -122,10 +143,16 @@ def bioscan1m(
     tree = f"{PREFIX}/images/{package}"
     photographs = locate(home, list(map(str, archives)), tree, members(records, tree), cache_dir)
     pairs = paired(
-        NamedRecords(records, "processid", table.name), photographs, image_size=image_size, fit=fit,
-        cache_dir=cache_dir, missing_images=missing_images, max_unreadable=max_unreadable, workers=workers,
+        NamedRecords(records, "processid", table.name),
+        photographs,
+        image_size=image_size,
+        fit=fit,
+        cache_dir=cache_dir,
+        missing_images=missing_images,
+        max_unreadable=max_unreadable,
+        workers=workers,
         remedy=remedy,
-    )  # fmt: skip
+    )
     notes += (*photographs_left(photographs, archives, cache_dir), *pairs.notes)
     return Collected(pairs.records, pairs.images, notes, False, MIN_RECORDS, "BIOSCAN-1M")
 
@@ -150,5 +177,7 @@ def _metadata_file(home: Path) -> Path:
 
 
 def _archives(home: Path, package: str) -> list[Path]:
-    places = [folder / f"{start}{package}.zip" for folder in (home.parent, home) for start in ("BIOSCAN_1M_", "")]
+    places = [
+        folder / f"{start}{package}.zip" for folder in (home.parent, home) for start in ("BIOSCAN_1M_", "")
+    ]
     return [path for path in places if path.is_file()]

@@ -92,7 +92,11 @@ def bioscan5m(
     )
     table = _metadata_file(home)
     records, notes, _ = read_columns(
-        table, splits=splits, cache_dir=cache_dir, required=("processid", "split", "chunk", target), renamed=renamed
+        table,
+        splits=splits,
+        cache_dir=cache_dir,
+        required=("processid", "split", "chunk", target),
+        renamed=renamed,
     )
     keys = barcodes_of(table, cache_dir, renamed)
     if keys is not None:
@@ -100,15 +104,25 @@ def bioscan5m(
     origin = f"BIOSCAN-5M ({splits})" if splits else "BIOSCAN-5M"
     if not images:
         return Collected(records, None, notes, default_min_records=MIN_RECORDS, origin=origin)
-    archives, remedy = _archives(home, package, wanted), f"{FETCH} --package {package} --split {splits or 'all'}"
+    archives, remedy = (
+        _archives(home, package, wanted),
+        f"{FETCH} --package {package} --split {splits or 'all'}",
+    )
     remedy = f"`{remedy} --data-dir {home.parent}` downloads them"
     require_photographs(home, package, archives, _archives(home, "", None), remedy)
     tree = f"{FOLDER}/images/{package}"
     photographs = locate(home, list(map(str, archives)), tree, members(records, tree), cache_dir)
     pairs = paired(
-        NamedRecords(records, "processid", table.name), photographs, image_size=image_size, fit=fit, cache_dir=cache_dir,
-        missing_images=missing_images, max_unreadable=max_unreadable, workers=workers, remedy=remedy,
-    )  # fmt: skip
+        NamedRecords(records, "processid", table.name),
+        photographs,
+        image_size=image_size,
+        fit=fit,
+        cache_dir=cache_dir,
+        missing_images=missing_images,
+        max_unreadable=max_unreadable,
+        workers=workers,
+        remedy=remedy,
+    )
     notes += photographs_left(photographs, archives, cache_dir) if wanted is None else ()
     return Collected(pairs.records, pairs.images, (*notes, *pairs.notes), False, MIN_RECORDS, origin)
 
@@ -117,7 +131,9 @@ def members(records: pd.DataFrame, tree: str) -> pa.ChunkedArray:
     """(N,) where each record's photograph is: `<tree>/<split>/<chunk>/<processid>.jpg`; no chunk, no folder for it."""
     split, chunk = coded(records["split"]), coded(records["chunk"])
     width = len(chunk.texts) + 1
-    folders = [f"{tree}/{s}/{c}" for s in [*split.texts, "no_split"] for c in [*(f"{c}/" for c in chunk.texts), ""]]
+    folders = [
+        f"{tree}/{s}/{c}" for s in [*split.texts, "no_split"] for c in [*(f"{c}/" for c in chunk.texts), ""]
+    ]
     folder = np.where(split.codes < 0, len(split.texts), split.codes) * width
     folder += np.where(chunk.codes < 0, len(chunk.texts), chunk.codes)
     names = pa.array(folders, pa.large_string())
@@ -132,7 +148,9 @@ def members(records: pd.DataFrame, tree: str) -> pa.ChunkedArray:
     return pa.chunked_array(parts(), pa.large_string())
 
 
-def _rows_of(table: Path, splits: frozenset[str], cache_dir: Path, renamed: Mapping[str, str] | None) -> np.ndarray:
+def _rows_of(
+    table: Path, splits: frozenset[str], cache_dir: Path, renamed: Mapping[str, str] | None
+) -> np.ndarray:
     """bool (rows of the table,), the rows that `read_columns` keeps of it."""
     split = read_columns(table, ("split",), cache_dir=cache_dir, renamed=renamed).frame["split"]
     return split.isin(splits).to_numpy()
@@ -156,11 +174,17 @@ def _metadata_file(home: Path) -> Path:
 def _archives(home: Path, package: str, splits: frozenset[str] | None) -> list[Path]:
     """The ZIPs of a package (of any with "") that are there and may hold photographs of these splits."""
     name = re.compile(rf"BIOSCAN_5M_{package or r'[a-z0-9_]+?'}(?:_(train|eval|pretrain))?(?:\.\d+)?\.zip")
-    parts = None if splits is None else {split if split in ("train", "pretrain") else "eval" for split in splits}
+    parts = (
+        None if splits is None else {split if split in ("train", "pretrain") else "eval" for split in splits}
+    )
     found = []
     for folder in dict.fromkeys((home.parent, home)):
         for path in sorted(folder.glob("BIOSCAN_5M_*.zip")):
             match = name.fullmatch(path.name)
-            if match and (parts is None or match[1] is None or match[1] in parts) and path.name != METADATA_ZIP:
+            if (
+                match
+                and (parts is None or match[1] is None or match[1] in parts)
+                and path.name != METADATA_ZIP
+            ):
                 found.append(path)
     return found

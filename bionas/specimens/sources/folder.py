@@ -64,7 +64,9 @@ def folder(
     if table_file is None:
         records, notes = _from_sub_folders(data_dir, images, target)
     else:
-        records, notes = _from_table(data_dir, read_table(table_file), table_file.name, images, target, missing_images)
+        records, notes = _from_table(
+            data_dir, read_table(table_file), table_file.name, images, target, missing_images
+        )
     unlabelled = sorted(set(images) - set(records["file"]))
     if unlabelled:
         notes.append(
@@ -74,7 +76,9 @@ def folder(
     photographs = FolderPhotographs(data_dir, records["file"].tolist())
     store, unreadable = image_cache(photographs, image_size, fit, cache_dir, workers)
     if unreadable:
-        listed = some([f"{records['file'][position]} ({reason})" for position, reason in sorted(unreadable.items())])
+        listed = some(
+            [f"{records['file'][position]} ({reason})" for position, reason in sorted(unreadable.items())]
+        )
         share = len(unreadable) / len(records)
         found = f"{len(unreadable):,} of {len(records):,} images cannot be read ({share:.1%}): {listed}"
         if share > max_unreadable:
@@ -130,7 +134,11 @@ def _from_sub_folders(data_dir: Path, images: list[str], target: str) -> tuple[p
     parts = [PurePosixPath(name).parts for name in images]
     sides = {path[0].lower() for path in parts if len(path) > 1}
     depth = 1 if sides and sides <= SPLIT_FOLDERS else 0
-    rows = [(name, path[depth], path[0]) for name, path in zip(images, parts, strict=True) if len(path) > depth + 1]
+    rows = [
+        (name, path[depth], path[0])
+        for name, path in zip(images, parts, strict=True)
+        if len(path) > depth + 1
+    ]
     found = sorted({label for _, label, _ in rows})
     if len(found) < 2:
         seen = f"all images lie in one folder ({found[0]!r})" if found else "the images lie in no sub-folders"
@@ -165,7 +173,9 @@ def _from_table(
 
     unnamed = missing(frame["file"])
     if unnamed.any():
-        notes.append(f"{unnamed.sum():,} rows of {name} name no image and were left out: row {some(lines[unnamed])}.")
+        notes.append(
+            f"{unnamed.sum():,} rows of {name} name no image and were left out: row {some(lines[unnamed])}."
+        )
         frame, lines = frame[~unnamed].reset_index(drop=True), lines[~unnamed]
     frame["file"], absent = _matched(data_dir, frame["file"], lines, images, name)
     if absent:
@@ -178,7 +188,9 @@ def _from_table(
                 f'{listed}{more}\n{summary} Fix the names, or pass `missing_images="skip"` to go on without them.'
             )
         if len(rows) == len(frame):
-            raise SpecimenError(f"{listed}{more}\nNone of the files in {name} is there: nothing is left to skip to.")
+            raise SpecimenError(
+                f"{listed}{more}\nNone of the files in {name} is there: nothing is left to skip to."
+            )
         notes.append(f"{summary} Their rows were skipped: row {some(lines[rows])}.")
         kept = np.setdiff1d(np.arange(len(frame)), rows)
         frame, lines = frame.iloc[kept].reset_index(drop=True), lines[kept]
@@ -233,7 +245,9 @@ def _matched(
     return matched, absent
 
 
-def _without_repeats(frame: pd.DataFrame, lines: np.ndarray, name: str, target: str, notes: list[str]) -> pd.DataFrame:
+def _without_repeats(
+    frame: pd.DataFrame, lines: np.ndarray, name: str, target: str, notes: list[str]
+) -> pd.DataFrame:
     """One row an image: the first of equal ones.
 
     Raises:

@@ -177,10 +177,14 @@ class _Table:
                 self.unranked += key == NO_RANK
             elif isinstance(value, str):
                 if len(rank.codes) > position:
-                    raise SpecimenError(f"{self.name}, record {self.ids[-1]}: the rank {rank.name!r} is there twice.")
+                    raise SpecimenError(
+                        f"{self.name}, record {self.ids[-1]}: the rank {rank.name!r} is there twice."
+                    )
                 rank.put(position, value)
             elif value is not None:
-                raise SpecimenError(f"{self.name}, record {self.ids[-1]}: {key!r} is {kind(value)}, expected a name.")
+                raise SpecimenError(
+                    f"{self.name}, record {self.ids[-1]}: {key!r} is {kind(value)}, expected a name."
+                )
 
     def _new(self, key: str) -> _Rank | None:
         name = key.strip().lower()
@@ -195,10 +199,14 @@ class _Table:
         where = f"{self.name}: entry {len(self.ids) + 1:,} of {RECORDS!r}"
         if "id" in record:
             raise SpecimenError(f"{where}: 'id' is {kind(number)}, expected a number that names the record.")
-        raise SpecimenError(f"{where} has no 'id'; it has {', '.join(map(repr, record))}.{nearest('id', record)}")
+        raise SpecimenError(
+            f"{where} has no 'id'; it has {', '.join(map(repr, record))}.{nearest('id', record)}"
+        )
 
     def frame(self) -> pd.DataFrame:
-        order = [rank for rank in RANKS if rank in self.ranks] + [rank for rank in self.ranks if rank not in RANKS]
+        order = [rank for rank in RANKS if rank in self.ranks] + [
+            rank for rank in self.ranks if rank not in RANKS
+        ]
         ids = {"processid": pd.array(self.ids, dtype=pd.StringDtype("pyarrow", na_value=np.nan))}
         return pd.DataFrame(ids | {rank: self.ranks[rank].categories(len(self.ids)) for rank in order})
 
@@ -210,7 +218,9 @@ class _Table:
                 f"{len(spelt):,} names with a common name beside them are read by the scientific one: {text!r} as {name!r}."
             )
         if self.unranked:
-            notes.append(f"{self.unranked:,} records name a group without a rank ({NO_RANK!r}); it is not used.")
+            notes.append(
+                f"{self.unranked:,} records name a group without a rank ({NO_RANK!r}); it is not used."
+            )
         return notes
 
 

@@ -21,7 +21,13 @@ RENAMED = {"uri": "dna_bin", "bin_uri": "dna_bin", "nucraw": "dna_barcode"}
 """Column of another export -> name in the schema, beside those that `csv_stream` knows. `geography_broad` is no province: it
 holds regions of the world, and stays what it is."""
 
-UNKNOWN = ("unknown", "unrecoverable", "unidentified", "not_classified", *(f"unknown {rank}" for rank in RANKS))
+UNKNOWN = (
+    "unknown",
+    "unrecoverable",
+    "unidentified",
+    "not_classified",
+    *(f"unknown {rank}" for rank in RANKS),
+)
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".txt", ".txt.gz")
 
 
@@ -49,10 +55,14 @@ def records(
     Raises:
         SpecimenError: no such table, no such column (the nearest is named), or two records of one `processid` differ.
     """
-    path = _table(existing(data_dir, "records", "a table (.csv, .tsv, .csv.gz, .tsv.gz)", file_too=True), table)
+    path = _table(
+        existing(data_dir, "records", "a table (.csv, .tsv, .csv.gz, .tsv.gz)", file_too=True), table
+    )
     found = read_columns(path, cache_dir=cache_dir, required=(target,), renamed=RENAMED | dict(renamed or {}))
     frame, blanked = unknown_blanked(found.frame, UNKNOWN)
-    listed = "; ".join(f"{some(map(repr, words))} in {column} ({n:,})" for column, (words, n) in blanked.items())
+    listed = "; ".join(
+        f"{some(map(repr, words))} in {column} ({n:,})" for column, (words, n) in blanked.items()
+    )
     notes = [f"Words for what is not known count as missing: {listed}."] if blanked else []
     if "processid" in frame:
         frame, repeats = without_repeats(NamedRecords(frame, "processid", path.name))
@@ -66,9 +76,17 @@ def _table(path: Path, name: str | None) -> Path:
     tables = sorted(entry.name for entry in path.iterdir() if entry.name.lower().endswith(SUFFIXES))
     if name is not None:
         if name not in tables:
-            raise SpecimenError(f"table={name!r} is not in {str(path)!r}. Tables there: {some(tables) or 'none'}.")
+            raise SpecimenError(
+                f"table={name!r} is not in {str(path)!r}. Tables there: {some(tables) or 'none'}."
+            )
         return path / name
     if len(tables) != 1:
-        what = f"{len(tables)} tables in {str(path)!r}: {some(tables)}" if tables else f"no table in {str(path)!r}"
-        raise SpecimenError(f"{what}. Give the file itself: data_dir='.../{tables[0] if tables else 'records.csv'}'.")
+        what = (
+            f"{len(tables)} tables in {str(path)!r}: {some(tables)}"
+            if tables
+            else f"no table in {str(path)!r}"
+        )
+        raise SpecimenError(
+            f"{what}. Give the file itself: data_dir='.../{tables[0] if tables else 'records.csv'}'."
+        )
     return path / tables[0]

@@ -19,15 +19,17 @@ import numpy as np
 import pandas as pd
 
 from bionas.errors import SpecimenError
-from bionas.progress import progress
-from bionas.files import replacing, write_csv
-from bionas.specimens.drawing import ORDERS, Family, Order, SpecimenPlan, draw, plan_specimen
 from bionas.specimens.images import ImageStore
 from bionas.specimens.schema import COLUMNS, NUMERIC
 from bionas.specimens.sources import SOURCES, Collected
+from bionas.specimens.synthetic import ORDERS, Family, Order, SpecimenPlan, draw, plan_specimen
+from bionas.system.files import replacing, write_csv
+from bionas.system.progress import progress
 
 GENERATOR = 2  # raised whenever a drawing or a record would come out differently; part of the cache's name
-MIN_RECORDS = 25  # the long tail's rule at this size: 500 records of five million specimens would be less than one here
+MIN_RECORDS = (
+    25  # the long tail's rule at this size: 500 records of five million specimens would be less than one here
+)
 KNOWN = {
     "family": 0.958,
     "subfamily": 0.30,
@@ -41,14 +43,21 @@ PIXELS_PER_MM = 110.0
 
 # country, province, latitude, longitude, share of the collection
 CAMPAIGNS: tuple[tuple[str, str, float, float, float], ...] = (
-    ("Costa Rica", "Guanacaste", 10.86, -85.61, 0.20), ("Costa Rica", "Puntarenas", 9.01, -83.00, 0.09),
-    ("Canada", "Ontario", 43.53, -80.23, 0.12), ("Canada", "British Columbia", 49.80, -119.50, 0.06),
-    ("South Africa", "Limpopo", -24.02, 31.49, 0.10), ("Argentina", "Jujuy", -23.75, -64.85, 0.07),
-    ("Australia", "Western Australia", -32.00, 116.10, 0.06), ("Bangladesh", "Chittagong", 22.65, 91.67, 0.05),
-    ("Mexico", "Veracruz", 20.03, -97.11, 0.06), ("Ecuador", "Pichincha", 0.02, -78.50, 0.05),
-    ("Norway", "Viken", 59.74, 10.20, 0.05), ("Germany", "Bavaria", 48.95, 13.40, 0.04),
-    ("New Zealand", "Nelson", -41.31, 173.29, 0.03), ("Philippines", "Lanao del Norte", 8.19, 124.19, 0.02),
-)  # fmt: skip
+    ("Costa Rica", "Guanacaste", 10.86, -85.61, 0.20),
+    ("Costa Rica", "Puntarenas", 9.01, -83.00, 0.09),
+    ("Canada", "Ontario", 43.53, -80.23, 0.12),
+    ("Canada", "British Columbia", 49.80, -119.50, 0.06),
+    ("South Africa", "Limpopo", -24.02, 31.49, 0.10),
+    ("Argentina", "Jujuy", -23.75, -64.85, 0.07),
+    ("Australia", "Western Australia", -32.00, 116.10, 0.06),
+    ("Bangladesh", "Chittagong", 22.65, 91.67, 0.05),
+    ("Mexico", "Veracruz", 20.03, -97.11, 0.06),
+    ("Ecuador", "Pichincha", 0.02, -78.50, 0.05),
+    ("Norway", "Viken", 59.74, 10.20, 0.05),
+    ("Germany", "Bavaria", 48.95, 13.40, 0.04),
+    ("New Zealand", "Nelson", -41.31, 173.29, 0.03),
+    ("Philippines", "Lanao del Norte", 8.19, 124.19, 0.02),
+)
 
 
 class Sketch(NamedTuple):
@@ -119,7 +128,9 @@ def synthetic(
 def sketch_collection(n_specimens: int, seed: int) -> list[Sketch]:
     """Decide order, family, genus, species, BIN, look and pose of every specimen."""
     counts = _apportion(n_specimens, [order.share for order in ORDERS])
-    ranks = np.random.default_rng([seed, n_specimens, 0]).permutation(np.repeat(np.arange(len(ORDERS)), counts))
+    ranks = np.random.default_rng([seed, n_specimens, 0]).permutation(
+        np.repeat(np.arange(len(ORDERS)), counts)
+    )
     return [sketch_specimen(ORDERS[rank], index, seed) for index, rank in enumerate(ranks)]
 
 
@@ -131,10 +142,19 @@ def sketch_specimen(order: Order, index: int, seed: int) -> Sketch:
     genus = family.genus_names[int(rng.choice(family.genera, p=_falling(family.genera)))]
     species = int(rng.choice(SPECIES_PER_GENUS, p=_falling(SPECIES_PER_GENUS)))
     bin_number = (
-        _first_bin(genus) + BINS_PER_SPECIES * species + int(rng.choice(BINS_PER_SPECIES, p=_falling(BINS_PER_SPECIES)))
+        _first_bin(genus)
+        + BINS_PER_SPECIES * species
+        + int(rng.choice(BINS_PER_SPECIES, p=_falling(BINS_PER_SPECIES)))
     )
     return Sketch(
-        index, order, family, genus, species, bin_number, plan_specimen(family.look, genus, species, rng), seed
+        index,
+        order,
+        family,
+        genus,
+        species,
+        bin_number,
+        plan_specimen(family.look, genus, species, rng),
+        seed,
     )
 
 
@@ -142,7 +162,9 @@ def write_records(sketches: Sequence[Sketch]) -> pd.DataFrame:
     """One row a specimen, in BIOSCAN-5M's columns; unknown values are missing, `index_bioscan_1M_insect` always is."""
     frame = pd.DataFrame([_record(sketch) for sketch in sketches], columns=list(COLUMNS))
     parts = np.array(["train"] * 7 + ["val"] + ["test"] * 2)
-    turn = frame.groupby("order").cumcount().to_numpy()  # ten after ten within an order: every order has its share
+    turn = (
+        frame.groupby("order").cumcount().to_numpy()
+    )  # ten after ten within an order: every order has its share
     frame["split"] = parts[(turn * 3) % 10]
     return frame
 
@@ -150,10 +172,14 @@ def write_records(sketches: Sequence[Sketch]) -> pd.DataFrame:
 def _record(sketch: Sketch) -> dict[str, object]:
     rng, index = np.random.default_rng([sketch.seed, sketch.index, 1]), sketch.index
     family = sketch.family.name if rng.random() < KNOWN["family"] else None
-    subfamily = f"{family[:-4]}inae" if family and rng.random() < KNOWN["subfamily"] / KNOWN["family"] else None
+    subfamily = (
+        f"{family[:-4]}inae" if family and rng.random() < KNOWN["subfamily"] / KNOWN["family"] else None
+    )
     genus = sketch.genus if family and rng.random() < KNOWN["genus"] / KNOWN["family"] else None
     species = (
-        f"{genus} sp. {sketch.species + 1}" if genus and rng.random() < KNOWN["species"] / KNOWN["genus"] else None
+        f"{genus} sp. {sketch.species + 1}"
+        if genus and rng.random() < KNOWN["species"] / KNOWN["genus"]
+        else None
     )
     plate, well = divmod(index, 95)
     long_side, short_side, area = _measure(sketch.plan, rng)
@@ -162,17 +188,27 @@ def _record(sketch: Sketch) -> dict[str, object]:
         "processid": f"SYN{index + 1:05d}-26",
         "sampleid": f"SYN-P{plate + 1:03d}-{'ABCDEFGH'[well // 12]}{well % 12 + 1:02d}",
         "taxon": species or genus or subfamily or family or sketch.order.name,
-        "phylum": "Arthropoda", "class": sketch.order.class_name, "order": sketch.order.name,
-        "family": family, "subfamily": subfamily, "genus": genus, "species": species,
+        "phylum": "Arthropoda",
+        "class": sketch.order.class_name,
+        "order": sketch.order.name,
+        "family": family,
+        "subfamily": subfamily,
+        "genus": genus,
+        "species": species,
         "dna_bin": _bin_name(sketch.bin_number) if rng.random() < KNOWN["dna_bin"] else None,
         "dna_barcode": _barcode(sketch, rng),
-        "country": country, "province_state": province, "coord-lat": latitude, "coord-lon": longitude,
+        "country": country,
+        "province_state": province,
+        "coord-lat": latitude,
+        "coord-lon": longitude,
         "image_measurement_value": area if rng.random() > 0.02 else np.nan,
         "area_fraction": round(long_side * short_side / (PHOTOGRAPH[0] * PHOTOGRAPH[1]), 4),
         "scale_factor": round(short_side / 256, 4),
         "inferred_ranks": int(rng.choice([0, 1, 2], p=[0.9, 0.06, 0.04])),
-        "split": None, "index_bioscan_1M_insect": np.nan, "chunk": f"{int(rng.integers(256)):02x}",
-    }  # fmt: skip
+        "split": None,
+        "index_bioscan_1M_insect": np.nan,
+        "chunk": f"{int(rng.integers(256)):02x}",
+    }
 
 
 def _measure(plan: SpecimenPlan, rng: np.random.Generator) -> tuple[float, float, float]:
@@ -272,7 +308,11 @@ def _is_complete(path: Path, shape: tuple[int, ...]) -> bool:
 
 def _read_records(path: Path, count: int) -> pd.DataFrame | None:
     """The records kept at `path`, or None where there is no complete table of them."""
-    texts = {column: str for column in COLUMNS if column not in (*NUMERIC, "inferred_ranks", "index_bioscan_1M_insect")}
+    texts = {
+        column: str
+        for column in COLUMNS
+        if column not in (*NUMERIC, "inferred_ranks", "index_bioscan_1M_insect")
+    }
     try:
         frame = pd.read_csv(path, dtype=texts)
     except (OSError, ValueError):

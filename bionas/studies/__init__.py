@@ -1,0 +1,1 @@
+"""The experiments: each study runs the method many times and writes one table."""

@@ -1,0 +1,53 @@
+"""What the published numbers can and cannot mean: every claim of `data/paper/claims.csv` with the check that decides it.
+
+A check is a small function that computes its figures from the transcribed tables (`published`) and, where a sentence of
+the paper gives a number, from that number. `CHECKS` knows them by name, `claims` is the table of verdicts, `statement`
+puts the two together for a reader. The checks stand in `scores` (Tables I to V), `costs` (Table I's other columns),
+`method` (sections III and V-A) and `counts` (section IV).
+
+    CHECKS["f1_is_harmonic_mean"]() -> Finding(holds=False, figures={...})
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import textwrap
+
+import pandas as pd
+
+from bionas.studies.audit.finding import CHECKS, Finding
+from bionas.system import places
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["CHECKS", "VERDICTS", "Finding", "claims", "statement"]
+
+VERDICTS = ("holds", "does not hold", "ambiguous", "cannot be checked here")
+"""The first two are what arithmetic alone decides; the others say what stands in its way."""
+
+
+def claims() -> pd.DataFrame:
+    """The claims: claim; where (in the paper); check (a name of `CHECKS`); verdict; figure (what the check computes);
+    shown_in (notebook and section); innocent_reading ("" where there is none).
+
+    Raises:
+        BionasError: not in a checkout of the repository, where the table lives.
+    """
+    return pd.read_csv(places.data("paper/claims.csv"), dtype=str, keep_default_na=False)
+
+
+def statement(check: str) -> str:
+    """A check computed now, under its claim: claim and place, verdict, figures, and the innocent reading if there is one.
+
+    Raises:
+        UnknownName: no such check.
+    """
+    figure = CHECKS[check]().text
+    row = claims().set_index("check").loc[check]
+    parts = [f"{row['claim']} ({row['where']})", f"{row['verdict']}: {figure}"]
+    if row["innocent_reading"]:
+        parts.append(f"An innocent reading: {row['innocent_reading']}")
+    first, *rest = (textwrap.fill(part, 110, subsequent_indent="    ") for part in parts)
+    return "\n".join([first, *(textwrap.indent(part, "    ") for part in rest)])

@@ -1,0 +1,85 @@
+"""Optuna (Akiba et al. 2019): tree-structured Parzen estimator over `space`, with a pruner and a journal to go on from."""
+
+from __future__ import annotations
+
+from bionas.studies.automl.configurations import Configurations
+from bionas.studies.automl.space import SPACE, Choice, Configuration, Whole
+from bionas.studies.automl.systems import SEARCH_SHARE, SYSTEMS, Found, System, Task, needs
+from bionas.studies.automl.training import Pruned
+
+STARTUP = 5
+"""Configurations before any is pruned."""
+
+
+def suggested(trial) -> Configuration:
+    """A configuration, as Optuna's `trial` suggests it."""
+    values = {}
+    for dimension in SPACE:
+        if isinstance(dimension, Choice):
+            values[dimension.name] = trial.suggest_categorical(dimension.name, dimension.options)
+        else:
+            suggest = trial.suggest_int if isinstance(dimension, Whole) else trial.suggest_float
+            values[dimension.name] = suggest(dimension.name, dimension.low, dimension.high, log=dimension.log)
+    return values
+
+
+def search(task: Task) -> Found:
+    """Half of the time for trials, pruned at the median of the earlier ones; the rest trains the best configuration.
+
+    optuna.journal in the task's folder holds the study: what was running when it was killed is put first in line.
+    """
+    import optuna
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal = optuna.storages.journal.JournalFileBackend(str(task.folder / "optuna.journal"))
+    study = optuna.create_study(
+        study_name="cnn",
+        direction="maximize",
+        storage=optuna.storages.JournalStorage(journal),
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
+    )
+    tried = Configurations(task)
+    earlier = study.get_trials()
+    study.sampler = optuna.samplers.TPESampler(seed=task.plan.seed + len(earlier))
+    with task.clock.until(SEARCH_SHARE):
+        for trial in earlier:
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                tried.score(_as_asked(trial.params))
+            elif trial.state == TrialState.RUNNING:
+                study.tell(trial.number, state=TrialState.FAIL)
+                study.enqueue_trial(trial.params)
+        while task.clock.left or not tried.rows:
+            trial = study.ask()
+
+            def watch(epoch: int, val_accuracy: float, trial=trial) -> None:
+                trial.report(val_accuracy, epoch)
+                if trial.should_prune():
+                    raise Pruned
+
+            trained = tried.score(suggested(trial), watch)
+            if trained.epochs == 0:
+                study.tell(trial, state=TrialState.FAIL)
+            elif trained.ended == "pruned":
+                study.tell(trial, state=TrialState.PRUNED)
+            else:
+                study.tell(trial, trained.val_accuracy)
+    return tried.found()
+
+
+def _as_asked(parameters: Configuration) -> Configuration:
+    """In the order of the space, as a new trial's are."""
+    return {dimension.name: parameters[dimension.name] for dimension in SPACE}
+
+
+SYSTEMS.register("optuna")(
+    System(
+        "optuna",
+        "Optuna (HPO for CNN)",
+        search,
+        "the space of CNNs is ours",
+        needs("Optuna", "optuna"),
+        packages=("optuna",),
+    )
+)

@@ -1,0 +1,1 @@
+"""SERAN (attention network for insect species): the networks and their tables."""

@@ -1,0 +1,1 @@
+"""The machine: files written whole, folders, progress bars."""

@@ -1,0 +1,1 @@
+"""How networks are trained: configuration, loop, run folders, evaluation, cost."""

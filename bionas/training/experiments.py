@@ -1,0 +1,269 @@
+"""What notebooks and commands run: a `Plan` (`plans`) holds every choice; each function here makes a run folder of it.
+
+    plan(mode, ...) -> Plan            search(plan) -> Run            retrain(plan, genotype) -> Run
+    random_controls(plan) -> [Run]     baseline(plan, name, inputs) -> Run
+    metadata_alone(plan) -> Run        companion(plan, build, name, config) -> Run
+
+A finished run is returned at once, an interrupted one goes on. A run folder's name carries a hash of its choices, its
+data and the code that decides its numbers, so that two configurations never share one. The test split is read once,
+when a run is complete.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bionas.errors import BaselineError, CheckpointError, SpecimenError, UnknownName
+from bionas.genotype import Genotype
+from bionas.network import SearchNetwork
+from bionas.specimens.collection import Splits
+from bionas.specimens.leakage import leakage_report, warning
+from bionas.specimens.metadata import usable_presets
+from bionas.studies.backbones import BASELINES, slug
+from bionas.system import files
+from bionas.training import evaluation
+from bionas.training.cost import cost
+from bionas.training.fitting import BilevelTrainer, Fit
+from bionas.training.loop import predict
+from bionas.training.plans import MODES, Plan, plan
+from bionas.training.recipe import FitConfig
+from bionas.training.runs import Run
+
+__all__ = [
+    "INPUTS",
+    "MODES",
+    "Plan",
+    "baseline",
+    "companion",
+    "metadata_alone",
+    "plan",
+    "random_controls",
+    "random_genotype",
+    "retrain",
+    "search",
+]
+
+
+def search(plan: Plan) -> Run:
+    """Search (Algorithm 1): alphas.csv, history.csv, genotype.json and the supernet's weights in checkpoint/."""
+    config = plan.search_config()
+    description = plan.describe(role="search", primitive_set=plan.primitive_set)
+    run = plan.run("search", config, description)
+    if run.complete:
+        return run
+    train, val, _ = splits = plan.splits()
+    trainer = BilevelTrainer(plan.supernet(), train, val, plan.encoding(), config, run, description)
+    report_leakage(trainer.encoding.fields, splits, run)
+    trainer.train()
+    run.finish(_summary(run) | {"derived_from_epoch": trainer.derived_epoch, "stopped": trainer.stopped})
+    return run
+
+
+def retrain(plan: Plan, genotype: Genotype, name: str = "derived", inherit: Run | None = None) -> Run:
+    """Train the network of a genotype and evaluate it on the test split.
+
+    Args:
+        name: of the run folder.
+        inherit: a finished search whose supernet weights it starts from; from scratch without one. Then done.json
+            also says how the inherited weights did on validation before any training.
+
+    Raises:
+        GenotypeError: the genotype is of another primitive set or depth than the plan.
+        CheckpointError: `inherit` is not finished, or searched another supernet than the plan's.
+    """
+
+    def build() -> nn.Module:
+        network = plan.derived(genotype)
+        if inherit is not None:
+            network.inherit(_searched(plan, inherit))
+        return network
+
+    return _fit(
+        plan,
+        build,
+        name,
+        genotype=json.loads(genotype.to_json()),
+        inherit=inherit and inherit.path.name,
+        network=dataclasses.asdict(plan.derived_network(genotype)),
+    )
+
+
+def _searched(plan: Plan, run: Run) -> SearchNetwork:
+    state = run.load_checkpoint()
+    if state is None or not run.complete:
+        raise CheckpointError(
+            f"{run.path} is not a finished search: there is nothing to inherit. Finish it first."
+        )
+    supernet = plan.supernet()
+    try:
+        supernet.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{run.path} searched another supernet than this plan's: inherit from a search of the same preset, "
+            "primitive set, metadata and classes."
+        ) from error
+    return supernet
+
+
+def random_controls(plan: Plan, n: int = 3) -> list[Run]:
+    """The control that search papers owe: `n` random genotypes, trained and evaluated just as the derived one.
+
+    Drawn uniformly over primitives (`Genotype.random`), the i-th the same for every seed of the plan.
+    """
+    return [retrain(plan, random_genotype(plan, i), f"random-{i + 1}") for i in range(n)]
+
+
+def random_genotype(plan: Plan, i: int) -> Genotype:
+    """The i-th random genotype of a plan's space."""
+    config = plan.network()
+    generator = np.random.default_rng([plan.data_seed, i])
+    return Genotype.random(config.cells, config.reductions, plan.primitive_set, generator)
+
+
+INPUTS = ("image", "image+metadata")
+"""What a baseline may see. The paper does not say what its own saw."""
+
+
+def baseline(
+    plan: Plan, name: str, inputs: str = "image", pretrained: bool = False, frozen: bool = False
+) -> Run:
+    """Train a network of `BASELINES` under the plan's budget, and evaluate it.
+
+    Args:
+        inputs: one of `INPUTS`; "image+metadata" joins it to our encoder of the plan's metadata.
+        pretrained, frozen: as in `baselines.Backbone`.
+
+    Raises:
+        UnknownName: no such baseline, or no such inputs.
+        BaselineError: it cannot take the plan's image size, or its weights cannot be had.
+        SpecimenError: metadata is asked for, and the plan has none.
+    """
+    build, seen = BASELINES[name], baseline_inputs(plan, inputs)
+    options = {option: True for option, wanted in (("pretrained", pretrained), ("frozen", frozen)) if wanted}
+
+    def seeded() -> nn.Module:
+        torch.manual_seed(plan.seed)
+        return build(len(plan.specimens().class_names), plan.image_size, **seen, **options)
+
+    role = slug(name) + ("-metadata" if seen else "")
+    return _fit(plan, seeded, role, baseline=name, inputs=inputs, pretrained=pretrained, frozen=frozen)
+
+
+def baseline_inputs(plan: Plan, inputs: str) -> dict[str, Any]:
+    """What a builder of `BASELINES` is told of the plan's metadata; nothing for "image".
+
+    Raises:
+        UnknownName: not one of `INPUTS`.
+        BaselineError: metadata is asked for, and the plan joins it by another fusion than concatenation.
+        SpecimenError: metadata is asked for, and the plan has none.
+    """
+    if inputs not in INPUTS:
+        raise UnknownName("inputs", inputs, INPUTS)
+    if inputs == "image":
+        return {}
+    _require_metadata(plan)
+    if plan.fusion != "concatenation":
+        raise BaselineError(
+            f"baselines join metadata by concatenation (Eq. 11), and the plan says fusion={plan.fusion!r}, which may ask for "
+            "maps that they do not show. Leave fusion at 'concatenation', or give them images alone."
+        )
+    sizes, fields = plan.network(), plan.inputs()
+    return {
+        "vocabulary_sizes": fields["vocabulary_sizes"],
+        "n_numeric": fields["n_numeric"],
+        "embedding": sizes.embedding,
+        "dropout": sizes.dropout,
+    }
+
+
+def companion(
+    plan: Plan, build: Callable[[], nn.Module], name: str, config: FitConfig, *, network: dict[str, Any]
+) -> Run:
+    """Train a network of a companion paper from scratch, on images alone, after a recipe of its own, and evaluate it.
+
+    Args:
+        plan: the data, and what a run folder is named after.
+        build: makes the network, the same each time.
+        name: of the run folder.
+        config: the whole recipe, epochs included.
+        network: its sizes, part of the run's identity.
+    """
+    return _fit(plan, build, name, config, baseline=name, network=network)
+
+
+def metadata_alone(plan: Plan) -> Run:
+    """Train the paper's metadata encoder and head without the images, and evaluate it.
+
+    Raises:
+        SpecimenError: the plan has no metadata.
+    """
+    _require_metadata(plan)
+    return _fit(plan, plan.metadata_network, "metadata-alone")
+
+
+def _require_metadata(plan: Plan) -> None:
+    if not plan.encoding().fields:
+        raise SpecimenError(
+            f"metadata={plan.metadata!r} has no field to learn from. Choose a preset with fields: "
+            f"{', '.join(name for name in usable_presets(plan.specimens()) if name != 'none') or 'these records fill none'}."
+        )
+
+
+def report_leakage(fields: tuple[str, ...], splits: Splits, run: Run) -> None:
+    """Where a field determines the target: one printed line, and the report of all fields as leakage.json of the run."""
+    target = splits.train.target
+    report = leakage_report(splits, target, fields)
+    if line := warning(report, target):
+        print(line, flush=True)
+        content = {"target": target, "warning": line, "fields": json.loads(report.to_json(orient="records"))}
+        files.write_json(run.path / "leakage.json", content)
+
+
+def _fit(
+    plan: Plan, build: Callable[[], nn.Module], role: str, config: FitConfig | None = None, **identity: Any
+) -> Run:
+    config = config or plan.fit_config()
+    description = plan.describe(role=role, **identity)
+    run = plan.run(role, config, description)
+    if run.complete:
+        return run
+    train, val, test = splits = plan.splits()
+    encoding, network = plan.encoding(), build()
+    summary = {}
+    if identity.get("inherit"):
+        as_inherited = predict(network, val, encoding, device=plan.device).argmax(1)
+        summary["inherited_val_accuracy"] = float((as_inherited == val.labels).mean())
+    trainer = Fit(network, train, val, encoding, config, run, description)
+    if "baseline" not in identity or identity.get("inputs") == "image+metadata":  # the others see no metadata
+        report_leakage(encoding.fields, splits, run)
+    trainer.train()
+    if identity.get("genotype"):
+        files.write_json(run.path / "genotype.json", identity["genotype"])
+    files.write_text(run.path / "metadata_encoding.json", encoding.to_json())
+    probabilities = predict(network, test, encoding, device=plan.device)
+    result = evaluation.evaluate(test.labels, probabilities, test.class_names, train_labels=train.labels)
+    rows = evaluation.predictions_frame(test.records, test.labels, probabilities, test.class_names)
+    evaluation.write_evaluation(run.path, result, rows)
+    sizes = cost(
+        network, plan.image_size, vocabulary_sizes=encoding.vocabulary_sizes, n_numeric=encoding.n_numeric
+    )
+    run.finish(_summary(run) | summary | sizes)
+    return run
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    history = run.history
+    return {
+        "epochs": int(history["epoch"].max()),
+        "images_seen": int(history["images"].sum()),
+        "minutes": round(float(history["seconds"].sum()) / 60, 2),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

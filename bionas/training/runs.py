@@ -1,0 +1,240 @@
+"""The run folder: everything a run leaves behind, and the way back into it.
+
+    config.json      every choice that made the run        history.csv      one row an epoch
+    provenance.json  code, packages, device, seed, data    alphas.csv       one row an epoch x cell x edge x primitive
+    checkpoint/      the last complete epoch               genotype.json    what was derived
+    metrics.json, predictions.csv, ...  the evaluation     done.json        written last: the run is complete
+
+Notebooks draw from these files, so a figure can be redrawn without a rerun. Each file is replaced whole (`files`).
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import zipfile
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import bionas
+from bionas.errors import BionasError, CheckpointError
+from bionas.genotype import Genotype
+from bionas.system import files, places
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "pillow", "accelerate")
+
+
+PARTS = ("epoch", "batch_size", "model", "optimizers", "schedulers", "scaler", "history", "random")
+"""What a checkpoint holds at the least."""
+
+
+class Run:
+    """A run folder, open for reading and for going on.
+
+    Args:
+        path: the folder; made when something is first written.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {'complete' if self.complete else 'not complete'})"
+
+    # --- the way in ---------------------------------------------------------------------------------------------
+
+    def begin(self, config: dict[str, Any], provenance: dict[str, Any]) -> None:
+        """Claim the folder for a configuration, or confirm that it is this one's.
+
+        Raises:
+            CheckpointError: the folder holds a run of another configuration; the message lists what differs.
+        """
+        held = self.path / "config.json"
+        config = json.loads(json.dumps(config))  # as it will be read: a tuple is a list there
+        if held.exists():
+            before = files.read_json(held)
+            differing = sorted(k for k in before.keys() | config.keys() if before.get(k) != config.get(k))
+            if differing:
+                listed = "; ".join(
+                    f"{k}: {before.get(k)!r} there, {config.get(k)!r} now" for k in differing[:6]
+                )
+                raise CheckpointError(
+                    f"{self.path} holds a run of another configuration ({listed}). Choose another run_dir, or remove "
+                    "that folder if the run is not wanted."
+                )
+        else:
+            files.write_json(held, config)
+        files.sweep(self.path)
+        files.write_json(self.path / "provenance.json", provenance)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        files.write_json(self.path / "done.json", summary)
+
+    # --- what it holds ------------------------------------------------------------------------------------------
+
+    @property
+    def complete(self) -> bool:
+        return (self.path / "done.json").exists()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the finished run says of itself: cost, time, images seen."""
+        return files.read_json(self.path / "done.json")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return files.read_json(self.path / "config.json")
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return files.read_json(self.path / "provenance.json")
+
+    @property
+    def history(self) -> pd.DataFrame:
+        return self.table("history")
+
+    @property
+    def alphas(self) -> pd.DataFrame:
+        return self.table("alphas")
+
+    @property
+    def genotype(self) -> Genotype:
+        return Genotype.load(self.path / "genotype.json")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return files.read_json(self.path / "metrics.json")
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A CSV of the run by its name without ending.
+
+        Raises:
+            BionasError: the run has no such table.
+        """
+        path = self.path / f"{name}.csv"
+        if not path.exists():
+            raise BionasError(f"{path} is not there: this run did not write it, or has not come so far.")
+        return pd.read_csv(path)
+
+    # --- checkpoints --------------------------------------------------------------------------------------------
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.path / "checkpoint" / "last.pt"
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Write the state of a complete epoch; the previous one stays until the new one is whole on disk."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        with files.replacing(self.checkpoint_path) as file:
+            file.write(buffer.getbuffer())
+
+    def load_checkpoint(
+        self, device: str | torch.device = "cpu", parts: Sequence[str] = PARTS
+    ) -> dict[str, Any] | None:
+        """The last complete epoch's state with at least these `parts`, None where there is none yet.
+
+        Raises:
+            CheckpointError: the file is truncated, or is not a checkpoint of ours.
+        """
+        path = self.checkpoint_path
+        if not path.exists():
+            return None
+        try:
+            with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums that it writes
+                if damaged := archive.testzip():
+                    raise ValueError(f"{damaged} is damaged")
+            state = torch.load(path, map_location=device, weights_only=True)
+            if missing := [part for part in parts if part not in state]:
+                raise ValueError(f"it has no {', '.join(missing)}")
+            return state
+        except Exception as error:  # zipfile and torch raise half a dozen kinds for a damaged file
+            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+            raise CheckpointError(
+                f"{path} cannot be read ({path.stat().st_size:,} bytes; {reason}). It is truncated or is not a "
+                "checkpoint. Remove it to start this run from its first epoch, or put back a copy that is whole."
+            ) from error
+
+
+def provenance(seed: int, device: str, fingerprint: str) -> dict[str, Any]:
+    """Where a number was born: code, packages, machine, seed, data."""
+    return {
+        "bionas": bionas.__version__,
+        "commit": commit(),
+        "code": code_fingerprint(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "device": device,
+        "device_name": torch.cuda.get_device_name() if device.startswith("cuda") else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "seed": seed,
+        "data_fingerprint": fingerprint,
+    }
+
+
+def commit() -> str:
+    """The checkout's commit, with `+` where the package differs from it; "unknown" outside a checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=places.CHECKOUT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=10", "HEAD") + (
+            "+" if git("status", "--porcelain", "--", "bionas") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+NUMBERS = (
+    "operators",
+    "cells",
+    "fusion",
+    "network",
+    "genotype",
+    "training/recipe",
+    "training/loop",
+    "training/fitting",
+    "training/skips",
+    "studies/backbones",
+    "specimens",
+    "strategies",
+    "studies/seran/network",
+)
+"""The modules whose code decides a run's numbers."""
+
+
+@functools.cache
+def code_fingerprint(modules: Sequence[str] = NUMBERS) -> str:
+    """A hash of the code that decides a run's numbers, blind to comments, docstrings and layout.
+
+    It is part of a run folder's name, so that results of two versions of the code are never mixed.
+    """
+    digest = hashlib.sha256()
+    package = Path(bionas.__file__).parent
+    for name in modules:
+        for path in sorted([*package.glob(f"{name}.py"), *package.glob(f"{name}/**/*.py")]):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for node in ast.walk(tree):
+                body = getattr(node, "body", None)
+                if isinstance(
+                    body, list
+                ):  # a bare string is a docstring, or says something to the reader alone
+                    node.body = [
+                        s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+                    ]
+            digest.update(f"{path.relative_to(package)}\n{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()[:12]
