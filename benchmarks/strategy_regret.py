@@ -32,7 +32,7 @@ from bionas.network import PRESETS, NetworkConfig
 from bionas.strategies import STRATEGIES, PlanEvaluator, SearchResult, Space, TableEvaluator
 from bionas.system import files
 from bionas.system.progress import progress
-from bionas.training.plans import Plan, plan
+from bionas.training.configuration import Plan, plan
 from bionas.training.runs import commit
 
 PRESETS["one-cell"] = NetworkConfig(image_size=32, channels=8, cells=1, stem_stride=2)

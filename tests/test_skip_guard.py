@@ -12,7 +12,7 @@ import small
 from bionas import figures
 from bionas.genotype import Genotype
 from bionas.training import experiments
-from bionas.training.plans import Plan
+from bionas.training.configuration import Plan
 from bionas.training.runs import Run
 
 

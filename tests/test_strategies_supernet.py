@@ -21,8 +21,8 @@ from bionas.strategies.controller import PolicyGradient
 from bionas.strategies.enas import SharedWeights, batch_statistics
 from bionas.strategies.gradient import epochs_within
 from bionas.system import places
+from bionas.training.configuration import plan
 from bionas.training.fitting import Fit
-from bionas.training.plans import plan
 from bionas.training.recipe import SearchConfig
 from bionas.training.runs import Run
 

@@ -26,9 +26,9 @@ from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.metadata import MetadataEncoding
 from bionas.strategies.space import Space
 from bionas.system.progress import told_to
+from bionas.training.configuration import Plan
 from bionas.training.fitting import Fit
 from bionas.training.loop import predict
-from bionas.training.plans import Plan
 from bionas.training.recipe import FitConfig, SearchConfig
 
 CHILDREN, SUPERNET = "children", "supernet"

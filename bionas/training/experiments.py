@@ -30,10 +30,10 @@ from bionas.specimens.metadata import usable_presets
 from bionas.studies.backbones import BASELINES, slug
 from bionas.system import files
 from bionas.training import evaluation
+from bionas.training.configuration import MODES, Plan, plan
 from bionas.training.cost import cost
 from bionas.training.fitting import BilevelTrainer, Fit
 from bionas.training.loop import predict
-from bionas.training.plans import MODES, Plan, plan
 from bionas.training.recipe import FitConfig
 from bionas.training.runs import Run
 

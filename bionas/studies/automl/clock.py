@@ -21,7 +21,7 @@ from torch import Tensor
 from bionas.specimens.collection import SpecimenSet, Splits
 from bionas.specimens.images import ImageStore
 from bionas.system import files
-from bionas.training.plans import Plan
+from bionas.training.configuration import Plan
 
 KEPT_EVERY = 5.0
 """Seconds after which the time that was used is written to disk again."""

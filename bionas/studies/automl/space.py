@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bionas.studies.backbones import ImageOnly, WithMetadata
 from bionas.training import experiments
-from bionas.training.plans import Plan
+from bionas.training.configuration import Plan
 from bionas.training.recipe import FitConfig
 
 Configuration = dict[str, Any]

@@ -24,8 +24,8 @@ from bionas.studies.automl.systems import SYSTEMS, Found, System, Task
 from bionas.system import files, places
 from bionas.system.progress import told_to
 from bionas.training import evaluation, experiments
+from bionas.training.configuration import Plan
 from bionas.training.cost import cost
-from bionas.training.plans import Plan
 from bionas.training.runs import Run, code_fingerprint, provenance
 
 BY = ("augment", "inputs", "budget_minutes", "model")

@@ -47,8 +47,8 @@ from bionas.studies.engines import ENGINES
 from bionas.system import files
 from bionas.system.progress import told_to
 from bionas.training import experiments
+from bionas.training.configuration import Plan
 from bionas.training.cost import latency
-from bionas.training.plans import Plan
 from bionas.training.runs import Run, code_fingerprint, provenance
 
 SETS = {"Full": "full", "Reduced": "reduced", "Conv-only": "conv_only", "No NAS (Fixed)": "full"}
