@@ -20,7 +20,8 @@ from bionas.network import preset
 from bionas.specimens import ImageStore
 from bionas.studies.backbones import BASELINES, ImageOnly
 from bionas.system import places
-from bionas.training import experiments, plans
+from bionas.training import configuration as plans
+from bionas.training import experiments
 from bionas.training.experiments import (
     baseline,
     metadata_alone,

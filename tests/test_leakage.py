@@ -15,7 +15,8 @@ from bionas.specimens.collection import Splits
 from bionas.specimens.leakage import leakage_report, lookup_leakage, preset_leakage, warning
 from bionas.specimens.metadata import METADATA_PRESETS, usable_presets
 from bionas.system import files
-from bionas.training import experiments, plans
+from bionas.training import configuration as plans
+from bionas.training import experiments
 
 
 def records_of(orders, **columns):
