@@ -12,7 +12,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from os.path import commonpath
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -158,7 +157,7 @@ class ZippedPhotographs:
     ):
         self._names = packed(members)
         self._archives = [one if isinstance(one, Archive) else Archive(one, cache_dir) for one in archives]
-        self.label = commonpath([archive.path.stem for archive in self._archives]).rstrip("._-") or "archives"
+        self.label = os.path.commonprefix([archive.path.stem for archive in self._archives]).rstrip("._-") or "archives"
         self._archive = np.full(len(self), -1, dtype=np.int8)
         self._entry = np.full(len(self), -1, dtype=np.int32)
         for number, archive in enumerate(self._archives):
