@@ -1,41 +1,72 @@
-"""The searchable cell (section III-A.1, Eqs. 6-9) and what is left of it after derivation.
+"""The searchable cell (section III-A.1, Eqs. 6-9) and the cell that remains after derivation.
 
 A cell is three mixed edges over two nodes: z1 = e1(x), z2 = e2(x) + e3(z1), out = project([z1, z2]). A mixed edge is
-the weighted sum of its primitives, and it comes in two exact forms: `WeightedSum` is Eq. 7 as written, the oracle of
-the tests; `FoldedSum`, the default, gives the same values and gradients for a fraction of the time. Both hold the same
-parameters under the same names. Shapes are (batch, C, H, W) throughout; alpha comes in as an argument.
+the weighted sum of its primitives, in two exact forms: `WeightedSum` is Eq. 7 as written, the oracle of the tests;
+`FoldedSum`, the default, gives the same values and gradients with fewer operations. Both hold the same parameters under
+the same names. Shapes are (batch, C, H, W) throughout; alpha is an argument.
+
+Two things are exchangeable without editing this file: the form of the mixed edge (`SearchCell(edge=...)`, a subclass of
+`MixedEdge`: partial channels), and how theta becomes alpha (`Relaxation`: sampling one path, sigmoids, weights per edge).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from bionas.genotype import EDGES
-from bionas.operators import SqueezeExcite, build
+from bionas.operators import build
 
 PRUNE_BELOW = 1e-6
 """Operations with a smaller alpha are omitted in the forward pass (section III-A.1)."""
 
 
+class Relaxation(nn.Module):
+    """How theta becomes the weights of a mixed edge; this one is the paper's softmax (Eqs. 6 and 14).
+
+    A strategy subclasses it and passes it to `SearchNetwork(relaxation=...)`. Its parameters are architecture
+    parameters: they are updated with theta, and are in the network's state_dict. Random draws come from torch's global
+    generator, whose state is in every checkpoint. `self.training` follows the network's mode.
+
+    Attributes:
+        varies: the weights can differ while theta is the same (they are sampled, or depend on a temperature), so that
+            the pruning mask is read in every forward pass.
+    """
+
+    varies = False
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """theta (cells, 3, K) -> weights >= 0 of one forward pass, same shape. Override to sample or to change the map."""
+        return torch.softmax(theta, dim=-1)
+
+    def alpha(self, theta: Tensor) -> Tensor:
+        """theta (..., 3, K) -> what is reported and derived from: same shape, each edge summing to one, never sampled."""
+        return torch.softmax(theta, dim=-1)
+
+    def edge_weights(self) -> Tensor | None:
+        """Factors of whole edges, (cells, 3) in the order of `EDGES`; None leaves every edge as it is."""
+        return None
+
+
 def kept(alpha: Tensor) -> list:
     """alpha (..., K) -> the same shape as nested lists of bool: which operations are computed.
 
-    Lists and not a tensor, because the answer steers Python; asked once a forward pass, it costs a GPU one wait.
+    Lists and not a tensor, because the answer steers Python. Reading it makes a GPU wait.
     """
     return (alpha.detach() >= PRUNE_BELOW).tolist()
 
 
 class Source:
-    """A tensor that edges leave from. What has no parameters is computed on it once, however many edges ask."""
+    """A tensor that edges leave from. Parameter-free operations are computed on it once for all of these edges."""
 
     def __init__(self, x: Tensor):
         self.x = x
         self._results: dict[str, Tensor] = {}
 
     def result(self, name: str, operation: nn.Module) -> Tensor:
+        """operation(x); the stored result where a parameter-free operation of that name was computed before."""
         if not operation.parameter_free:
             return operation(self.x)
         if name not in self._results:
@@ -44,7 +75,7 @@ class Source:
 
 
 class MixedEdge(nn.Module):
-    """One edge of the supernet: sum_k alpha_k o_k(x) over its primitives (Eqs. 6-8).
+    """One edge of the supernet: sum_k alpha_k o_k(x) over its primitives (Eqs. 6-8). Subclasses implement `forward`.
 
     Args:
         channels: C, in and out.
@@ -63,11 +94,16 @@ class MixedEdge(nn.Module):
             {n: build(n, channels, stride) for n in self.primitives if n != "none"}
         )
 
+    def forward(self, source: Source, alpha: Tensor, keep: Sequence[bool]) -> Tensor:
+        """source of (B, C, H, W), alpha (K,), keep (K,) -> (B, C, H/stride, W/stride)."""
+        raise NotImplementedError
+
     def active(self, keep: Sequence[bool]) -> list[tuple[int, str, nn.Module]]:
         """(k, name, operation) of what is computed: kept, and not `none`."""
         return [(k, n, self.operations[n]) for k, n in enumerate(self.primitives) if keep[k] and n != "none"]
 
     def zero(self, x: Tensor) -> Tensor:
+        """The output of an edge none of whose operations is computed."""
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
@@ -75,53 +111,53 @@ class WeightedSum(MixedEdge):
     """Eq. 7 to the letter: each output times its alpha, then added up."""
 
     def forward(self, source: Source, alpha: Tensor, keep: Sequence[bool]) -> Tensor:
-        """source of (B, C, H, W), alpha (K,) softmaxed, keep (K,) -> (B, C, H/stride, W/stride)."""
         terms = [alpha[k] * operation(source.x) for k, _, operation in self.active(keep)]
         return sum(terms) if terms else self.zero(source.x)
 
 
 class FoldedSum(MixedEdge):
-    """The same sum, with alpha folded into the batch normalisation where there is one.
+    """The same sum with fewer passes over the maps, by the capabilities that each primitive declares (`Primitive`).
 
-    For alpha > 0, alpha relu(bn(x; gamma, beta)) = relu(bn(x; alpha gamma, alpha beta)), so a convolution's weight costs
-    C multiplications and not B C H W. At stride 1 squeeze-and-excitation and the skip are one product with x. What has
-    no parameters is shared between the edges that leave the same tensor.
+    - `gates` (squeeze-and-excitation and skip at stride 1): the weighted gates are added, then multiplied with x once.
+    - `parameter_free` (pools): computed once for all edges that leave the same tensor.
+    - otherwise `scaled`: for alpha > 0, alpha relu(bn(x; gamma, beta)) = relu(bn(x; alpha gamma, alpha beta)), so the
+      weight of a convolution costs C multiplications and not B C H W.
     """
 
     def forward(self, source: Source, alpha: Tensor, keep: Sequence[bool]) -> Tensor:
-        """source of (B, C, H, W), alpha (K,) softmaxed, keep (K,) -> (B, C, H/stride, W/stride)."""
-        folded, scaled = [], []  # tensors to add as they are; (tensor, weight) pairs to multiply and add
+        summands, weighted = [], []  # tensors to add as they are; (tensor, weight) pairs to multiply and add
         gate = None
         for k, name, operation in self.active(keep):
-            if operation.folds and not operation.parameter_free:
-                folded.append(operation.scaled(source.x, alpha[k]))
-            elif self.stride == 1 and name in ("squeeze_excite", "skip_connect"):
-                weight = (
-                    alpha[k] * operation.gate(source.x) if isinstance(operation, SqueezeExcite) else alpha[k]
-                )
-                gate = weight if gate is None else gate + weight
-            elif isinstance(operation, SqueezeExcite):
-                folded.append(operation.scaled(source.x, alpha[k]))
+            if operation.gates:
+                own = alpha[k] * operation.gate(source.x)
+                gate = own if gate is None else gate + own
+            elif operation.parameter_free:
+                weighted.append((source.result(name, operation), alpha[k]))
             else:
-                scaled.append((source.result(name, operation), alpha[k]))
+                summands.append(operation.scaled(source.x, alpha[k]))
         if gate is not None:
-            scaled.append((source.x, gate))
-        return _accumulate(folded, scaled, otherwise=self.zero, x=source.x)
+            weighted.append((source.x, gate))
+        return _accumulate(summands, weighted, otherwise=self.zero, x=source.x)
 
 
-def _accumulate(folded: list[Tensor], scaled: list[tuple[Tensor, Tensor]], otherwise, x: Tensor) -> Tensor:
-    """sum(folded) + sum(t * w for t, w in scaled), in place from the second term on."""
-    if not folded and not scaled:
+def _accumulate(
+    summands: list[Tensor],
+    weighted: list[tuple[Tensor, Tensor]],
+    otherwise: Callable[[Tensor], Tensor],
+    x: Tensor,
+) -> Tensor:
+    """sum(summands) + sum(t * w for t, w in weighted), in place from the second term on; otherwise(x) without any."""
+    if not summands and not weighted:
         return otherwise(x)
-    if folded:
-        total, rest = folded[0], folded[1:]
+    if summands:
+        total, rest = summands[0], summands[1:]
     else:
-        (tensor, weight), scaled = scaled[0], scaled[1:]
+        (tensor, weight), weighted = weighted[0], weighted[1:]
         total, rest = tensor * weight, []
     own = False  # the first term belongs to autograd (a relu keeps its output): never add into it
     for term in rest:
         total, own = (total.add_(term) if own else total + term), True
-    for tensor, weight in scaled:
+    for tensor, weight in weighted:
         total, own = (total.addcmul_(tensor, weight) if own else torch.addcmul(total, tensor, weight)), True
     return total
 
@@ -133,7 +169,7 @@ class SearchCell(nn.Module):
         channels: C, of x and of both nodes.
         stride: 2 for a reduction cell: the edges that leave x are strided, z1 -> z2 never is.
         primitives: names from `operators.PRIMITIVES`, in the order of alpha's last axis.
-        out_channels: what the 1x1 convolution restores; C unless the next cell is wider.
+        out_channels: of the 1x1 convolution after the concatenation; C unless the next cell is wider.
         edge: the form of the mixed edge.
 
     Raises:
@@ -155,13 +191,30 @@ class SearchCell(nn.Module):
         self.edges = nn.ModuleList(edge(channels, s, primitives) for s in strides)
         self.project = projection(2 * channels, out_channels or channels)
 
-    def forward(self, x: Tensor, alpha: Tensor, keep: Sequence[Sequence[bool]] | None = None) -> Tensor:
-        """x (B, C, H, W), alpha (3, K) softmaxed, keep (`kept(alpha)`) -> (B, out_channels, H/stride, W/stride)."""
+    def forward(
+        self,
+        x: Tensor,
+        alpha: Tensor,
+        keep: Sequence[Sequence[bool]] | None = None,
+        edge_weights: Tensor | None = None,
+    ) -> Tensor:
+        """x (B, C, H, W) -> (B, out_channels, H/stride, W/stride).
+
+        Args:
+            alpha: (3, K), the weights of the operations.
+            keep: which of them are computed; `kept(alpha)` unless given.
+            edge_weights: (3,), factors of whole edges (`Relaxation.edge_weights`).
+        """
         keep = kept(alpha) if keep is None else keep
         to_z1, skip_to_z2, z1_to_z2 = self.edges
         source = Source(x)
-        z1 = to_z1(source, alpha[0], keep[0])
-        z2 = skip_to_z2(source, alpha[1], keep[1]) + z1_to_z2(Source(z1), alpha[2], keep[2])
+        if edge_weights is None:
+            z1 = to_z1(source, alpha[0], keep[0])
+            z2 = skip_to_z2(source, alpha[1], keep[1]) + z1_to_z2(Source(z1), alpha[2], keep[2])
+        else:
+            z1 = edge_weights[0] * to_z1(source, alpha[0], keep[0])
+            z2 = edge_weights[1] * skip_to_z2(source, alpha[1], keep[1])
+            z2 = z2 + edge_weights[2] * z1_to_z2(Source(z1), alpha[2], keep[2])
         return self.project(torch.cat([z1, z2], dim=1))
 
 
@@ -171,7 +224,7 @@ def projection(channels: int, out_channels: int) -> nn.Sequential:
 
 
 class DerivedCell(nn.Module):
-    """A cell after derivation: at most one primitive an edge; edges that chose `none` are gone (section III-B.2).
+    """A cell after derivation: at most one primitive per edge; edges that chose `none` are removed (section III-B.2).
 
     Args:
         channels: C, of x and of both nodes.
@@ -191,8 +244,9 @@ class DerivedCell(nn.Module):
         super().__init__()
         if operations[0] == "none" and operations[1] == "none":
             raise ValueError(f"no path from x to the output: {dict(zip(EDGES, operations))}")
-        if operations[0] == "none":  # z1 is absent, and with it what would leave it
+        if operations[0] == "none":  # z1 is empty, so z1->z2 is removed with it
             operations = (operations[0], operations[1], "none")
+        self.operations = tuple(operations)
         strides = (stride, stride, 1)
         self.edges = nn.ModuleDict(
             {
@@ -202,7 +256,7 @@ class DerivedCell(nn.Module):
             }
         )
         self.nodes = [
-            name for name, alive in (("z1", "0" in self.edges), ("z2", {"1", "2"} & set(self.edges))) if alive
+            name for name, fed in (("z1", "0" in self.edges), ("z2", {"1", "2"} & set(self.edges))) if fed
         ]
         self.project = projection(len(self.nodes) * channels, out_channels or channels)
 
@@ -217,13 +271,10 @@ class DerivedCell(nn.Module):
 
     @torch.no_grad()
     def inherit(self, cell: SearchCell) -> None:
-        """Take over the weights that the supernet's cell trained: each chosen primitive, and its part of the 1x1."""
+        """Copy the weights that the supernet's cell trained: each chosen primitive, and its part of the 1x1."""
         for e, operation in self.edges.items():
-            trained = cell.edges[int(e)]
-            name = next(
-                n for n, candidate in trained.operations.items() if type(candidate) is type(operation)
-            )
-            operation.load_state_dict(trained.operations[name].state_dict())
+            trained = cell.edges[int(e)].operations[self.operations[int(e)]]
+            operation.load_state_dict(trained.state_dict())
         convolution, bn = cell.project
         parts = dict(zip(("z1", "z2"), convolution.weight.chunk(2, dim=1)))
         self.project[0].weight.copy_(torch.cat([parts[node] for node in self.nodes], dim=1))

@@ -1,28 +1,43 @@
 """BioAutoML-NAS (section III-A.2): image encoder, metadata encoder (Eq. 10), fusion and head (Eq. 11).
 
-`SearchNetwork` is the supernet with its architecture parameters theta; `DerivedNetwork` is built from a `Genotype`. They
-differ in their cells alone. Sizes come as a `NetworkConfig`, by name from `PRESETS`. Both are called
-`network(image, metadata) -> logits`, where metadata may be empty (image only). The paper gives no stem, depth or width:
-those here are our assumption, declared in the presets.
+`SearchNetwork` is the supernet with its architecture parameters theta; `DerivedNetwork` is built from a `Genotype`. Only
+their cells differ. Sizes come as a `NetworkConfig`, by name from `PRESETS`. Both are called
+`network(image, metadata) -> logits`; metadata may have no fields (image only). The paper gives no stem, depth or width:
+those here are our assumption, declared in `NetworkConfig` and the presets.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from bionas.cells import DerivedCell, FoldedSum, MixedEdge, SearchCell, kept
+from bionas.cells import DerivedCell, FoldedSum, MixedEdge, Relaxation, SearchCell, kept
 from bionas.errors import GenotypeError, SpecimenError, UnknownName
 from bionas.fusion import FEATURES, FUSIONS, WITHOUT_METADATA, ImageFeatures, MetadataFeatures, Sizes, head
 from bionas.genotype import EDGES, Genotype, derive
 from bionas.operators import primitive_set
-from bionas.specimens.metadata import Metadata
+from bionas.registry import Registry
 
-THETA_STD = 1e-3
-"""theta ~ N(0, 1e-3), read as a standard deviation (the convention of differentiable search)."""
+THETA_STD = {"sd": 1e-3, "variance": math.sqrt(1e-3)}
+"""theta ~ N(0, 1e-3): 1e-3 read as a standard deviation (default, the convention of differentiable search) or as a
+variance. The paper does not say which."""
+
+
+class Metadata(Protocol):
+    """Records of B specimens, as `specimens.metadata.Metadata` holds them.
+
+    Attributes:
+        categorical: int64 (B, F), index 0 = unknown or missing.
+        numeric: float32 (B, G), standardised, NaN = missing.
+    """
+
+    categorical: Tensor
+    numeric: Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +48,12 @@ class NetworkConfig:
         image_size: side of the square input, pixels.
         channels: C of the first cells; doubled in the first reduction cell, `last_width` times C from the second on.
         cells: number of cells; those at 1/3 and 2/3 of the depth are reduction cells.
+        stem: a name of `STEMS`, with an argument after a colon where the stem takes one.
         stem_stride: 1, 2 or 4: how much the stem of 3x3 convolutions down-samples.
-        dropout: probability, in the head and the metadata encoder.
+        dropout: probability, in the head and the metadata encoder. The paper names dropout and no rate.
         embedding: d_f of Eq. 10, the same for every field.
-        shared_theta: one theta for all cells instead of one a cell.
+        shared_theta: one theta for all cells instead of one per cell.
+        theta_init: how theta ~ N(0, 1e-3) is read, a name of `THETA_STD`.
         last_width: channels after the second reduction, as a multiple of C. With 4 they double once more.
     """
 
@@ -48,6 +65,12 @@ class NetworkConfig:
     embedding: int = 16
     shared_theta: bool = False
     last_width: int = 4
+    stem: str = "conv"
+    theta_init: str = "sd"
+
+    def __post_init__(self):
+        if self.theta_init not in THETA_STD:
+            raise UnknownName("theta_init", self.theta_init, THETA_STD)
 
     @property
     def reductions(self) -> tuple[bool, ...]:
@@ -66,7 +89,7 @@ class NetworkConfig:
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """The last cell of each resolution: those before a reduction, and the last of all."""
+        """Index of the last cell of each resolution: those before a reduction, and the last one."""
         return tuple(i for i in range(self.cells) if i + 1 == self.cells or self.reductions[i + 1])
 
 
@@ -77,7 +100,7 @@ PRESETS: dict[str, NetworkConfig] = {
     "laptop": NetworkConfig(image_size=64, channels=32, cells=6, stem_stride=4),
     "paper": NetworkConfig(image_size=224, channels=64, cells=8, stem_stride=4, last_width=8),
 }
-"""`tiny` and `quick` are for seconds and minutes; `narrow` searches at full depth and twice the resolution of `laptop`
+"""`tiny` and `quick` take seconds and minutes; `narrow` searches at full depth and twice the resolution of `laptop`
 with few channels, for derived networks that are then trained as wide as their MACs allow (`Plan.max_mmacs`). `paper` is
 fitted to what the paper prints for its best network, 2.95 GFLOPs and 40.06 MB, read as MACs and fp32 weights: the medians
 over random genotypes of the full set (`benchmarks/table1_cost.py`)."""
@@ -94,8 +117,27 @@ def preset(name: str) -> NetworkConfig:
     return PRESETS[name]
 
 
-def stem(channels: int, stride: int) -> nn.Sequential:
-    """3x3 convolutions with BN and ReLU, (B, 3, H, W) -> (B, channels, H/stride, W/stride); stride 4 takes two."""
+STEMS: Registry[Callable[[NetworkConfig, str], nn.Module]] = Registry("stem")
+"""Stem by name: called with the network's sizes and the text after the colon of `NetworkConfig.stem` ("" without one), it
+returns a module (B, 3, S, S) -> (B, C, h, w), C = `config.stages()[0][0]`."""
+
+
+def build_stem(config: NetworkConfig) -> nn.Module:
+    """The stem that a configuration names.
+
+    Raises:
+        UnknownName: not one of `STEMS`.
+    """
+    name, _, argument = config.stem.partition(":")
+    return STEMS[name](config, argument)
+
+
+@STEMS.register("conv")
+def _conv_stem(config: NetworkConfig, argument: str) -> nn.Sequential:
+    """3x3 convolutions with BN and ReLU, trained from scratch; `config.stem_stride` 4 takes two. It has no argument."""
+    channels, stride = config.stages()[0][0], config.stem_stride
+    if argument:
+        raise ValueError(f"stem is {config.stem!r}; 'conv' takes no argument")
     if stride not in (1, 2, 4):
         raise ValueError(f"stem_stride is {stride}; it is 1, 2 or 4")
     layers, inputs = [], 3
@@ -110,10 +152,11 @@ def stem(channels: int, stride: int) -> nn.Sequential:
 
 
 def to_features(channels: int) -> nn.Sequential:
-    """The step to 256 channels, (B, channels, H, W) -> (B, 256, H, W), averaged over the map afterwards to X_img.
+    """The step to 256-d: 1x1 convolution, BN, ReLU, (B, channels, H, W) -> (B, 256, H, W); its average over the map is X_img.
 
-    The paper says that image features are 256-d, not how. Widening each place and then averaging keeps what a narrow
-    network would lose by averaging first (as the last 1x1 convolution of MobileNetV2 does), for 256 C MACs a place.
+    The paper says that image features are 256-d, not how they are obtained (our assumption). Widening each position
+    before averaging keeps what a narrow network would lose by averaging first, as the last 1x1 convolution of
+    MobileNetV2 does, for 256 C MACs per position.
     """
     return nn.Sequential(
         nn.Conv2d(channels, FEATURES, 1, bias=False), nn.BatchNorm2d(FEATURES), nn.ReLU(inplace=True)
@@ -123,15 +166,15 @@ def to_features(channels: int) -> nn.Sequential:
 class MetadataEncoder(nn.Module):
     """X_meta = F_meta(Concat[E1[m1], ..., EF[mF]])   (Eq. 10), a two-layer network to 256-d.
 
-    The paper's fields are all categorical. Numeric ones (coordinates, measurements) join the concatenation as they
-    are, standardised, a missing one as a learned value with a flag beside it.
+    The paper's fields are all categorical. Numeric ones (coordinates, measurements) are concatenated as they are,
+    standardised; a missing one is replaced by a learned value and has a flag beside it.
 
     Args:
         vocabulary_sizes: V_f of each categorical field, index 0 (unknown or missing) included.
         n_numeric: number of numeric fields.
         embedding: d_f.
         dropout: between the two layers.
-        fields: make a token of each field too, for fusions that read them.
+        fields: also make one token per field, for fusions that read them.
     """
 
     def __init__(
@@ -156,7 +199,7 @@ class MetadataEncoder(nn.Module):
         return self.features(metadata).vector
 
     def features(self, metadata: Metadata) -> MetadataFeatures:
-        """X_meta and what fusions may ask for beside it."""
+        """X_meta and what fusions may read beside it."""
         embedded = [table(metadata.categorical[:, f]) for f, table in enumerate(self.embeddings)]
         absent = torch.isnan(metadata.numeric)
         numeric = torch.where(absent, self.missing.expand_as(metadata.numeric), metadata.numeric)
@@ -171,7 +214,7 @@ class MetadataEncoder(nn.Module):
 
 
 class FieldTokens(nn.Module):
-    """One token a field: an embedding through a linear layer of its own; a number times a vector, plus one
+    """One token per field: an embedding through a linear layer of its own; a number times a vector, plus a vector
     (the feature tokenizer of Gorishniy et al. 2021)."""
 
     def __init__(self, n_categorical: int, n_numeric: int, embedding: int):
@@ -181,13 +224,13 @@ class FieldTokens(nn.Module):
         )
 
     def forward(self, embedded: Sequence[Tensor], numeric: Tensor) -> Tensor:
-        """embedded (B, d_f) a categorical field, numeric (B, G) -> (B, F + G, 256)."""
+        """embedded: (B, d_f) per categorical field; numeric (B, G) -> (B, F + G, 256)."""
         fields = [*embedded, *numeric.split(1, dim=1)]
         return torch.stack([layer(field) for layer, field in zip(self.layers, fields, strict=True)], dim=1)
 
 
 class MetadataNetwork(nn.Module):
-    """The metadata encoder (Eq. 10) under the head (Eq. 11), with no image: what do the records alone tell?
+    """The metadata encoder (Eq. 10) and the head (Eq. 11), without an image: the control on records alone.
 
     Args:
         config: for its embedding and dropout.
@@ -207,7 +250,7 @@ class MetadataNetwork(nn.Module):
         self.head = head(FEATURES, n_classes, config.dropout)
 
     def forward(self, image: Tensor | None, metadata: Metadata) -> Tensor:
-        """metadata of B specimens -> logits (B, n_classes); `image` is not looked at."""
+        """metadata of B specimens -> logits (B, n_classes); `image` is ignored."""
         return self.head(self.metadata_encoder(metadata))
 
 
@@ -215,7 +258,7 @@ class _Network(nn.Module):
     """What supernet and derived network share: stem, step to 256-d, metadata encoder, fusion, head.
 
     Raises:
-        UnknownName: there is no such fusion.
+        UnknownName: no such fusion or stem.
         SpecimenError: a fusion that joins images with metadata, and no metadata.
     """
 
@@ -230,7 +273,7 @@ class _Network(nn.Module):
     ):
         super().__init__()
         self.config, self.n_classes = config, n_classes
-        self.stem = stem(config.stages()[0][0], config.stem_stride)
+        self.stem = build_stem(config)
         self.cells = nn.ModuleList(cells)
         self.to_features = to_features(config.stages()[-1][2])
         self.metadata_encoder = self.fusion = None
@@ -243,9 +286,9 @@ class _Network(nn.Module):
             self.fusion = kind(Sizes(n_classes, earlier, config.dropout))
         elif fusion != WITHOUT_METADATA:
             raise SpecimenError(
-                f"fusion={fusion!r} joins images with metadata, and here there is none: the source has no fields, or "
-                f'metadata="none". For images alone leave fusion={WITHOUT_METADATA!r}, which then joins nothing; '
-                "for this fusion take records with metadata, and a metadata preset that they fill."
+                f"fusion={fusion!r} joins images with metadata, and there is no metadata here: the source has no fields, "
+                f'or metadata="none". For images alone leave fusion={WITHOUT_METADATA!r}, which then joins nothing; for '
+                "this fusion use records with metadata and a metadata preset that they fill."
             )
         if self.fusion is not None and self.fusion.predicts:
             self.head = nn.Identity()
@@ -261,7 +304,7 @@ class _Network(nn.Module):
             yield x
 
     def image_features(self, image: Tensor) -> ImageFeatures:
-        """image (B, 3, S, S) -> X_img (B, 256) and what fusions may ask for beside it."""
+        """image (B, 3, S, S) -> X_img (B, 256) and what fusions may read beside it."""
         earlier = self.config.resolutions[:-1] if self.fusion is not None and self.fusion.reads_stages else ()
         stages = []
         for i, x in enumerate(self.maps(image)):
@@ -279,9 +322,11 @@ class _Network(nn.Module):
 
 
 class SearchNetwork(_Network):
-    """The supernet: every edge carries all its primitives, weighted by alpha = softmax(theta) (Eqs. 6 and 14).
+    """The supernet: every edge computes all its primitives, weighted by alpha = softmax(theta) (Eqs. 6 and 14).
 
-    theta is a parameter, so it is in `state_dict`; `weights()` and `architecture()` tell the two optimisers apart.
+    theta is a parameter, so it is in `state_dict`; `weights()` and `architecture()` are what the two optimisers update.
+    Change theta in place (`with torch.no_grad(): theta.copy_(...)`), not through `theta.data`: the pruning mask is read
+    anew when theta's version has changed.
 
     Args:
         config: sizes.
@@ -290,6 +335,7 @@ class SearchNetwork(_Network):
         primitives: name of a primitive set.
         fusion: name of a fusion.
         edge: the form of the mixed edge.
+        relaxation: how theta becomes the weights of the operations; softmax unless given.
     """
 
     def __init__(
@@ -301,43 +347,59 @@ class SearchNetwork(_Network):
         primitives: str = "full",
         fusion: str = "concatenation",
         edge: type[MixedEdge] = FoldedSum,
+        relaxation: Relaxation | None = None,
     ):
         names = primitive_set(primitives)
         cells = [SearchCell(c, stride, names, out, edge) for c, stride, out in config.stages()]
         super().__init__(config, cells, n_classes, vocabulary_sizes, n_numeric, fusion)
         self.primitive_set, self.primitives = primitives, names
         rows = 1 if config.shared_theta else config.cells
-        self.theta = nn.Parameter(torch.randn(rows, len(EDGES), len(names)) * THETA_STD)
+        self.theta = nn.Parameter(torch.randn(rows, len(EDGES), len(names)) * THETA_STD[config.theta_init])
+        self.relaxation = Relaxation() if relaxation is None else relaxation
+        self._mask: tuple[Tensor, int, list] | None = None
 
-    def alpha(self) -> Tensor:
-        """(cells, 3, K), each edge summing to 1 (Eqs. 6 and 14)."""
-        return torch.softmax(self.theta, dim=-1).expand(self.config.cells, -1, -1)
+    def alpha(self, theta: Tensor | None = None) -> Tensor:
+        """(cells, 3, K), each edge summing to 1 (Eqs. 6 and 14); of another theta than the present one if given."""
+        theta = self.theta if theta is None else theta
+        return self.relaxation.alpha(theta).expand(self.config.cells, -1, -1)
 
     def maps(self, image: Tensor) -> Iterator[Tensor]:
-        alpha = self.alpha()
-        keep = kept(alpha)
+        weights = self.relaxation(self.theta).expand(self.config.cells, -1, -1)
+        keep, edges = self._kept(weights), self.relaxation.edge_weights()
         x = self.stem(image)
         for i, cell in enumerate(self.cells):
-            x = cell(x, alpha[i], keep[i])
+            x = cell(x, weights[i], keep[i], None if edges is None else edges[i])
             yield x
 
+    def _kept(self, weights: Tensor) -> list:
+        """`kept(weights)`, read once per update of theta: reading it makes a GPU wait."""
+        theta = self.theta
+        if self.relaxation.varies or not isinstance(
+            theta, nn.Parameter
+        ):  # a substituted theta has no history
+            return kept(weights)
+        if self._mask is None or self._mask[0] is not theta or self._mask[1] != theta._version:
+            self._mask = (theta, theta._version, kept(weights))
+        return self._mask[2]
+
     def architecture(self) -> list[nn.Parameter]:
-        """theta: what the odd steps of Algorithm 1 update."""
-        return [self.theta]
+        """theta and the relaxation's own parameters: what the odd steps of Algorithm 1 update."""
+        return [self.theta, *self.relaxation.parameters()]
 
     def weights(self) -> list[nn.Parameter]:
         """w: everything else, what the even steps update."""
-        return [p for p in self.parameters() if p is not self.theta]
+        architecture = {id(p) for p in self.architecture()}
+        return [p for p in self.parameters() if id(p) not in architecture]
 
     def genotype(self) -> Genotype:
-        """The network as it would be derived now (section III-B.2)."""
+        """The network that would be derived now (section III-B.2)."""
         alphas = self.alpha().detach().double()
         alphas = (alphas / alphas.sum(-1, keepdim=True)).cpu().numpy()
         return derive(alphas, self.primitives, self.config.reductions, self.primitive_set)
 
 
 class DerivedNetwork(_Network):
-    """The network of a genotype, one primitive an edge.
+    """The network of a genotype: one primitive per edge.
 
     Args:
         genotype: as many cells as `config.cells`, reductions in the same places.
@@ -370,7 +432,7 @@ class DerivedNetwork(_Network):
         self.genotype = genotype
 
     def inherit(self, supernet: SearchNetwork) -> None:
-        """Take over every weight that the supernet trained for the chosen primitives, and all outside the cells.
+        """Copy every weight that the supernet trained for the chosen primitives, and all weights outside the cells.
 
         Raises:
             GenotypeError: the supernet was built with other primitives than the genotype uses, or with other sizes.
@@ -382,7 +444,11 @@ class DerivedNetwork(_Network):
                 f"{supernet.primitive_set!r} does not have. Derive it from a search over the same set."
             )
         trained, own = (
-            {k: v for k, v in network.state_dict().items() if k != "theta" and not k.startswith("cells.")}
+            {
+                k: v
+                for k, v in network.state_dict().items()
+                if not k.startswith(("theta", "relaxation.", "cells."))
+            }
             for network in (supernet, self)
         )
         shapes, own_shapes = ({k: v.shape for k, v in part.items()} for part in (trained, own))

@@ -1,9 +1,9 @@
 """The ten primitives of the search space (section III-A.1, Eqs. 1-5) and the named sets of them.
 
 Every primitive maps (B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)) for stride 1 or 2. `build` makes one by
-name; `PRIMITIVES` keeps them in the order of alpha's last axis. A primitive answers for itself twice: `forward(x)` is
-the equation, and `scaled(x, weight)` is `weight * forward(x)` for a weight > 0, computed for less where the equation
-allows it. How edges mix them is the business of `cells`.
+name; `PRIMITIVES` keeps them in the order of alpha's last axis. A primitive has two forward forms: `forward(x)` is the
+equation, `scaled(x, weight)` is `weight * forward(x)` for a weight > 0, with fewer operations where the equation allows
+it. Mixed edges (`cells`) choose between the forms by the capabilities that a primitive declares, never by its name.
 """
 
 from __future__ import annotations
@@ -33,14 +33,21 @@ def build(name: str, channels: int, stride: int = 1) -> Primitive:
 
 
 class Primitive(nn.Module):
-    """A candidate operation of an edge, C channels in and out.
+    """A candidate operation of an edge, C channels in and out. Subclasses implement `forward`.
 
-    `parameter_free` ones give the same result on every edge that leaves the same tensor: they are computed once a
-    source. `folds` says that `scaled` moves its weight into the batch normalisation.
+    Capabilities, as class or instance attributes; a mixed edge reads them in this order:
+        gates: forward(x) is x * gate(x). Gates of an edge are added before they are multiplied with x.
+        parameter_free: no parameters, so the result is the same on every edge that leaves the same tensor. It is
+            computed once per source tensor, and the edge multiplies it by its weight.
+        Neither: the mixed edge calls `scaled`, which a subclass may override.
+
+    Attributes:
+        identity: at stride 1 forward(x) is x itself (used for isomorphism in `genotype.cell_key`).
     """
 
+    gates = False
     parameter_free = False
-    folds = False
+    identity = False
 
     def __init__(self, channels: int, stride: int):
         super().__init__()
@@ -50,11 +57,13 @@ class Primitive(nn.Module):
         """weight (scalar, > 0) times forward(x)."""
         return weight * self(x)
 
+    def gate(self, x: Tensor) -> Tensor:
+        """g with forward(x) = x * g, of a shape that broadcasts with x. Required where `gates` is true."""
+        raise NotImplementedError(f"{type(self).__name__} declares gates=True and has no gate()")
+
 
 class _ConvBNReLU(Primitive):
     """ReLU(BN(convolutions)): what Eqs. 1-3 share. Subclasses fill `self.convolution`."""
-
-    folds = True
 
     def __init__(self, channels: int, stride: int, convolution: nn.Module):
         super().__init__(channels, stride)
@@ -119,7 +128,7 @@ class SeparableConv5x5(_SeparableConv):
 
 
 class _SampledConv(_ConvBNReLU):
-    """A convolution that at stride 2 reads even rows and columns alone: it is a dense one on x sampled there.
+    """A convolution that at stride 2 reads even rows and columns only, computed as a dense one on x sampled there.
 
     Exact, and on a CPU two to three times faster with its gradients than the strided call.
     """
@@ -170,17 +179,22 @@ class Conv1x1(_SampledConv):
         super().__init__(channels, stride, nn.Conv2d(channels, channels, 1, bias=False))
 
 
+MIN_HIDDEN = 4
+"""Smallest hidden layer of squeeze-and-excitation: with fewer units a narrow network has no gate to speak of."""
+
+
 @PRIMITIVES.register("squeeze_excite")
 class SqueezeExcite(Primitive):
     """y = x . sigmoid(W_2 relu(W_1 GAP(x))) (Eq. 4; Hu et al. 2018), r = 4, at least 4 hidden units.
 
     The equation has no stride. At stride 2 the gate is computed from the whole map and x is averaged over 2x2
-    (our assumption: the gentlest down-sampling that adds no parameter).
+    (our assumption: a down-sampling that adds no parameter and loses no position).
     """
 
     def __init__(self, channels: int, stride: int = 1, reduction: int = 4):
         super().__init__(channels, stride)
-        hidden = max(channels // reduction, 4)
+        self.gates = stride == 1
+        hidden = max(channels // reduction, MIN_HIDDEN)
         self.w1 = nn.Linear(channels, hidden)
         self.w2 = nn.Linear(hidden, channels)
 
@@ -197,7 +211,7 @@ class SqueezeExcite(Primitive):
 
 
 def half(x: Tensor, stride: int) -> Tensor:
-    """x averaged over 2x2 at stride 2 (odd sides: the last row and column alone), x itself at stride 1."""
+    """x averaged over 2x2 at stride 2 (odd sides: the last row and column by themselves), x itself at stride 1."""
     return x if stride == 1 else F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
 
 
@@ -229,11 +243,11 @@ class SkipConnect(Primitive):
     concatenated and normalised, as in the factorised reduction of DARTS (Liu et al. 2019).
     """
 
-    folds = True
+    identity = True
 
     def __init__(self, channels: int, stride: int = 1):
         super().__init__(channels, stride)
-        self.parameter_free = stride == 1
+        self.gates = self.parameter_free = stride == 1
         if stride == 2:
             self.even = nn.Conv2d(channels, channels // 2, 1, bias=False)
             self.odd = nn.Conv2d(channels, channels - channels // 2, 1, bias=False)
@@ -249,10 +263,13 @@ class SkipConnect(Primitive):
     def scaled(self, x: Tensor, weight: Tensor) -> Tensor:
         return weight * x if self.stride == 1 else scaled_batch_norm(self.bn, self._halves(x), weight)
 
+    def gate(self, x: Tensor) -> Tensor:
+        return x.new_ones(())
+
 
 @PRIMITIVES.register("none")
 class Zero(Primitive):
-    """y = 0, down-sampled at stride 2. In a cell it is never computed: it takes weight away from the others."""
+    """y = 0, down-sampled at stride 2. Cells never compute it; its alpha only reduces the other weights."""
 
     parameter_free = True
 
@@ -265,7 +282,10 @@ PRIMITIVE_SETS: dict[str, tuple[str, ...]] = {
     "reduced": ("sep_conv_3x3", "dil_conv_3x3", "conv_1x1", "max_pool_3x3", "skip_connect", "none"),
     "conv_only": ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"),
 }
-"""Table I's three sets. The paper gives the counts 10, 6 and 4 only; the members of the last two are our assumption."""
+"""Table I's three sets. The paper gives the counts 10, 6 and 4 only; the members of the last two are our assumption.
+
+`conv_only` has neither conv_1x1 nor `none`: with four members the two kernel sizes of both convolutions are the only
+regular choice, and every edge of such a network is kept."""
 
 
 def primitive_set(name: str) -> tuple[str, ...]:

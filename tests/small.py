@@ -92,5 +92,6 @@ class Collapsing(BilevelTrainer):
     def update(self, name, parameters, loss):
         super().update(name, parameters, loss)
         if name == "theta":
-            theta = self.supernet.theta.data
-            theta.flatten(0, 1)[: self.epoch + 1, self.supernet.primitives.index("skip_connect")] += 0.1
+            skip = self.supernet.primitives.index("skip_connect")
+            with torch.no_grad():
+                self.supernet.theta.view(-1, len(self.supernet.primitives))[: self.epoch + 1, skip] += 0.1

@@ -10,7 +10,7 @@ import torch
 from bionas.cells import PRUNE_BELOW, DerivedCell, FoldedSum, SearchCell, Source, WeightedSum, kept
 from bionas.errors import UnknownName
 from bionas.genotype import EDGES
-from bionas.operators import PRIMITIVE_SETS, primitive_set
+from bionas.operators import PRIMITIVE_SETS, PRIMITIVES, Primitive, primitive_set
 
 C = 4
 STRIDES = [1, 2]
@@ -277,3 +277,62 @@ def test_an_edge_out_of_a_removed_node_is_removed():  # derivation rule: z1 is a
 def test_a_cell_without_a_path_is_refused():
     with pytest.raises(ValueError, match="no path"):
         DerivedCell(C, 1, ("none", "none", "conv_1x1"))
+
+
+# --- what a primitive declares --------------------------------------------------------------------------------------
+
+
+def test_the_folded_sum_dispatches_on_what_a_primitive_declares():
+    """A primitive registered from outside is computed by the form it declares, whatever its name and class."""
+    called = []
+
+    @PRIMITIVES.register("twice")
+    class Twice(Primitive):
+        def forward(self, x):
+            return 2 * x
+
+        def scaled(self, x, weight):
+            called.append("scaled")
+            return 2 * weight * x
+
+    @PRIMITIVES.register("thrice")
+    class Thrice(Primitive):
+        gates = True
+
+        def forward(self, x):
+            return 3 * x
+
+        def gate(self, x):
+            called.append("gate")
+            return x.new_full((), 3.0)
+
+    @PRIMITIVES.register("negative")
+    class Negative(Primitive):
+        parameter_free = True
+
+        def forward(self, x):
+            called.append("forward")
+            return -x
+
+    try:
+        names = ("twice", "thrice", "negative")
+        cell = SearchCell(C, 1, names).double()
+        x, alpha = features(), torch.softmax(torch.randn(3, 3, dtype=torch.float64), dim=-1)
+        z1 = cell.edges[0](Source(x), alpha[0], [True] * 3)
+        torch.testing.assert_close(z1, (2 * alpha[0, 0] + 3 * alpha[0, 1] - alpha[0, 2]) * x)
+        assert called == ["scaled", "gate", "forward"]
+        cell(x, alpha)
+        assert called.count("forward") == 1 + 2  # the two edges from x share one
+    finally:
+        for name in ("twice", "thrice", "negative"):
+            del PRIMITIVES._things[name]
+
+
+def test_edge_weights_multiply_whole_edges():  # `Relaxation.edge_weights`
+    cell, alpha, x = drawn(SearchCell(C, 1, FULL)).eval(), alphas("random", 10), features()
+    ones = torch.ones(3, dtype=torch.float64)
+    torch.testing.assert_close(cell(x, alpha, None, ones), cell(x, alpha))
+    only_skip = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    z1 = cell.edges[0](Source(x), alpha[0], kept(alpha)[0])
+    expected = cell.project(torch.cat([z1, torch.zeros_like(z1)], dim=1))
+    torch.testing.assert_close(cell(x, alpha, None, only_skip), expected)

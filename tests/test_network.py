@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from bionas.cells import FoldedSum, WeightedSum
+from bionas.cells import FoldedSum, Relaxation, WeightedSum, kept
 from bionas.errors import GenotypeError, UnknownName
 from bionas.fusion import FEATURES
 from bionas.genotype import Genotype
 from bionas.network import (
     PRESETS,
+    STEMS,
     DerivedNetwork,
     MetadataEncoder,
     NetworkConfig,
     SearchNetwork,
+    build_stem,
     preset,
-    stem,
 )
 from bionas.operators import primitive_set
 from bionas.specimens.metadata import Metadata
@@ -166,9 +167,14 @@ def test_maps_are_halved_and_widened_where_the_config_says():
 
 @pytest.mark.parametrize(("stride", "side"), [(1, 16), (2, 8), (4, 4)])
 def test_the_stem_down_samples(stride, side):
-    assert stem(6, stride)(torch.zeros(1, 3, 16, 16)).shape == (1, 6, side, side)
+    assert build_stem(NetworkConfig(channels=6, stem_stride=stride))(torch.zeros(1, 3, 16, 16)).shape == (
+        1,
+        6,
+        side,
+        side,
+    )
     with pytest.raises(ValueError, match="stem_stride is 3"):
-        stem(6, 3)
+        build_stem(NetworkConfig(stem_stride=3))
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
@@ -318,3 +324,91 @@ def test_nothing_is_inherited_in_part(change):
     with pytest.raises(GenotypeError, match="nothing can be inherited"):
         derived.inherit(search_network())
     assert all(torch.equal(tensor, before[name]) for name, tensor in derived.state_dict().items())
+
+
+# --- theta and the relaxation ---------------------------------------------------------------------------------------
+
+
+class Sigmoids(Relaxation):
+    """Independent weights, a learned factor per edge, and a count of calls."""
+
+    def __init__(self, cells):
+        super().__init__()
+        self.beta = torch.nn.Parameter(torch.zeros(cells, 3))
+
+    def forward(self, theta):
+        return torch.sigmoid(theta)
+
+    def alpha(self, theta):
+        weights = torch.sigmoid(theta)
+        return weights / weights.sum(-1, keepdim=True)
+
+    def edge_weights(self):
+        return torch.exp(self.beta)
+
+
+def test_a_relaxation_replaces_softmax_in_forward_report_and_derivation():
+    torch.manual_seed(0)
+    network = SearchNetwork(TINY, 4, relaxation=Sigmoids(TINY.cells))
+    beta = network.relaxation.beta
+    assert [id(p) for p in network.architecture()] == [id(network.theta), id(beta)]
+    assert not {id(network.theta), id(beta)} & {id(p) for p in network.weights()}
+    image = torch.randn(2, 3, TINY.image_size, TINY.image_size)
+    network(image).sum().backward()
+    assert beta.grad.abs().max() > 0 and network.theta.grad.abs().max() > 0
+    weights = torch.sigmoid(network.theta)
+    torch.testing.assert_close(network.alpha(), weights / weights.sum(-1, keepdim=True))
+    with torch.no_grad():
+        network.theta[..., network.primitives.index("conv_1x1")] = 3.0
+    assert {name for cell in network.genotype().cells for name in cell.operations} == {"conv_1x1"}
+    derived = DerivedNetwork(network.genotype(), TINY, 4)
+    derived.inherit(network)  # the relaxation's parameters are no weights
+
+
+def test_the_pruning_mask_is_read_once_per_update_of_theta(monkeypatch):
+    reads = []
+    monkeypatch.setattr("bionas.network.kept", lambda weights: reads.append(1) or kept(weights))
+    network, image = SearchNetwork(TINY, 4), torch.randn(2, 3, TINY.image_size, TINY.image_size)
+    for _ in range(3):
+        network(image)
+    assert len(reads) == 1
+    with torch.no_grad():
+        network.theta[0, 0, 0] = -40.0  # below the threshold now
+    network.eval()
+    with_pruning = network(image)
+    assert len(reads) == 2
+    with torch.no_grad():
+        for parameter in network.cells[0].edges[0].operations[network.primitives[0]].parameters():
+            parameter.fill_(float("nan"))  # not computed, so it cannot be seen
+    assert torch.equal(network(image), with_pruning)
+    network.relaxation.varies = True
+    network(image)
+    network(image)
+    assert len(reads) == 4
+
+
+def test_theta_is_drawn_with_1e_3_as_standard_deviation_or_variance():
+    wide = dataclasses.replace(TINY, cells=60)
+    for reading, expected in (("sd", 1e-3), ("variance", 1e-3**0.5)):
+        torch.manual_seed(0)
+        theta = SearchNetwork(dataclasses.replace(wide, theta_init=reading), 2).theta
+        assert theta.std().item() == pytest.approx(expected, rel=0.1)
+    with pytest.raises(UnknownName, match="theta_init 'var'.*variance"):
+        dataclasses.replace(TINY, theta_init="var")
+
+
+def test_a_registered_stem_is_used_by_name_with_its_argument():
+    @STEMS.register("pooled")
+    def pooled(config, argument):
+        return torch.nn.Sequential(
+            torch.nn.AvgPool2d(int(argument)), torch.nn.Conv2d(3, config.stages()[0][0], 1)
+        )
+
+    try:
+        network = SearchNetwork(dataclasses.replace(TINY, stem="pooled:4"), 4)
+        assert network(torch.randn(2, 3, TINY.image_size, TINY.image_size)).shape == (2, 4)
+        assert network.stem[0].kernel_size == 4
+    finally:
+        del STEMS._things["pooled"]
+    with pytest.raises(UnknownName, match="unknown stem 'pooled'"):
+        SearchNetwork(dataclasses.replace(TINY, stem="pooled:4"), 4)
