@@ -17,6 +17,7 @@ import numpy as np
 
 from bionas.errors import GenotypeError, UnknownName
 from bionas.figures.cell_svg import cell_svg, genotype_svg
+from bionas.figures.svg import Drawing
 from bionas.operators import PRIMITIVE_SETS, PRIMITIVES
 from bionas.system import files
 
@@ -220,12 +221,12 @@ class Genotype:
             cells.append(CellGenotype(_drop_unfed_edge(operations), bool(reduction)))
         return cls(tuple(cells), primitive_set)
 
-    def to_svg(self, title: str = "") -> str:
+    def to_svg(self, title: str = "") -> Drawing:
         """All cells in rows of two, as one inline <svg> on its own background."""
         return genotype_svg([(cell.operations, cell.reduction) for cell in self.cells], title)
 
-    def _repr_svg_(self) -> str:
-        return self.to_svg()
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        return self.to_svg()._repr_mimebundle_()  # SVG, and PNG for notebooks that are not trusted
 
 
 def derive(

@@ -16,7 +16,7 @@ from PIL import Image
 
 from bionas import figures
 from bionas.figures.palette import ORDER_COLORS, PRIMITIVE_COLORS
-from bionas.figures.sheet import plain
+from bionas.figures.sheet import CAPTION_LETTERS, TITLE_LETTERS, WIDTH, Chart, plain
 from bionas.figures.world import OTHER_NAMES, by_country, outlines
 from bionas.system import places
 from bionas.training.evaluation import evaluate
@@ -223,9 +223,13 @@ def test_each_kind_is_here(every):
 @pytest.mark.parametrize("name", KINDS)
 def test_title_caption_axes_and_plain_numbers(every, name):
     figure = every[name]
-    assert isinstance(figure, go.Figure) and len(figure.layout.title.text) > 12
-    assert figure.layout.title.subtitle.text.startswith(CAPTION)
-    assert figure.layout.width == 900 and figure.layout.height < 1200
+    assert isinstance(figure, go.Figure) and len(figure.alternative) > 12
+    # As wide as its column; and neither title nor caption is cut where that has 600 pixels.
+    assert figure.layout.width is None and figure.layout.autosize and figure.layout.height < 1200
+    title = figure.layout.title
+    assert max(map(len, title.text.split("<br>"))) <= TITLE_LETTERS + len("<b></b>")
+    assert max(map(len, title.subtitle.text.split("<br>"))) <= CAPTION_LETTERS
+    assert CAPTION in figure.alternative
     if name not in (
         "specimen_grid",
         "primitive_responses",
@@ -268,7 +272,7 @@ def test_long_tail_shows_the_counts_in_the_colours_of_the_orders(every):
     bar = every["long_tail"].data[0]
     assert list(bar.x) == [70, 25, 5] and list(bar.y) == list(CLASSES)
     assert list(bar.marker.color) == [ORDER_COLORS[name] for name in CLASSES]
-    assert "70.0" in bar.text[0] and "Diptera" in every["long_tail"].layout.title.text
+    assert "70.0" in bar.text[0] and "Diptera" in every["long_tail"].alternative
     assert list(bar.marker.opacity) == [
         1,
         1,
@@ -311,8 +315,8 @@ def test_schemes_stand_side_by_side_with_what_crosses(every):
 
 def test_the_map_counts_countries_and_places(every):
     figure = every["collected_where"]
-    assert "4 of 5 records name one of 3 countries" in figure.layout.title.text
-    assert "1 are too small for this map, or no country" in figure.layout.title.subtitle.text
+    assert "4 of 5 records name one of 3 countries" in figure.alternative
+    assert "1 are too small for this map, or no country" in figure.alternative
     shaded = {trace.name: trace for trace in figure.data if trace.showlegend}
     assert list(shaded) == ["1 to 9 records"]
     outline = next(trace for trace in figure.data if trace.name == "1 to 9 records")
@@ -349,12 +353,12 @@ def test_a_fit_has_no_architecture_step(history):
     assert {t.name for t in figure.data} == {
         "training",
         "validation",
-    } and "1 epoch" in figure.layout.title.text
+    } and "1 epoch" in figure.alternative
 
 
 def test_trajectories_are_one_cells_lines_in_the_primitives_colours(every, alphas):
     figure = every["alpha_trajectories"]
-    assert len(figure.data) == 30 and "reduction" in figure.layout.title.text
+    assert len(figure.data) == 30 and "reduction" in figure.alternative
     skip = next(t for t in figure.data if t.name == "skip_connect")
     own = alphas[
         (alphas["cell"] == 1) & (alphas["edge"] == "x->z1") & (alphas["primitive"] == "skip_connect")
@@ -373,7 +377,7 @@ def test_heat_map_keeps_the_order_of_edges_and_primitives(every, alphas):
 
 def test_skip_count_counts_leaders(every):
     figure = every["skip_count"]
-    assert figure.layout.title.text.startswith("<b>Who leads: skip_connect on 3 of 6 edges")
+    assert figure.alternative.startswith("Who leads: skip_connect on 3 of 6 edges")
     assert list(next(t for t in figure.data if t.name == "skip_connect").y) == [0, 3, 3, 3]
 
 
@@ -397,7 +401,7 @@ def test_roc_names_the_hardest_class_first_and_takes_a_dict_too(every, judged):
 
 
 def test_reliability_says_the_calibration_error(every, judged):
-    assert f"{100 * judged.metrics['ece']:.1f} points" in every["reliability"].layout.title.text
+    assert f"{100 * judged.metrics['ece']:.1f} points" in every["reliability"].alternative
     assert sum(every["reliability"].data[3].y) == 120
 
 
@@ -445,7 +449,7 @@ def test_the_population_is_shown_generation_by_generation(every):
 def test_the_front_joins_what_no_smaller_model_equals(every):
     front = every["pareto"].data[0]
     assert list(front.x) == [60, 1500] and list(front.y) == [96.0, 97.0]
-    assert {a.text for a in every["pareto"].layout.annotations} == {"svm", "eb_lnast", "knn"}
+    assert {name for trace in every["pareto"].data[1:] for name in trace.text} == {"svm", "eb_lnast", "knn"}
 
 
 def test_readings_are_the_colours_that_were_read(every):
@@ -463,10 +467,10 @@ def _picture(figure):
 def test_a_kept_figure_is_written_only_while_the_notebooks_are_made(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "root", lambda: tmp_path)
     monkeypatch.setenv("BIONAS_RUNS", str(tmp_path / "runs"))
-    drawn = go.Figure(go.Bar(x=["a"], y=[1])).update_layout(width=300, height=200)
+    drawn = Chart(go.Bar(x=["a"], y=[1])).update_layout(height=200)
     assert figures.keep(drawn, "bars") is drawn and not list(tmp_path.rglob("*.png"))
     monkeypatch.setenv("BIONAS_PUBLISH", "1")
     if not (shutil.which("chromium") or shutil.which("google-chrome")):
         pytest.skip("a PNG takes Chromium")
     assert figures.keep(drawn, "bars") is drawn
-    assert Image.open(tmp_path / "figures" / "bars.png").size == (600, 400)  # twice, for dense screens
+    assert Image.open(tmp_path / "figures" / "bars.png").size == (2 * WIDTH, 400)  # twice, for dense screens

@@ -59,7 +59,7 @@ def test_the_front_is_drawn_and_counted():
     figure = figures.accuracy_against_cost(results_made_up.grid())
     (line,) = [trace for trace in shown(figure, "ours") if trace.name == "front"]
     assert (list(line.x), list(line.y)) == ([10.0, 20.0], [60.0, 64.0]) and line.line.shape == "hv"
-    assert "2 of 3 rows on the front" in figure.layout.title.text
+    assert "2 of 3 rows on the front" in figure.alternative
     latency = figures.accuracy_against_cost(results_made_up.grid(), "latency")
     assert points(shown(latency, "ours"))["E009"] == (5.0, 64.0)
     assert points(shown(latency, "the paper's"))["E009"] == (64.33, 96.81)
@@ -93,18 +93,16 @@ def test_gains_have_two_standard_errors_and_leave_what_was_not_run_open():
         and list(ours.x) == [0.5, 4.0]
         and list(ours.error_x.array) == [2.0, 2.4]
     )
-    assert (
-        list(ours.y) == ["E008 evolutionary", "E009 gradient"] and "1 of 2 beyond" in figure.layout.title.text
-    )
+    assert list(ours.y) == ["E008 evolutionary", "E009 gradient"] and "1 of 2 beyond" in figure.alternative
     nothing = figures.gains(results_made_up.gains().assign(gain=np.nan), "random search")
-    assert len(nothing.data[1].x) == 0 and nothing.layout.title.text == "<b>Points above random search</b>"
+    assert len(nothing.data[1].x) == 0 and nothing.alternative == "Points above random search"
 
 
 def test_regret_is_in_points_and_says_how_often_it_was_measured():
     figure = figures.regret_curves(results_made_up.regret())
     lines = {trace.name: list(trace.y) for trace in figure.data}
     assert lines == {"random (60)": [10.0, 6.0, 5.0], "evolutionary (60)": [10.0, 5.0, 2.5]}
-    assert "1 of 1 strategies better than chance" in figure.layout.title.text
+    assert "1 of 1 strategies better than chance" in figure.alternative
 
 
 def test_skips_by_epoch_with_the_limit_and_where_it_stopped():
@@ -112,7 +110,7 @@ def test_skips_by_epoch_with_the_limit_and_where_it_stopped():
     crosses = [(trace.x[0], trace.y[0]) for trace in figure.data if trace.mode == "markers"]
     assert crosses == [(3, 3), (2, 3)]
     (limit,) = figure.layout.shapes
-    assert limit.y0 == 2 and limit.xref.startswith("x2") and "5 of 9 edges" in figure.layout.title.text
+    assert limit.y0 == 2 and limit.xref.startswith("x2") and "5 of 9 edges" in figure.alternative
 
 
 def test_the_papers_line_is_that_of_the_table():
@@ -123,7 +121,7 @@ def test_the_papers_line_is_that_of_the_table():
     assert list(line.y) == pytest.approx([13.5 * x + 0.5 for x in line.x], abs=0.02)
     assert (
         list(paper.x) == list(published.table("table1_ablation")["gflops"])
-        and "r = 0.9996" in figure.layout.title.text
+        and "r = 0.9996" in figure.alternative
     )
     assert len(traces["random, full"].x) == 20 and "made by hand" not in traces
     counted = experiments.assign(gmacs_median=2.0, weights_mb_median=30.0)
@@ -135,3 +133,14 @@ def test_every_strategy_has_a_colour():
     assert set(STRATEGY_COLORS) == set(STRATEGIES) and len(set(STRATEGY_COLORS.values())) == len(
         STRATEGY_COLORS
     )
+
+
+def test_title_axes_and_labels_follow_the_button():
+    figure = figures.accuracy_against_cost(results_made_up.grid())
+    buttons = {button.label: button for button in figure.layout.updatemenus[0].buttons}
+    assert set(buttons) == {"ours", "the paper's", "both"}
+    titles = {name: button.args[1]["title.text"] for name, button in buttons.items()}
+    assert all(name in title for name, title in titles.items()) and "(ours)" not in "".join(titles.values())
+    shown = [t for t, visible in zip(figure.data, buttons["both"].args[0]["visible"], strict=True) if visible]
+    named = [name for trace in shown if "text" in (trace.mode or "") for name in trace.text]
+    assert len(named) == len(set(named)) > 0  # ours are named, the paper's told on hover

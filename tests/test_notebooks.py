@@ -125,8 +125,12 @@ def test_tidying_drops_widget_models_and_bookkeeping(executed, script):
     executed.cells[2].metadata.update(papermill={"duration": 1}, execution={})
     view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "VBox(...)"}
     executed.cells[2].outputs.append(nbformat.v4.new_output("display_data", data=view))
+    said = {"image/png": {"alt": "a bar chart", "width": 300}, "isolated": True}
+    picture = nbformat.v4.new_output("display_data", data={"image/png": "AAAA"}, metadata=said)
+    executed.cells[2].outputs.append(picture)
     notebooks.tidy(executed)
     nbformat.validate(executed)
     assert notebooks.faults(executed, script) == []
     assert list(executed.cells[2].outputs[1].data) == ["text/plain"]
+    assert executed.cells[2].outputs[2].metadata == {"image/png": {"alt": "a bar chart"}}
     assert executed.cells[1].metadata == {"tags": ["parameters"]}

@@ -29,7 +29,7 @@ def models():
 
 def test_those_under_the_line_are_hollow_and_counted(models):
     figure = figures.published_scores(models, 71.57, "Diptera", "first", CAPTION)
-    assert figure.layout.title.text == "<b>2 of 3 published backbones lie under always answering Diptera</b>"
+    assert figure.alternative.startswith("2 of 3 published backbones lie under always answering Diptera")
     transformers = next(t for t in figure.data if t.name.startswith("Table III"))
     assert (
         list(transformers.x) == [84.7, 65.3]
@@ -122,7 +122,7 @@ def test_the_metadatas_part_is_what_lies_between_two_dots():
     figure = figures.with_and_without_metadata(
         frame, {"majority class": 35.0, "metadata alone": 45.0}, caption=CAPTION
     )
-    assert "+4.2 points of accuracy in the median" in figure.layout.title.text  # of 7.5 and 1.0
+    assert "+4.2 points of accuracy in the median" in figure.alternative  # of 7.5 and 1.0
     assert [list(t.x) for t in figure.data] == [[40.0, 50.0, None, None], [47.5, 51.0, 60.0, None]]
     said = [a.text for a in figure.layout.annotations]
     assert {
@@ -139,4 +139,4 @@ def test_the_metadatas_part_is_what_lies_between_two_dots():
     empty = figures.with_and_without_metadata(
         frame.assign(image=np.nan, both=np.nan, gain=np.nan), {}, caption=CAPTION
     )
-    assert "median" not in empty.layout.title.text and list(empty.layout.xaxis.range) == [0, 100]
+    assert "median" not in empty.alternative and list(empty.layout.xaxis.range) == [0, 100]

@@ -152,7 +152,14 @@ def tidy(notebook: Any) -> None:
             cell.outputs = _joined(cell.outputs)
         cell.metadata = type(cell.metadata)({"tags": cell.metadata.tags} if cell.metadata.get("tags") else {})
         for output in cell.get("outputs", ()):
-            output.get("metadata", {}).clear()
+            if "metadata" in output:  # of which only the alternative text of pictures is kept
+                output["metadata"] = type(cell.metadata)(
+                    {
+                        mime: {"alt": of["alt"]}
+                        for mime, of in output.metadata.items()
+                        if isinstance(of, dict) and "alt" in of
+                    }
+                )
             if WIDGET in output.get("data", {}):
                 output["data"] = type(cell.metadata)({"text/plain": "(an explorer: run this cell to use it)"})
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bionas.figures.palette import ACCENT, GRID, INK, PAPER, SET_COLORS, STRATEGY_COLORS
-from bionas.figures.sheet import HEAD, MUTED, plain, rows, sheet
+from bionas.figures.placement import text_positions
+from bionas.figures.sheet import ABOVE, BELOW, HEAD, MUTED, Chart, panels, plain, rows, sheet
 
 COSTS = {
     "flops": ("mmacs", "multiply-accumulates (millions)", "paper_gflops", "GFLOPs, as printed"),
@@ -44,7 +44,7 @@ def front(cost: pd.Series, score: pd.Series) -> list:
     return kept
 
 
-def accuracy_against_cost(table: pd.DataFrame, cost: str = "flops", caption: str = "") -> go.Figure:
+def accuracy_against_cost(table: pd.DataFrame, cost: str = "flops", caption: str = "") -> Chart:
     """A dot an experiment, the Pareto front as a line; buttons change between ours, the paper's, and both.
 
     Cost is on a log scale: fusions over tokens cost ten times the others.
@@ -61,7 +61,7 @@ def accuracy_against_cost(table: pd.DataFrame, cost: str = "flops", caption: str
     table = table.dropna(subset="strategy").set_index("row")
     done = table[table["n"] > 0]
     paper = table.dropna(subset="paper_accuracy")
-    views: dict[str, tuple[list[go.Scatter], str, str]] = {}
+    views: dict[str, tuple[list[go.Scatter], str, str]] = {}  # name -> traces, names of the axes
     if len(done):
         frame = _points(done, column, "accuracy_mean", done["accuracy_sd"])
         views["ours"] = (_cloud(frame), axis, "accuracy on the test split (%)")
@@ -69,34 +69,35 @@ def accuracy_against_cost(table: pd.DataFrame, cost: str = "flops", caption: str
     views["the paper's"] = (_cloud(printed, open_=True), their_axis, "accuracy, as printed (%)")
     if REFERENCE in done.index:
         both = _cloud(_relative(frame), name="ours: ")
-        both += _cloud(_relative(printed), open_=True, name="the paper's: ")
+        # The same labels again would cover each other: the paper's are told on hover.
+        both += _cloud(_relative(printed), open_=True, name="the paper's: ", named=False)
         views["both"] = (
             both,
             f"times the cost of {REFERENCE}",
             f"accuracy above that of {REFERENCE} (points)",
         )
+    subject = {"flops": "multiply-accumulates", "latency": "latency"}[cost]
+    counted = {
+        "ours": _on_front(done, column, "accuracy_mean") if len(done) else "",
+        "the paper's": _on_front(paper, theirs, "paper_accuracy"),
+        "both": f"relative to {REFERENCE}",
+    }
+    titles = {name: f"Accuracy against {subject}, {name}: {counted[name]}" for name in views}
     first = next(iter(views))
     traces = [trace.update(visible=name == first) for name, (of, _, _) in views.items() for trace in of]
-    figure = go.Figure(traces)
+    figure = Chart(traces)
     buttons = []
     for name, (_, x, y) in views.items():
         shown = [name == other for other, (of, _, _) in views.items() for _ in of]
         change = {
+            "title.text": f"<b>{titles[name]}</b>",
             "xaxis.title.text": x,
             "yaxis.title.text": y,
             "xaxis.autorange": True,
             "yaxis.autorange": True,
         }
         buttons.append({"label": name, "method": "update", "args": [{"visible": shown}, change]})
-    subject = {"flops": "multiply-accumulates", "latency": "latency"}[cost]
-    best = (
-        front(done[column], done["accuracy_mean"])
-        if len(done)
-        else front(paper[theirs], paper["paper_accuracy"])
-    )
-    title = (
-        f"Accuracy against {subject}: {len(best)} of {len(done) or len(paper)} rows on the front ({first})"
-    )
+    title = titles[first]
     sheet(
         figure,
         title,
@@ -128,6 +129,10 @@ def accuracy_against_cost(table: pd.DataFrame, cost: str = "flops", caption: str
     return figure
 
 
+def _on_front(table: pd.DataFrame, cost: str, score: str) -> str:
+    return f"{len(front(table[cost], table[score]))} of {len(table)} rows on the front"
+
+
 def _points(table: pd.DataFrame, cost: str, score: str, spread: pd.Series | None = None) -> pd.DataFrame:
     """Indexed by row: strategy, cost, score, spread."""
     columns = {"strategy": table["strategy"], "cost": table[cost], "score": table[score]}
@@ -141,8 +146,10 @@ def _relative(points: pd.DataFrame) -> pd.DataFrame:
     return points.assign(cost=points["cost"] / start["cost"], score=points["score"] - start["score"])
 
 
-def _cloud(points: pd.DataFrame, open_: bool = False, name: str = "") -> list[go.Scatter]:
-    """A trace a strategy, and the front."""
+def _cloud(points: pd.DataFrame, open_: bool = False, name: str = "", named: bool = True) -> list[go.Scatter]:
+    """One trace per strategy, and the front; `named` writes the row beside each point."""
+    across, up = np.log10(points["cost"]), points["score"]
+    labels = text_positions(_share(across), _share(up), pd.Series(points.index, points.index))
     best = points.loc[front(points["cost"], points["score"])]
     traces = [
         go.Scatter(
@@ -161,10 +168,10 @@ def _cloud(points: pd.DataFrame, open_: bool = False, name: str = "") -> list[go
             go.Scatter(
                 x=plain(group["cost"]),
                 y=plain(group["score"], 2),
-                mode="markers+text",
+                mode="markers+text" if named else "markers",
                 name=f"{name}{strategy}",
                 text=list(group.index),
-                textposition="top center",
+                textposition=[labels[row] for row in group.index],
                 textfont={"size": 10.5, "color": INK},
                 error_y=None
                 if spread is None
@@ -181,7 +188,13 @@ def _cloud(points: pd.DataFrame, open_: bool = False, name: str = "") -> list[go
     return traces
 
 
-def gains(frame: pd.DataFrame, against: str, caption: str = "") -> go.Figure:
+def _share(values: pd.Series) -> pd.Series:
+    """Values as shares of a plot with a margin at either side."""
+    low, high = values.min(), values.max()
+    return 0.05 + 0.9 * (values - low) / ((high - low) or 1)
+
+
+def gains(frame: pd.DataFrame, against: str, caption: str = "") -> Chart:
     """What each row is above another one, in points: a dot with two standard errors, the paper's as an open diamond.
 
     Args:
@@ -189,7 +202,7 @@ def gains(frame: pd.DataFrame, against: str, caption: str = "") -> go.Figure:
         against: what the zero is, in words.
     """
     labels, ours = list(frame["label"]), frame.dropna(subset="gain")
-    figure = go.Figure()
+    figure = Chart()
     figure.add_vline(x=0, line={"color": MUTED, "width": 1.2})
     figure.add_scatter(
         x=plain(frame["paper_gain"], 2),
@@ -225,7 +238,7 @@ def gains(frame: pd.DataFrame, against: str, caption: str = "") -> go.Figure:
         height=rows(len(labels), 40) + 20,
         head=HEAD + 26,
         left=170,
-        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
+        legend=ABOVE,
         showlegend=True,
     )
     figure.update_xaxes(title_text="points of test accuracy")
@@ -234,14 +247,14 @@ def gains(frame: pd.DataFrame, against: str, caption: str = "") -> go.Figure:
     return figure
 
 
-def regret_curves(frame: pd.DataFrame, caption: str = "") -> go.Figure:
+def regret_curves(frame: pd.DataFrame, caption: str = "") -> Chart:
     """Mean regret by budget, a line a strategy; the best would be 0.
 
     Args:
         frame: strategy, candidates, regret_mean (a share of one), repeats, verdict; those without any are left out.
     """
     known = frame.dropna(subset="regret_mean")
-    figure = go.Figure()
+    figure = Chart()
     better, others = 0, known["strategy"].nunique() - ("random" in set(known["strategy"]))
     for strategy, curve in known.groupby("strategy", sort=False):
         better += str(curve["verdict"].iloc[0]).startswith("better")
@@ -271,7 +284,7 @@ def regret_curves(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     return figure
 
 
-def skip_courses(epochs: pd.DataFrame, caption: str = "") -> go.Figure:
+def skip_courses(epochs: pd.DataFrame, caption: str = "") -> Chart:
     """Edges led by skip_connect, epoch by epoch: a panel a kind of search, a line a seed, a cross where it was stopped.
 
     Args:
@@ -281,7 +294,7 @@ def skip_courses(epochs: pd.DataFrame, caption: str = "") -> go.Figure:
     edges, last = int(epochs["edges"].iloc[0]), int(epochs["search_epochs"].iloc[0])
     columns = len(kinds) if len(kinds) <= 4 else -(-len(kinds) // 2)
     rows = -(-len(kinds) // columns)
-    figure = make_subplots(
+    figure = panels(
         rows,
         columns,
         shared_yaxes=True,
@@ -327,7 +340,7 @@ def skip_courses(epochs: pd.DataFrame, caption: str = "") -> go.Figure:
         height=400 + 220 * (rows - 1),
         head=HEAD + 24,
         bottom=96,
-        legend={"orientation": "h", "x": 0, "y": -0.2 / rows, "yanchor": "top"},
+        legend=BELOW,
     )
     figure.update_xaxes(range=[0, last])
     figure.update_xaxes(title_text="epoch", row=rows)
@@ -338,7 +351,7 @@ def skip_courses(epochs: pd.DataFrame, caption: str = "") -> go.Figure:
 
 def cost_clouds(
     genotypes: pd.DataFrame, experiments: pd.DataFrame, lines: pd.DataFrame, caption: str = ""
-) -> go.Figure:
+) -> Chart:
     """Weights against multiply-accumulates of random genotypes, a dot each; the paper's experiments and their line.
 
     Args:
@@ -347,7 +360,7 @@ def cost_clouds(
             network ("fixed") is drawn where its cost is known.
         lines: points, slope_mb_per_giga, intercept_mb, correlation; the first row is that of the paper's experiments.
     """
-    figure = go.Figure()
+    figure = Chart()
     for name, group in genotypes.groupby("primitive_set", sort=False):
         figure.add_scatter(
             x=plain(group["gmacs"], 3),
@@ -390,7 +403,7 @@ def cost_clouds(
         marker={"color": ACCENT, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
         hovertemplate="%{text}: %{x} GFLOPs, %{y} MB<extra>as printed</extra>",
     )
-    title = f"What networks cost: the paper's on one line (r = {theirs['correlation']:.4f}), random ones in a cloud"
+    title = f"What networks cost: the paper's on one line (r\u00a0=\u00a0{theirs['correlation']:.4f}), random ones in a cloud"
     sheet(figure, title, caption, height=520, right=210)
     of_x = "billions of multiply-accumulates; the paper: GFLOPs, as printed"
     figure.update_xaxes(title_text=of_x, rangemode="tozero")

@@ -10,24 +10,30 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from bionas.figures.palette import ACCENT, GRID, INK, PAPER, class_color
-from bionas.figures.sheet import percent, picture, plain, rows, sheet
+from bionas.figures.sheet import ABOVE, Chart, percent, picture, plain, rows, sheet
 from bionas.specimens.schema import missing
+
+LOGARITHMIC = 8
+"""The ratio of largest to smallest class from which the axis is logarithmic and the distribution called a long tail."""
+BALANCED = 1.5
+"""The ratio below which classes count as balanced."""
 
 SIDES = {"train": "#3d5a80", "val": "#9db8d6", "test": ACCENT}
 
 
-def long_tail(counts: pd.Series, caption: str = "", threshold: int | None = None) -> go.Figure:
-    """Specimens a class on a logarithmic axis; what `threshold` folds into Other is pale.
+def long_tail(counts: pd.Series, caption: str = "", threshold: int | None = None) -> Chart:
+    """Specimens per class: logarithmic where classes differ `LOGARITHMIC`-fold; what `threshold` folds is pale.
 
     Args:
-        counts: class -> n, largest first; a class of none is left out.
+        counts: class -> n, largest first; empty classes are left out.
     """
     counts = counts[counts > 0]
     names = [str(name) for name in counts.index]
     n, total = [int(v) for v in counts], int(counts.sum())
     shares = [percent(v / total) if v / total >= 0.0005 else "< 0.1\u00a0%" for v in n]
     pale = [threshold is not None and v < threshold and name != "Other" for name, v in zip(names, n)]
-    figure = go.Figure(
+    logarithmic = max(n) >= LOGARITHMIC * min(n)
+    figure = Chart(
         go.Bar(
             y=names,
             x=n,
@@ -43,21 +49,32 @@ def long_tail(counts: pd.Series, caption: str = "", threshold: int | None = None
             hovertemplate="%{y}: %{x:,}<extra></extra>",
         )
     )
-    title = f"Long tail: {names[0]} is {percent(n[0] / total)} of {total:,} specimens"
+    if logarithmic:
+        title = f"Long tail: {names[0]} is {percent(n[0] / total)} of {total:,} specimens"
+    elif max(n) >= BALANCED * min(n):
+        title = f"{total:,} specimens: {min(n):,} to {max(n):,} in each of {len(n)} classes"
+    else:
+        title = f"Balanced: {total:,} specimens, {min(n):,} to {max(n):,} in each of {len(n)} classes"
     sheet(figure, title, caption, height=rows(len(n), 24) + 16, left=150, right=130, bottom=64, bargap=0.28)
-    low, high = math.log10(min(n)), math.log10(max(n))
-    figure.update_xaxes(
-        type="log",
-        title_text="specimens (logarithmic)",
-        range=[round(low - 0.35, 3), round(high + 0.03, 3)],
-        dtick=1,
-        tickformat=",d",
-    )
+    if logarithmic:
+        low, high = math.log10(min(n)), math.log10(max(n))
+        ticks = [digit * 10**power for power in range(8) for digit in ((1, 3) if high - low < 2 else (1,))]
+        figure.update_xaxes(
+            type="log",
+            title_text="specimens (logarithmic)",
+            range=[round(low - 0.35, 3), round(high + 0.03, 3)],
+            tickvals=ticks,
+            ticktext=[f"{tick:,}" for tick in ticks],
+        )
+    else:
+        figure.update_xaxes(
+            title_text="specimens", range=[0, round(1.03 * max(n), 2)], nticks=6, tickformat=",d"
+        )
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
-    if threshold is not None:
+    if any(pale):
         figure.add_vline(x=threshold, line={"color": ACCENT, "width": 1.5, "dash": "dot"}, layer="below")
         figure.add_annotation(
-            x=round(math.log10(threshold), 4),
+            x=round(math.log10(threshold), 4) if logarithmic else threshold,
             y=1,
             yref="paper",
             yanchor="bottom",
@@ -74,7 +91,7 @@ def specimen_grid(
     columns: int = 6,
     caption: str = "",
     heading: str = "",
-) -> go.Figure:
+) -> Chart:
     """Photographs in rows of `columns`.
 
     Args:
@@ -86,11 +103,11 @@ def specimen_grid(
     return picture(list(images), titles, columns, heading or f"{len(images)} specimens", caption)
 
 
-def missingness(records: pd.DataFrame, caption: str = "") -> go.Figure:
+def missingness(records: pd.DataFrame, caption: str = "") -> Chart:
     """The share of records that have each field, in the order of the columns."""
     fields = [str(c) for c in records.columns]
     given = [float(1 - missing(records[c]).mean()) for c in records.columns]
-    figure = go.Figure()
+    figure = Chart()
     figure.add_bar(
         y=fields,
         x=[100.0] * len(fields),
@@ -133,7 +150,7 @@ def missingness(records: pd.DataFrame, caption: str = "") -> go.Figure:
     return figure
 
 
-def split_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
+def split_sizes(frame: pd.DataFrame, caption: str = "") -> Chart:
     """How each class is divided.
 
     Args:
@@ -141,7 +158,7 @@ def split_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     """
     total = frame[list(SIDES)].sum(axis=1)
     names = [str(c) for c in frame["class"]]
-    figure = go.Figure()
+    figure = Chart()
     for side, color in SIDES.items():
         share = (100 * frame[side] / total.where(total > 0)).fillna(0)
         figure.add_bar(
@@ -166,7 +183,7 @@ def split_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
         barmode="stack",
         bargap=0.2,
         head=118,
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
+        legend=ABOVE,
     )
     figure.update_xaxes(
         title_text="share of the class (%); numbers are specimens", range=[0, 100], showgrid=False
@@ -175,7 +192,7 @@ def split_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     return figure
 
 
-def split_schemes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
+def split_schemes(frame: pd.DataFrame, caption: str = "") -> Chart:
     """Ways to divide one collection side by side: how large their sides are, and what crosses from one to another.
 
     Args:
@@ -183,7 +200,7 @@ def split_schemes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
             are none); refused: why the scheme does not fit, else "". One row a scheme.
     """
     names = [f"{scheme} " for scheme in frame["scheme"]]
-    figure = go.Figure()
+    figure = Chart()
     for side, color in SIDES.items():
         counts = frame[side].fillna(0).astype(int)
         figure.add_bar(
@@ -221,7 +238,7 @@ def split_schemes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
         barmode="stack",
         bargap=0.35,
         head=118,
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
+        legend=ABOVE,
     )
     figure.update_xaxes(
         title_text="specimens", range=[0, round(1.5 * widest)], tickformat=",d", showgrid=False
@@ -239,7 +256,7 @@ def _crossing(row: dict) -> str:
     return "<br>".join([*crossing, f"class shares drift by {row['drift']:.1f} points at most"])
 
 
-def leakage_bars(frame: pd.DataFrame, caption: str = "") -> go.Figure:
+def leakage_bars(frame: pd.DataFrame, caption: str = "") -> Chart:
     """What each metadata field alone tells about the class, by looking it up, against always answering the commonest.
 
     Args:
@@ -247,7 +264,7 @@ def leakage_bars(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     """
     fields = [str(f) for f in frame["field"]]
     accuracy, majority = frame["accuracy"].to_numpy(float), float(frame["majority"].iloc[0])
-    figure = go.Figure()
+    figure = Chart()
     figure.add_bar(
         y=fields,
         x=plain(100 * np.minimum(accuracy, majority), 2),
@@ -285,7 +302,7 @@ def leakage_bars(frame: pd.DataFrame, caption: str = "") -> go.Figure:
         barmode="stack",
         bargap=0.3,
         head=118,
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
+        legend=ABOVE,
     )
     figure.add_vline(x=round(100 * majority, 2), line={"color": INK, "width": 1.2, "dash": "dot"})
     figure.update_xaxes(

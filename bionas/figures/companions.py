@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bionas.figures.palette import ACCENT, GRID, INK, PAPER
-from bionas.figures.sheet import HEAD, MUTED, hex_to_rgb, picture, plain, rows, sheet
+from bionas.figures.placement import text_positions
+from bionas.figures.sheet import ABOVE, HEAD, MUTED, Chart, hex_to_rgb, panels, picture, plain, rows, sheet
 
 ACTIVATION_COLORS = {"relu": "#4477aa", "leaky_relu": "#66ccee", "tanh": "#e0a100", "sigmoid": "#aa3377"}
 """One an activation of EB-LNAST's space."""
@@ -22,7 +21,7 @@ PANELS = 3
 """Small multiples a row."""
 
 
-def attention(image: np.ndarray, trunk: np.ndarray, mask: np.ndarray, caption: str = "") -> go.Figure:
+def attention(image: np.ndarray, trunk: np.ndarray, mask: np.ndarray, caption: str = "") -> Chart:
     """A specimen and, for its most active channels, trunk T, mask M and H = (1 + M) * T.
 
     Args:
@@ -46,7 +45,7 @@ def attention(image: np.ndarray, trunk: np.ndarray, mask: np.ndarray, caption: s
     return picture(tiles, names, 4, "The attention module on one specimen", caption, smooth=False)
 
 
-def published_errors(frame: pd.DataFrame, error: str = "test_top1_error", caption: str = "") -> go.Figure:
+def published_errors(frame: pd.DataFrame, error: str = "test_top1_error", caption: str = "") -> Chart:
     """Ours and the published error of each network, in a panel of its own each: they are of other images and classes.
 
     Args:
@@ -55,9 +54,7 @@ def published_errors(frame: pd.DataFrame, error: str = "test_top1_error", captio
     """
     models = [str(m) for m in frame["model"]]
     where = list(range(len(models)))
-    figure = make_subplots(
-        1, 2, shared_yaxes=True, horizontal_spacing=0.09, subplot_titles=("ours", "as published")
-    )
+    figure = panels(1, 2, shared_yaxes=True, horizontal_spacing=0.09, subplot_titles=("ours", "as published"))
     ours, spread = frame[f"{error}_mean"], frame[f"{error}_sd"].fillna(0)
     for column, (values, wide, color) in enumerate(
         ((ours, spread, OURS), (frame[f"published_{error}"], spread * 0, THEIRS)), 1
@@ -109,9 +106,7 @@ def published_errors(frame: pd.DataFrame, error: str = "test_top1_error", captio
     return figure
 
 
-def population_evolution(
-    history: pd.DataFrame, generations: Sequence[int] = (), caption: str = ""
-) -> go.Figure:
+def population_evolution(history: pd.DataFrame, generations: Sequence[int] = (), caption: str = "") -> Chart:
     """A population through its generations, a panel each: size against performance, a colour an activation.
 
     Args:
@@ -125,7 +120,7 @@ def population_evolution(
         {known[round((len(known) - 1) * s)] for s in (0, 0.07, 0.2, 0.4, 0.7, 1)}
     )
     n_rows = math.ceil(len(chosen) / PANELS)
-    figure = make_subplots(
+    figure = panels(
         n_rows,
         min(PANELS, len(chosen)),
         shared_xaxes="all",
@@ -176,7 +171,7 @@ def population_evolution(
         height=HEAD + 120 + 205 * n_rows,
         left=76,
         head=HEAD + 46,
-        legend={"orientation": "h", "x": 0, "y": 1 + 0.16 / n_rows, "yanchor": "bottom"},
+        legend=ABOVE | {"y": 1 + 0.16 / n_rows},
     )
     low = 100 * float(history["performance"].min())
     figure.update_xaxes(type="log", dtick=1)
@@ -187,7 +182,7 @@ def population_evolution(
 
 def colour_readings(
     rgb: np.ndarray, labels: np.ndarray, class_names: Sequence[str], caption: str = ""
-) -> go.Figure:
+) -> Chart:
     """Readings as the colours that a sensor saw, a tile a class.
 
     Args:
@@ -207,7 +202,7 @@ def colour_readings(
 
 def pareto(
     frame: pd.DataFrame, score: str = "accuracy", highlight: Sequence[str] = (), caption: str = ""
-) -> go.Figure:
+) -> Chart:
     """Size against performance, a point a model; the line joins those that no smaller model equals.
 
     Args:
@@ -216,7 +211,7 @@ def pareto(
     """
     ordered = frame.sort_values(["parameters", score], ascending=[True, False])
     front = ordered[ordered[score] > ordered[score].cummax().shift(fill_value=-math.inf)]
-    figure = go.Figure()
+    figure = Chart()
     figure.add_scatter(
         x=plain(front["parameters"]),
         y=plain(front[score], 2),
@@ -256,29 +251,24 @@ def pareto(
     least = float(ordered[score].nsmallest(2).iloc[-1])
     below = ordered[ordered[score] < least - 10]
     span = float(ordered[score].max()) - least if len(below) else float(np.ptp(ordered[score]))
-    for _, point in (shown := ordered.drop(below.index)).iterrows():
-        others = shown[shown["model"] != point["model"]]
-        off_x, off_y = (
-            np.log10(others["parameters"] / point["parameters"]),
-            (others[score] - point[score]) / max(span, 1e-9),
-        )
-        nearness = np.exp(
-            -((off_x / 0.4) ** 2) - (off_y / 0.15) ** 2
-        )  # a label keeps away from its neighbours, and its bar
-        under = (np.sign(off_y + 1e-6 * off_x) * nearness).sum() > 0
-        leftwards = (np.sign(off_x + 1e-6 * off_y) * nearness).sum() > 0 or point["parameters"] == shown[
-            "parameters"
-        ].max()
-        figure.add_annotation(
-            x=round(math.log10(point["parameters"]), 4),
-            y=round(float(point[score]), 2),
-            text=str(point["model"]),
-            showarrow=False,
-            xanchor="right" if leftwards else "left",
-            xshift=-5 if leftwards else 5,
-            yshift=-13 if under else 13,
-            font={"size": 11.5, "color": INK},
-        )
+    shown = ordered.drop(below.index)
+    cost = np.log10(shown["parameters"].astype(float))
+    across = (cost - cost.min()) / (np.ptp(cost) or 1)
+    positions = text_positions(
+        0.05 + 0.9 * across, 0.15 + 0.7 * (shown[score] - least) / (span or 1), shown["model"]
+    )
+    figure.add_scatter(
+        x=plain(shown["parameters"]),
+        y=plain(shown[score], 2),
+        mode="markers+text",  # plotly keeps text off the marker, here an invisible one
+        marker={"size": 11, "opacity": 0},
+        text=[str(m) for m in shown["model"]],
+        textposition=[positions[i] for i in shown.index],
+        textfont={"size": 11.5, "color": INK},
+        cliponaxis=False,
+        showlegend=False,
+        hoverinfo="skip",
+    )
     if len(below):
         named_below = ", ".join(f"{m} {v:.1f} %" for m, v in zip(below["model"], below[score]))
         figure.add_annotation(

@@ -7,19 +7,15 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bionas.figures.palette import ACCENT, INK, PAPER
-from bionas.figures.sheet import HEAD, MUTED, plain, rows, sheet
+from bionas.figures.sheet import ABOVE, BELOW, HEAD, MUTED, Chart, panels, plain, rows, sheet
 
 BLUE = "#3d5a80"
 GREY = "#b9bdc4"
 
-LEGEND = {"orientation": "h", "x": 0, "y": 1.06, "yanchor": "bottom"}
 
-
-def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], caption: str = "") -> go.Figure:
+def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], caption: str = "") -> Chart:
     """Accuracy against what is given: metadata alone and with the image, a dot a training; the image alone as a line.
 
     Args:
@@ -28,7 +24,7 @@ def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], capt
     """
     splits = list(dict.fromkeys(frame["split"]))
     choices = [c for c in dict.fromkeys(frame["metadata"]) if c != "none"]
-    figure = make_subplots(
+    figure = panels(
         len(splits),
         1,
         shared_xaxes=True,
@@ -78,7 +74,7 @@ def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], capt
         height=rows(len(splits) * len(choices), 46) + 60 * len(splits),
         left=140,
         head=HEAD + 44,
-        legend=LEGEND,
+        legend=ABOVE | {"y": 1.06},
     )
     figure.update_yaxes(
         tickmode="array",
@@ -94,7 +90,7 @@ def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], capt
     return figure
 
 
-def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], caption: str = "") -> go.Figure:
+def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], caption: str = "") -> Chart:
     """Metadata alone with fewer and fewer fields: a panel a division, a row a choice, bars for what has been shown in
     training and for what has not.
 
@@ -106,7 +102,7 @@ def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], captio
     splits = list(dict.fromkeys(frame["split"]))
     fields = list(dict.fromkeys(frame["fields"]))
     models = list(dict.fromkeys(frame["model"]))
-    figure = make_subplots(
+    figure = panels(
         1,
         len(splits),
         shared_yaxes=True,
@@ -164,8 +160,9 @@ def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], captio
         caption,
         height=rows(len(fields), 38) + 70,
         left=250,
-        head=HEAD + 70,
-        legend={"orientation": "h", "x": -0.38, "y": 1.12, "yanchor": "bottom"},
+        head=HEAD + 18,
+        bottom=140,
+        legend=BELOW,
     )
     figure.update_xaxes(range=[0, 104], dtick=20, title_text="accuracy (%)")
     figure.update_yaxes(
@@ -179,7 +176,7 @@ def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], captio
     return figure
 
 
-def shuffled_inputs(frame: pd.DataFrame, caption: str = "") -> go.Figure:
+def shuffled_inputs(frame: pd.DataFrame, caption: str = "") -> Chart:
     """What trained networks lose when one input is shuffled: a panel a choice of metadata, a dot a training.
 
     Args:
@@ -187,7 +184,7 @@ def shuffled_inputs(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     """
     choices = list(dict.fromkeys(frame["metadata"]))
     names = [list(dict.fromkeys(frame.loc[frame["metadata"] == c, "shuffled"])) for c in choices]
-    figure = make_subplots(
+    figure = panels(
         len(choices),
         1,
         shared_xaxes=True,
@@ -245,7 +242,7 @@ def shuffled_inputs(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     return figure
 
 
-def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", caption: str = "") -> go.Figure:
+def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", caption: str = "") -> Chart:
     """Small multiples: a panel an open choice, each seed as a line from the choices as declared to this one turned.
 
     Args:
@@ -260,7 +257,7 @@ def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", capti
         gap = by_seed[name] - by_seed[declared]
         error = f" ± {gap.sem():.1f}" if len(gap) > 1 else ""
         titles.append(f"<b>{name}</b><br>{gap.mean():+.1f}{error} points")
-    figure = make_subplots(
+    figure = panels(
         n_rows,
         columns,
         shared_yaxes=True,
@@ -303,7 +300,7 @@ def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", capti
     return figure
 
 
-def class_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
+def class_sizes(frame: pd.DataFrame, caption: str = "") -> Chart:
     """Recall of each class against its size in training, a dot a training, a dash the mean; the size on a log axis.
 
     Args:
@@ -311,7 +308,7 @@ def class_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     """
     known = frame[frame["recall"].notna()]
     means = known.groupby(["class", "n_train"], as_index=False, sort=False)["recall"].mean()
-    figure = go.Figure()
+    figure = Chart()
     figure.add_scatter(
         x=plain(known["n_train"]),
         y=plain(100 * known["recall"], 2),
@@ -337,7 +334,7 @@ def class_sizes(frame: pd.DataFrame, caption: str = "") -> go.Figure:
         "Recall of each class against its size",
         caption,
         height=480,
-        legend=LEGEND | {"y": 1.0},
+        legend=ABOVE,
         head=HEAD + 28,
     )
     figure.update_xaxes(

@@ -8,18 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bionas.figures.palette import ACCENT, GRID, INK, PAPER, class_color
-from bionas.figures.sheet import BLUES, HEAD, MUTED, plain, rows, sheet, table
+from bionas.figures.sheet import ABOVE, BLUES, HEAD, MUTED, Chart, panels, plain, rows, sheet, table
 
 CURVE_POINTS = 150
 """Corners of a ROC curve that are drawn."""
 
 
-def confusion(
-    matrix: Any, class_names: Sequence[str], normalise: bool = True, caption: str = ""
-) -> go.Figure:
+def confusion(matrix: Any, class_names: Sequence[str], normalise: bool = True, caption: str = "") -> Chart:
     """The confusion matrix, rows the truth.
 
     Args:
@@ -33,7 +30,7 @@ def confusion(
     shown = share if normalise else matrix.astype(float)
     least, unit = (0.5, "% of the true class") if normalise else (1, "specimens")
     cell = max(min(36, 620 // len(names)), 16)
-    figure = go.Figure(
+    figure = Chart(
         go.Heatmap(
             z=table(shown, 1),
             x=names,
@@ -73,7 +70,7 @@ def confusion(
     return figure
 
 
-def roc_curves(roc: pd.DataFrame | dict[str, tuple[Any, Any, float]], caption: str = "") -> go.Figure:
+def roc_curves(roc: pd.DataFrame | dict[str, tuple[Any, Any, float]], caption: str = "") -> Chart:
     """Each class against the rest, hardest class first in the legend (as the paper's Fig. 5).
 
     Args:
@@ -86,7 +83,7 @@ def roc_curves(roc: pd.DataFrame | dict[str, tuple[Any, Any, float]], caption: s
         )
     auc = roc.groupby("class", sort=False)["auc"].first().sort_values(kind="stable")
     names = [str(c) for c in auc.index]
-    figure = go.Figure()
+    figure = Chart()
     figure.add_scatter(
         x=[0, 1],
         y=[0, 1],
@@ -126,7 +123,7 @@ def roc_curves(roc: pd.DataFrame | dict[str, tuple[Any, Any, float]], caption: s
     return figure
 
 
-def reliability(frame: pd.DataFrame, caption: str = "") -> go.Figure:
+def reliability(frame: pd.DataFrame, caption: str = "") -> Chart:
     """Confidence against accuracy, and how many specimens stand behind each bin.
 
     Args:
@@ -137,7 +134,7 @@ def reliability(frame: pd.DataFrame, caption: str = "") -> go.Figure:
     ece = float((gap.abs() * filled["n"]).sum() / filled["n"].sum())
     lean = "too sure" if float((gap * filled["n"]).sum()) < 0 else "not sure enough"
     middle, width = plain((filled["low"] + filled["high"]) / 2), plain(filled["high"] - filled["low"])
-    figure = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.74, 0.26], vertical_spacing=0.05)
+    figure = panels(2, 1, shared_xaxes=True, row_heights=[0.74, 0.26], vertical_spacing=0.05)
     figure.add_scatter(
         x=[0, 1],
         y=[0, 1],
@@ -180,7 +177,7 @@ def reliability(frame: pd.DataFrame, caption: str = "") -> go.Figure:
         caption,
         height=560,
         head=HEAD + 28,
-        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
+        legend=ABOVE,
         bargap=0,
     )
     figure.update_xaxes(range=[0, 1], dtick=0.2)
@@ -192,7 +189,7 @@ def reliability(frame: pd.DataFrame, caption: str = "") -> go.Figure:
 
 def comparison(
     frame: pd.DataFrame, metric: str = "balanced_accuracy", caption: str = "", highlight: str | None = None
-) -> go.Figure:
+) -> Chart:
     """Models side by side: a dot a training, a bar for the mean, the figures at the right. Rows keep the frame's order.
 
     Args:
@@ -201,7 +198,7 @@ def comparison(
     """
     models = [str(m) for m in frame["model"].unique()]
     values = {m: 100 * frame.loc[frame["model"] == m, metric].astype(float) for m in models}
-    figure = go.Figure()
+    figure = Chart()
     for y, model in enumerate(models):
         color = ACCENT if model == highlight else "#3d5a80"
         mean = float(values[model].mean())

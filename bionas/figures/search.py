@@ -8,10 +8,23 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from bionas.figures.palette import ACCENT, GRID, INK, PAPER, PRIMITIVE_COLORS, class_color
-from bionas.figures.sheet import DIVERGING, HEAD, MUTED, hex_to_rgb, picture, plain, rows, sheet, table
+from bionas.figures.sheet import (
+    ABOVE,
+    BELOW,
+    DIVERGING,
+    HEAD,
+    MUTED,
+    Chart,
+    hex_to_rgb,
+    panels,
+    picture,
+    plain,
+    rows,
+    sheet,
+    table,
+)
 from bionas.training.skips import leaders, leading_skips
 
 LINES = {
@@ -32,7 +45,7 @@ QUANTITIES = {
 """Columns of a cost table and what their axis says."""
 
 
-def loss_curves(history: pd.DataFrame, caption: str = "") -> go.Figure:
+def loss_curves(history: pd.DataFrame, caption: str = "") -> Chart:
     """Loss and accuracy by epoch.
 
     Args:
@@ -42,7 +55,7 @@ def loss_curves(history: pd.DataFrame, caption: str = "") -> go.Figure:
     phase = {"search": "Search", "fit": "Training"}.get(str(history["phase"].iloc[0]), "Training")
     last = history.iloc[-1]
     title = f"{phase}: validation accuracy {100 * last['val_accuracy']:.1f}\u00a0% after {_epochs(int(last['epoch']))}"
-    figure = make_subplots(1, 2, horizontal_spacing=0.11)
+    figure = panels(1, 2, horizontal_spacing=0.11)
     for panel, names in enumerate(
         (("train_loss", "val_loss", "theta_loss"), ("train_accuracy", "val_accuracy")), 1
     ):
@@ -69,7 +82,7 @@ def loss_curves(history: pd.DataFrame, caption: str = "") -> go.Figure:
         caption,
         height=400,
         head=HEAD + 26,
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        legend=ABOVE,
     )
     figure.update_xaxes(title_text="epoch", dtick=_step(history["epoch"], 10))
     figure.update_yaxes(title_text="cross-entropy loss (nats)", row=1, col=1)
@@ -77,7 +90,7 @@ def loss_curves(history: pd.DataFrame, caption: str = "") -> go.Figure:
     return figure
 
 
-def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> go.Figure:
+def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> Chart:
     """The softmaxed weights of one cell by epoch: a panel an edge, a line a primitive; the leaders are named.
 
     Args:
@@ -86,9 +99,7 @@ def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> go
     own = alphas[alphas["cell"] == cell]
     edges, primitives = list(own["edge"].unique()), list(own["primitive"].unique())
     kind = "reduction cell" if bool(own["reduction"].iloc[0]) else "normal cell"
-    figure = make_subplots(
-        1, len(edges), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=_arrows(edges)
-    )
+    figure = panels(1, len(edges), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=_arrows(edges))
     for panel, edge in enumerate(edges, 1):
         for name in primitives:
             line = own[(own["edge"] == edge) & (own["primitive"] == name)].sort_values("epoch")
@@ -124,14 +135,14 @@ def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> go
         head=HEAD + 24,
         bottom=132,
         right=84,
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "entrywidth": 135},
+        legend=BELOW | {"entrywidth": 135},
     )
     figure.update_xaxes(title_text="epoch", dtick=_step(own["epoch"], 6))
     figure.update_yaxes(title_text="weight alpha", row=1, col=1)
     return figure
 
 
-def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str = "") -> go.Figure:
+def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str = "") -> Chart:
     """The weights of every edge at one epoch: a heat map a cell, edge x primitive, leaders framed.
 
     Colours run from less to more than 1/K, where all weights begin, and are stretched to the largest distance from it.
@@ -146,7 +157,7 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
     reduction = now.groupby("cell")["reduction"].first()
     each, gap = 30 * len(edges), 34
     inner = len(cells) * each + (len(cells) - 1) * gap
-    figure = make_subplots(
+    figure = panels(
         len(cells),
         1,
         shared_xaxes=True,
@@ -221,7 +232,7 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
     return figure
 
 
-def skip_count(alphas: pd.DataFrame, caption: str = "") -> go.Figure:
+def skip_count(alphas: pd.DataFrame, caption: str = "") -> Chart:
     """Which primitive leads how many edges, epoch by epoch: a search that collapses fills up with skips.
 
     Args:
@@ -229,7 +240,7 @@ def skip_count(alphas: pd.DataFrame, caption: str = "") -> go.Figure:
     """
     led = leaders(alphas)
     n_edges, skips = int(led.iloc[-1].sum()), int(leading_skips(alphas).iloc[-1])
-    figure = go.Figure()
+    figure = Chart()
     for name in led:
         figure.add_bar(
             x=plain(led.index),
@@ -246,7 +257,7 @@ def skip_count(alphas: pd.DataFrame, caption: str = "") -> go.Figure:
     return figure
 
 
-def primitive_responses(images: Mapping[str, np.ndarray], caption: str = "", columns: int = 4) -> go.Figure:
+def primitive_responses(images: Mapping[str, np.ndarray], caption: str = "", columns: int = 4) -> Chart:
     """One image through each primitive.
 
     Args:
@@ -260,17 +271,17 @@ def primitive_responses(images: Mapping[str, np.ndarray], caption: str = "", col
     return picture(tiles, list(images), columns, title, caption, smooth=False)
 
 
-def cost_bars(frame: pd.DataFrame, caption: str = "", title: str = "What each primitive costs") -> go.Figure:
+def cost_bars(frame: pd.DataFrame, caption: str = "", title: str = "What each primitive costs") -> Chart:
     """A panel a quantity, a bar a row.
 
     Args:
         frame: the first column names the rows (primitives keep their colours), the others are those of `QUANTITIES`.
     """
     names = [str(n) for n in frame.iloc[:, 0]]
-    panels = [c for c in frame.columns[1:] if c in QUANTITIES]
-    figure = make_subplots(1, len(panels), shared_yaxes=True, horizontal_spacing=0.07)
+    columns = [c for c in frame.columns[1:] if c in QUANTITIES]
+    figure = panels(1, len(columns), shared_yaxes=True, horizontal_spacing=0.07)
     colors = [_color(name) if name in PRIMITIVE_COLORS else class_color(name, names) for name in names]
-    for i, column in enumerate(panels, 1):
+    for i, column in enumerate(columns, 1):
         values = frame[column].astype(float)
         factor, unit = _unit(values.max()) if column in ("macs", "flops", "parameters") else (1, "")
         figure.add_bar(

@@ -1,7 +1,7 @@
-"""The sheet every figure is drawn on: size, type, margins, axes; and how arrays become what a notebook can store.
+"""The common form of every plotly figure: class, size, type, margins, axes; arrays as rounded lists, images as one PNG.
 
 plotly keeps arrays as binary blobs that no diff can read, so figures are given rounded lists (`plain`); pictures go in
-as one PNG (`mosaic`), which is a tenth of the pixels written out.
+as one PNG (`mosaic`), a tenth of the size of the pixels written out.
 """
 
 from __future__ import annotations
@@ -9,21 +9,36 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
+import textwrap
 from collections.abc import Iterable, Sequence
+from html import unescape
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
+from plotly.subplots import make_subplots
 
 from bionas.figures.palette import GRID, INK, PAPER
 from bionas.system import files, places
 
 WIDTH = 900
-"""Pixels: the width of a README."""
+"""Pixels of the PNG copy: the width of a README. In a page, a figure is as wide as its column."""
+
+NARROWEST = 600
+"""Pixels of the narrowest column in which titles and captions are not cut."""
 
 HEAD = 92
-"""Pixels above the plot: title, subtitle, air."""
+"""Pixels above the plot: title, subtitle, space."""
+
+TITLE_LETTERS, CAPTION_LETTERS = 56, 84
+"""Letters per line of title and caption that fit `NARROWEST`."""
+TITLE_LINE, CAPTION_LINE = 22, 16
+"""Pixels that each further line takes."""
+
+NAME_LINE = 19
+"""Pixels under a tile for its name."""
 
 FONT = "Open Sans, Helvetica Neue, Helvetica, Arial, sans-serif"
 
@@ -34,17 +49,71 @@ DIVERGING = [[0.0, "#a8641f"], [0.25, "#dcb384"], [0.5, "#f4f2ec"], [0.75, "#8fb
 BLUES = [[0.0, "#f4f2ec"], [0.25, "#c3d4e4"], [0.5, "#7fa6cc"], [0.75, "#3d6fa8"], [1.0, "#173f73"]]
 """From nothing to all, on `PAPER`."""
 
+ABOVE = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"}
+"""A legend between caption and plot."""
+BELOW = {"orientation": "h", "x": 0.02, "xref": "container", "y": 0, "yref": "container", "yanchor": "bottom"}
+"""A legend at the lower edge of the figure."""
 
-def keep(figure: go.Figure, name: str) -> go.Figure:
-    """The same figure; while the committed notebooks are made, `figures/NAME.png` with it (that takes Chromium)."""
+CONFIG = {
+    "responsive": True,
+    "displaylogo": False,
+    "showSendToCloud": False,  # "Share chart…" uploads the data: not for unpublished records
+    "plotlyServerURL": "",
+}
+"""plotly's own settings, wherever one of our figures is displayed."""
+
+
+class Chart(go.Figure):
+    """A plotly figure that is displayed with `CONFIG` and, where it has a PNG copy, with alternative text."""
+
+    @property
+    def alternative(self) -> str:
+        """Title and caption as one line of plain text."""
+        title = self.layout.title
+        parts = [title.text, title.subtitle.text if title.subtitle else None]
+        lines = [" ".join(re.sub(r"<[^>]+>", " ", part).split()) for part in parts if part]
+        return unescape(". ".join(lines)) or "figure"
+
+    def show(self, *args: Any, **options: Any) -> None:
+        """Display in the notebook; options are those of plotly."""
+        if args or options or not _in_notebook():
+            super().show(*args, **{"config": CONFIG, **options})
+        else:
+            self._ipython_display_()
+
+    def _ipython_display_(self) -> None:
+        bundle = self._repr_mimebundle_(config=CONFIG, width=WIDTH)
+        if not bundle:  # a renderer that opens a window
+            super()._ipython_display_()
+            return
+        from IPython.display import display
+
+        display(bundle, metadata={"image/png": {"alt": self.alternative}}, raw=True)
+
+
+def _in_notebook() -> bool:
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return get_ipython() is not None
+
+
+def panels(n_rows: int, n_columns: int, **options: Any) -> Chart:
+    """A `Chart` of several plots; options are those of `make_subplots`."""
+    return make_subplots(n_rows, n_columns, figure=Chart(), **options)
+
+
+def keep(figure: Chart, name: str) -> Chart:
+    """Return `figure`; when the committed notebooks are made, also write `figures/NAME.png` (needs Chromium)."""
     if places.publishing():
         with files.replacing(places.figures() / f"{name}.png") as file:
-            file.write(figure.to_image("png", scale=2))
+            file.write(figure.to_image("png", width=WIDTH, scale=2))
     return figure
 
 
 def sheet(
-    figure: go.Figure,
+    figure: Chart,
     title: str,
     caption: str = "",
     *,
@@ -54,30 +123,39 @@ def sheet(
     bottom: int = 60,
     head: int = HEAD,
     **layout: Any,
-) -> go.Figure:
-    """Give `figure` its title, subtitle, size and the common look; `layout` goes to plotly as it is."""
+) -> Chart:
+    """Give `figure` its title, subtitle, height and the common look; `layout` goes to plotly as it is.
+
+    Title and caption are wrapped to fit `NARROWEST`; the figure grows by the lines that this adds.
+    """
+    title_lines = textwrap.wrap(title, TITLE_LETTERS, break_long_words=False)
+    caption_lines = textwrap.wrap(caption, CAPTION_LETTERS, break_long_words=False)
+    more = TITLE_LINE * (len(title_lines) - 1) + CAPTION_LINE * max(len(caption_lines) - 1, 0)
+    height, head = height + more, head + more
     heading: dict[str, Any] = {
-        "text": f"<b>{title}</b>",
+        "text": f"<b>{'<br>'.join(title_lines)}</b>",
         "font": {"size": 18, "color": INK},
-        "x": 0.022,
+        "x": 0,
         "xref": "container",
         "xanchor": "left",
-        "y": 1 - 30 / height,
+        "pad": {"l": 20},
+        "y": 1 - 20 / height,
         "yref": "container",
-        "yanchor": "middle",
+        "yanchor": "top",
     }
     if caption:
-        heading["subtitle"] = {"text": caption, "font": {"size": 12.5, "color": MUTED}}
+        heading["subtitle"] = {"text": "<br>".join(caption_lines), "font": {"size": 12.5, "color": MUTED}}
     figure.update_layout(
         template="none",
         title=heading,
-        width=WIDTH,
+        autosize=True,
         height=height,
         margin={"l": left, "r": right, "t": head, "b": bottom},
         paper_bgcolor=PAPER,
         plot_bgcolor=PAPER,
         font={"family": FONT, "size": 13, "color": INK},
         hoverlabel={"font": {"family": FONT}},
+        modebar={"remove": ["sendChartToCloud"]},
         **layout,
     )
     axis = {
@@ -131,7 +209,7 @@ def hex_to_rgb(color: str) -> tuple[int, int, int]:
 def mosaic(
     tiles: Sequence[np.ndarray], columns: int, gap: int, foot: int
 ) -> tuple[str, list[tuple[float, float]], int, int]:
-    """Tiles (S, S, 3) uint8 laid on the page in rows of `columns`, each with `foot` free pixels under it for a name.
+    """Tiles (S, S, 3) uint8 in rows of `columns`, each with `foot` free pixels under it for a name.
 
     Returns:
         the PNG as a data URI, the (x, y) pixel under the middle of each tile, width and height in pixels.
@@ -156,17 +234,20 @@ def picture(
     title: str,
     caption: str,
     smooth: bool = True,
-) -> go.Figure:
+) -> Chart:
     """A figure of tiles with a line of text under each."""
-    side, left, right, bottom = tiles[0].shape[0], 24, 24, 14
+    side, margin, bottom = tiles[0].shape[0], 24, 14
     columns = min(columns, len(tiles))
-    shown = min((WIDTH - left - right) / (columns * 1.06), 200.0)  # pixels of the screen a tile takes
+    cell = (WIDTH - 2 * margin) / (columns * 1.06)
+    shown = min(cell, 200.0)  # pixels of the screen that a tile takes where there is room
+    narrow = min(shown, (NARROWEST - 2 * margin) / (columns * 1.06))
     scale = side / shown
-    gap, foot = max(round(0.06 * side), 1), max(round(24 * scale), 1)
+    gap = max(round(0.06 * side), 1)
+    foot = math.ceil(NAME_LINE * side / narrow)  # tiles shrink with the column, names do not
     source, under, width, height = mosaic(tiles, columns, gap, foot)
-    figure = go.Figure(go.Image(source=source, zsmooth="fast" if smooth else False, hoverinfo="skip"))
-    letters = max(int(shown / 6.6), 4)
-    for (x, y), name in zip(under, names):
+    figure = Chart(go.Image(source=source, zsmooth="fast" if smooth else False, hoverinfo="skip"))
+    letters = max(int(narrow / 6.2), 4)
+    for (x, y), name in zip(under, names, strict=True):
         figure.add_annotation(
             x=round(x, 2),
             y=y,
@@ -174,19 +255,11 @@ def picture(
             showarrow=False,
             yanchor="top",
             yshift=-1,
-            font={"size": 12},
+            font={"size": 11.5},
         )
     head = HEAD - 8
-    sheet(
-        figure,
-        title,
-        caption,
-        height=round(head + bottom + height / scale),
-        left=left,
-        bottom=bottom,
-        head=head,
-        right=round(WIDTH - left - width / scale),
-    )
-    figure.update_xaxes(visible=False, range=[-0.5, width - 0.5], constrain="domain")
-    figure.update_yaxes(visible=False, range=[height - 0.5, -0.5], constrain="domain")
+    total = round(head + bottom + height / scale)
+    sheet(figure, title, caption, height=total, left=margin, right=margin, bottom=bottom, head=head)
+    figure.update_xaxes(visible=False, range=[-0.5, width - 0.5], constrain="domain", constraintoward="left")
+    figure.update_yaxes(visible=False, range=[height - 0.5, -0.5], constrain="domain", constraintoward="top")
     return figure

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from bionas.figures.palette import ACCENT, GRID, INK, PAPER
-from bionas.figures.sheet import HEAD, MUTED, plain, rows, sheet
+from bionas.figures.placement import text_positions
+from bionas.figures.sheet import BELOW, HEAD, MUTED, Chart, plain, rows, sheet
 
 TABLE_COLORS = {"II": "#3d5a80", "III": "#8e7dbe", "V": "#5b8e7d", "I": ACCENT}
 """One colour a table of the paper; the proposed network's is the accent."""
@@ -33,10 +33,16 @@ LARGEST = 46
 
 SMALLEST = 7
 
+LINE_NAME = 17
+"""Pixels from the name of one vertical reference line to the next."""
+
+ABSENT_LETTERS, ABSENT_LINE = 92, 16
+"""Letters per line, and pixels per line, of the names of what was not run."""
+
 
 def published_scores(
     frame: pd.DataFrame, majority: float, order: str, metric: str = "bioscan5m_accuracy", caption: str = ""
-) -> go.Figure:
+) -> Chart:
     """Every published model by its accuracy, and the line of always naming the commonest order.
 
     Args:
@@ -47,7 +53,7 @@ def published_scores(
     backbones = frame[frame["table"].isin(("II", "III"))]
     below = int((backbones[metric] < majority).sum())
     scores = [c for c in frame if c.rpartition("_")[2] in ("accuracy", "precision", "recall", "f1")]
-    figure = go.Figure()
+    figure = Chart()
     for number, color in TABLE_COLORS.items():
         own = frame[frame["table"] == number]
         if own.empty:
@@ -95,7 +101,7 @@ def published_scores(
         right=76,
         head=HEAD + 24,
         bottom=104,
-        legend={"orientation": "h", "x": 0, "y": -70 / (rows(len(frame), 23) - 130), "yanchor": "top"},
+        legend=BELOW,
     )
     figure.update_xaxes(title_text="accuracy as published (%)")
     figure.update_yaxes(
@@ -116,7 +122,7 @@ def accuracy_against_macs(
     caption: str = "",
     lines: Mapping[str, Mapping[str, float]] | None = None,
     unit: str = "10^9",
-) -> go.Figure:
+) -> Chart:
     """Accuracy against multiply-accumulates, the area of a bubble by parameters; hover tells every column.
 
     Models without a score stand on the lower edge, as crosses, and are named under the plot; those without MACs have no
@@ -139,11 +145,13 @@ def accuracy_against_macs(
     left, right = math.log10(frame["macs"].min()) - 0.3, math.log10(frame["macs"].max()) + 0.3
     numbers = [n for n in TABLE_COLORS if (frame["table"] == n).any()]
 
-    def heights(column: str) -> list[dict[str, list[Any]]]:
+    def heights(words: str) -> list[dict[str, list[Any]]]:
         """y, text and its position, of each table's bubbles and then of its crosses."""
-        score = frame[column].astype(float)
+        score = frame[choices[words]].astype(float)
         across = (frame["macs"].astype(float).map(math.log10) - left) / (right - left)
-        beside = _beside(across, (score - floor) / (high - floor), frame["model"])
+        bottom, top = _ends(floor, high)
+        levels = [(value - bottom) / (top - bottom) for value in lines.get(words, {}).values()]
+        beside = text_positions(across, (score - bottom) / (top - bottom), frame["model"], levels)
         traces = []
         for own in (frame.index[frame["table"] == n] for n in numbers):
             texts = [str(m) if pd.notna(v) else "" for m, v in zip(frame["model"][own], score[own])]
@@ -154,14 +162,19 @@ def accuracy_against_macs(
             traces.append({"y": crosses, "text": [""] * len(own), "textposition": ["top center"] * len(own)})
         return traces
 
+    absent = {
+        words: _absent([str(m) for m in frame.loc[frame[column].isna(), "model"]])
+        for words, column in choices.items()
+    }
+    below = ABSENT_LINE * max(map(len, absent.values()))
+
     def layout(words: str) -> dict[str, list[dict[str, Any]]]:
-        absent = [str(m) for m in frame.loc[frame[choices[words]].isna(), "model"]]
         found = _line_layout(lines.get(words, {}))
-        return found | {"annotations": found["annotations"] + _absent(absent)}
+        return found | {"annotations": found["annotations"] + _under_the_axis(absent[words])}
 
     drawn = frame.loc[frame[list(choices.values())].notna().any(axis=1), "parameters"]  # a cross has no area
-    figure, most = go.Figure(), (drawn if len(drawn) else frame["parameters"]).max()
-    for i, trace in enumerate(heights(next(iter(choices.values())))):
+    figure, most = Chart(), (drawn if len(drawn) else frame["parameters"]).max()
+    for i, trace in enumerate(heights(next(iter(choices)))):
         number, crosses = numbers[i // 2], bool(i % 2)
         own = frame[frame["table"] == number]
         figure.add_scatter(
@@ -177,8 +190,8 @@ def accuracy_against_macs(
             marker=_crosses() if crosses else _bubbles(own["parameters"], most, TABLE_COLORS[number]),
         )
     buttons = []
-    for words, column in choices.items():
-        traces = heights(column)
+    for words in choices:
+        traces = heights(words)
         drawn = {part: [trace[part] for trace in traces] for part in ("y", "text", "textposition")}
         buttons.append({"label": words, "method": "update", "args": [drawn, layout(words)]})
     menus = [
@@ -200,11 +213,11 @@ def accuracy_against_macs(
         figure,
         title,
         caption,
-        height=640,
+        height=590 + below,
         head=HEAD + 40,
-        bottom=140,
+        bottom=105 + below,
         right=40,
-        legend={"orientation": "h", "x": 0, "y": -0.13, "yanchor": "top", "itemsizing": "constant"},
+        legend=BELOW | {"itemsizing": "constant"},
         updatemenus=menus if len(choices) > 1 else [],
         **layout(next(iter(choices))),
     )
@@ -217,14 +230,13 @@ def accuracy_against_macs(
         tickvals=[10.0**d for d in decades],
         ticktext=[f"{10.0**d:,g}" for d in decades],
     )
-    ends = floor - 0.05 * (high - floor), high + 0.17 * (high - floor)  # a name above the largest bubble
-    figure.update_yaxes(title_text="accuracy (%)", range=plain(ends, 2))
+    figure.update_yaxes(title_text="accuracy (%)", range=plain(_ends(floor, high), 2))
     return figure
 
 
 def with_and_without_metadata(
     frame: pd.DataFrame, lines: Mapping[str, float], metric: str = "accuracy", caption: str = ""
-) -> go.Figure:
+) -> Chart:
     """Each network on images alone and with the same metadata: two dots and what lies between.
 
     Args:
@@ -238,7 +250,7 @@ def with_and_without_metadata(
     title = f"The same metadata for all: {named} with and without"
     if complete.any():
         title = f"The same metadata for all: {median:+.1f} points of {named} in the median"
-    figure = go.Figure()
+    figure = Chart()
     for y, row in enumerate(frame.itertuples()):
         if pd.notna(row.gain):
             figure.add_shape(
@@ -297,7 +309,7 @@ def with_and_without_metadata(
         right=150,
         head=HEAD + 44,
         bottom=96,
-        legend={"orientation": "h", "x": 0, "y": -0.17, "yanchor": "top"},
+        legend=BELOW,
     )
     figure.update_xaxes(title_text=f"{named} on the test split (%)")
     if not frame[["image", "both"]].notna().any().any() and not lines:
@@ -324,51 +336,21 @@ def _span(scores: pd.DataFrame, levels: Sequence[float]) -> tuple[float, float, 
     return min(values), max(values), min(values) - 0.12 * max(max(values) - min(values), 4.0)
 
 
-WAYS = {
-    "top center": (-0.5, 0.6),
-    "bottom center": (-0.5, -1.6),
-    "middle right": (0.0, -0.5),
-    "middle left": (-1.0, -0.5),
-}
-"""Where a name may stand: its left edge in its own widths, its lower edge in lines, from the middle of the bubble."""
-
-LETTER, LINE, BUBBLE = 0.0078, 0.036, 0.014
-"""Width of a letter, height of a line and room for a bubble, as shares of the plot."""
+def _ends(floor: float, high: float) -> tuple[float, float]:
+    """The range of the accuracy axis; above, there is room for a name over the largest bubble."""
+    return floor - 0.05 * (high - floor), high + 0.17 * (high - floor)
 
 
-def _beside(across: pd.Series, up: pd.Series, names: pd.Series) -> dict[int, str]:
-    """A place for each name that covers the fewest names before it and bubbles, most crowded last.
-
-    Args:
-        across, up: of each bubble, as shares of the plot; NaN where there is none.
-    """
-    taken = [(x - BUBBLE, y - BUBBLE, x + BUBBLE, y + BUBBLE) for x, y in zip(across, up) if pd.notna(y)]
-    chosen = {}
-    for i in names.index:
-        x, y, width = across[i], up[i], LETTER * len(str(names[i]))
-        if pd.isna(y):
-            chosen[i] = "top center"
-            continue
-        boxes = {}
-        for way, (shift, lift) in WAYS.items():
-            side = BUBBLE * {"middle right": 1, "middle left": -1}.get(way, 0)
-            start, foot = x + shift * width + side, y + lift * LINE
-            boxes[way] = (start, foot, start + width, foot + LINE)
-        chosen[i] = min(WAYS, key=lambda way: sum(_overlap(boxes[way], other) for other in taken))
-        taken.append(boxes[chosen[i]])
-    return chosen
-
-
-def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    wide, high = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
-    return wide * high if wide > 0 and high > 0 else 0.0
-
-
-def _absent(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Under the plot, the names of those that were not run."""
+def _absent(names: Sequence[str]) -> list[str]:
+    """The names of those that were not run, as lines of text under the plot."""
     if not names:
         return []
-    text = "<br>".join(textwrap.wrap(f"× not run ({len(names)}): {', '.join(names)}", 132))
+    return textwrap.wrap(f"× not run ({len(names)}): {', '.join(names)}", ABSENT_LETTERS)
+
+
+def _under_the_axis(lines: Sequence[str]) -> list[dict[str, Any]]:
+    if not lines:
+        return []
     return [
         {
             "x": 0,
@@ -377,10 +359,10 @@ def _absent(names: Sequence[str]) -> list[dict[str, Any]]:
             "y": 0,
             "yref": "paper",
             "yanchor": "top",
-            "yshift": -92,
+            "yshift": -52,
             "align": "left",
             "showarrow": False,
-            "text": text,
+            "text": "<br>".join(lines),
             "font": {"size": 11.5, "color": MUTED},
         }
     ]
@@ -413,7 +395,7 @@ def _told(row: pd.Series, columns: Sequence[str]) -> str:
     return "<br>".join(lines)
 
 
-def _lines(figure: go.Figure, lines: Mapping[str, float], vertical: bool = False) -> None:
+def _lines(figure: Chart, lines: Mapping[str, float], vertical: bool = False) -> None:
     layout = _line_layout(lines, vertical)
     figure.update_layout(shapes=[*figure.layout.shapes, *layout["shapes"]])
     figure.update_layout(annotations=[*figure.layout.annotations, *layout["annotations"]])
@@ -422,17 +404,18 @@ def _lines(figure: go.Figure, lines: Mapping[str, float], vertical: bool = False
 def _line_layout(lines: Mapping[str, float], vertical: bool = False) -> dict[str, list[dict[str, Any]]]:
     """Reference lines and their names, as a layout holds them."""
     shapes, annotations = [], []
+    highest = max(lines.values(), default=0.0)
     for i, (name, percent) in enumerate(lines.items()):
         at, dash = round(percent, 2), "dash" if i == 0 else "dot"
         words = f"{name}: {percent:.1f} %"
         line = {"type": "line", "line": {"color": INK, "width": 1.3, "dash": dash}}
         note = {"showarrow": False, "font": {"size": 12, "color": INK}, "text": words}
-        if vertical:
+        if vertical:  # names one above the other: the lines may be close
             shapes.append({**line, "x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "paper"})
-            annotations.append({**note, "x": at, "y": 1 + 0.045 * i, "yref": "paper", "yanchor": "bottom"})
-        else:
+            place = {"x": at, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": LINE_NAME * i}
+        else:  # the name of the highest line above it, the others below theirs
             shapes.append({**line, "x0": 0, "x1": 1, "xref": "paper", "y0": at, "y1": at})
-            annotations.append(
-                {**note, "x": 0.995, "xref": "paper", "xanchor": "right", "y": at, "yanchor": "top"}
-            )
+            anchor = "bottom" if percent == highest and len(lines) > 1 else "top"
+            place = {"x": 0.995, "xref": "paper", "xanchor": "right", "y": at, "yanchor": anchor}
+        annotations.append({**note, **place})
     return {"shapes": shapes, "annotations": annotations}

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bionas.errors import BionasError, UnknownName
-from bionas.figures import cell_svg
+from bionas.figures import cell_svg, svg
 from bionas.figures.palette import ACCENT, GRID, INK, PRIMITIVE_COLORS
 from bionas.genotype import EDGES, derive_cell
 
@@ -119,7 +119,7 @@ class AlphaTable:
         drawing = (
             f'<g transform="translate({_BARS_WIDTH} 44)">'
             + cell_svg.cell_group(derived, _weights_of(derived, alpha, self.primitives), "", reduction, row)
-            + cell_svg.text(18, 26, f"the cell, if derived at epoch {epoch}", size=13, fill=cell_svg.QUIET)
+            + svg.text(18, 26, f"the cell, if derived at epoch {epoch}", size=13, fill=svg.QUIET)
             + _notes(alpha, self.primitives)
             + "</g>"
         )
@@ -127,8 +127,8 @@ class AlphaTable:
         spoken = f"{title}: {leader} leads {second} by {margin:.3f}. Derived: " + ", ".join(
             f"{name} on {edge_name}" for edge_name, name in zip(EDGES, derived)
         )
-        heading = cell_svg.text(20, 32, title, size=17, weight=600)
-        return cell_svg.svg_document(heading + bars + drawing, _BARS_WIDTH + cell_svg.WIDTH, _HEIGHT, spoken)
+        heading = svg.text(20, 32, title, size=17, weight=600)
+        return svg.document(heading + bars + drawing, _BARS_WIDTH + cell_svg.WIDTH, _HEIGHT, spoken)
 
 
 def leading(alpha: np.ndarray, primitives: Sequence[str]) -> tuple[str, float, str]:
@@ -148,8 +148,8 @@ def _bars(alpha: np.ndarray, primitives: Sequence[str], scale: float) -> str:
     height = min(step - 6, 22)
     uniform = _LEFT + _FULL_BAR / len(primitives) / scale
     parts = [
-        f'<path d="M{uniform:.1f} 62 V306" stroke="{cell_svg.QUIET}" stroke-width="1" stroke-dasharray="2 3"/>',
-        cell_svg.text(uniform, 57, f"1/{len(primitives)}", size=10.5, fill=cell_svg.QUIET, anchor="middle"),
+        f'<path d="M{uniform:.1f} 62 V306" stroke="{svg.QUIET}" stroke-width="1" stroke-dasharray="2 3"/>',
+        svg.text(uniform, 57, f"1/{len(primitives)}", size=10.5, fill=svg.QUIET, anchor="middle"),
     ]
     for index, (name, weight) in enumerate(zip(primitives, alpha)):
         y = 66 + index * step
@@ -157,7 +157,7 @@ def _bars(alpha: np.ndarray, primitives: Sequence[str], scale: float) -> str:
         leads = name == leader
         middle = y + height / 2 + 4.2
         parts.append(
-            cell_svg.text(_LEFT - 10, middle, name, size=12.5, anchor="end", weight=700 if leads else 400)
+            svg.text(_LEFT - 10, middle, name, size=12.5, anchor="end", weight=700 if leads else 400)
         )
         frame = f' stroke="{INK}" stroke-width="1.6"' if leads else ""
         parts.append(
@@ -165,13 +165,13 @@ def _bars(alpha: np.ndarray, primitives: Sequence[str], scale: float) -> str:
             f'fill="{PRIMITIVE_COLORS[name]}"{frame}/>'
         )
         x = _LEFT + max(length, 1) + 7
-        parts.append(cell_svg.text(x, middle, f"{weight:.3f}", size=12, weight=700 if leads else 400))
+        parts.append(svg.text(x, middle, f"{weight:.3f}", size=12, weight=700 if leads else 400))
         if leads:
             parts.append(f'<path d="M{x + 37:.1f} {middle - 4.2:.1f} l9 -5 v10 z" fill="{ACCENT}"/>')
     parts.append(f'<path d="M{_LEFT} 62 V306" stroke="{GRID}" stroke-width="1.5"/>')
     lead = f"by {margin:.3f}" if margin >= 0.0005 else "by less than 0.001"
     words = f"{leader} leads {lead} over {second}"
-    parts.append(cell_svg.text(20, 331, words, size=13.5, weight=600, fill=ACCENT))
+    parts.append(svg.text(20, 331, words, size=13.5, weight=600, fill=ACCENT))
     return "".join(parts)
 
 
@@ -191,7 +191,7 @@ def _notes(alpha: np.ndarray, primitives: Sequence[str]) -> str:
         words = f"z1 is empty, so z1 → z2 ({chosen[2]}) has nothing to carry"
     else:
         return ""
-    return cell_svg.text(18, 258, words, size=12.5, fill=cell_svg.QUIET)
+    return svg.text(18, 258, words, size=12.5, fill=svg.QUIET)
 
 
 def _round_up(largest: float) -> float:

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from bionas.figures.palette import ACCENT, GRID, PAPER
-from bionas.figures.sheet import BLUES, plain, sheet
+from bionas.figures.sheet import BELOW, BLUES, Chart, plain, sheet
 from bionas.specimens.schema import missing
 from bionas.system import places
 
@@ -49,7 +49,7 @@ CELL = 2.0
 """Degrees: dots that fall into one cell are drawn as one, in its mean place."""
 
 
-def collected_where(records: pd.DataFrame, caption: str = "") -> go.Figure:
+def collected_where(records: pd.DataFrame, caption: str = "") -> Chart:
     """A map of the world: records a country (shades, a factor of ten each) and a place (dots).
 
     Args:
@@ -61,7 +61,7 @@ def collected_where(records: pd.DataFrame, caption: str = "") -> go.Figure:
     located = {"coord-lat", "coord-lon"} <= set(records)
     if "country" not in records and not located:
         raise ValueError("records have neither a country nor coordinates: there is nothing to put on a map")
-    figure = go.Figure()
+    figure = Chart()
     counts = by_country(records["country"]) if "country" in records else pd.Series(dtype=int)
     shapes = outlines()
     on_map = counts[counts.index.isin(list(shapes))]
@@ -98,9 +98,7 @@ def collected_where(records: pd.DataFrame, caption: str = "") -> go.Figure:
     blank = {"showgrid": False, "showticklabels": False, "ticks": "", "showline": False}
     figure.update_xaxes(range=[-170, 180], **blank)
     figure.update_yaxes(range=[-58, 84], scaleanchor="x", scaleratio=1.2, **blank)
-    figure.update_layout(
-        legend={"orientation": "h", "x": 0, "y": -0.01, "yanchor": "top", "traceorder": "normal"}
-    )
+    figure.update_layout(legend=BELOW | {"traceorder": "normal"})
     return figure
 
 
