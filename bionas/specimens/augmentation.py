@@ -29,15 +29,15 @@ class Movement(NamedTuple):
 
     def applied(self, pixels: Tensor) -> Tensor:
         """(n, 3, S, S) flipped and shifted; where a shift uncovers pixels the edge is repeated. Layout is kept."""
-        size = pixels.shape[-1]
+        size, device = pixels.shape[-1], pixels.device
 
         def source(flip: Tensor, shift: Tensor) -> Tensor:
             place = (torch.arange(size) + shift[:, None]).clamp_(0, size - 1)
-            return torch.where(flip[:, None], size - 1 - place, place)
+            return torch.where(flip[:, None], size - 1 - place, place).to(device)
 
         rows = source(self.flip_rows, self.shift_rows)[:, :, None]
         columns = source(self.flip_columns, self.shift_columns)[:, None, :]
-        images = torch.arange(len(pixels))[:, None, None]
+        images = torch.arange(len(pixels), device=device)[:, None, None]
         return pixels.permute(0, 2, 3, 1)[images, rows, columns].permute(0, 3, 1, 2)
 
 
@@ -77,23 +77,57 @@ class FlipsCropsLightZoom(NamedTuple):
     contrast: Tensor
 
     def applied(self, pixels: Tensor) -> Tensor:
-        """(n, 3, S, S) uint8 -> the same: padded by reflection, cropped and zoomed, flipped, lit; by torchvision v2."""
-        size = pixels.shape[-1]
+        """(n, 3, S, S) uint8 -> the same: padded by reflection, cropped and zoomed, flipped, lit.
+
+        As torchvision's `resized_crop`, flips, `adjust_brightness` and `adjust_contrast` one image at a time, but for
+        all images at once: crops of one side share a resize.
+        """
+        cropped = self._cropped(pixels)
+
+        def of_images(part: Tensor) -> Tensor:
+            return part.to(pixels.device)[:, None, None, None]
+
+        flipped = torch.where(of_images(self.flip_rows), cropped.flip(2), cropped)
+        flipped = torch.where(of_images(self.flip_columns), flipped.flip(3), flipped)
+        lit = (flipped * of_images(self.brightness)).clamp_(0, 255).to(torch.uint8)
+        return self._contrasted(lit, of_images)
+
+    def _cropped(self, pixels: Tensor) -> Tensor:
+        """(n, 3, S, S) uint8: the crop of each image, enlarged to S."""
+        n, _, size, _ = pixels.shape
         room = size // 8
-        padded = transforms.pad(pixels, [room] * 4, padding_mode="reflect")
-        images = []
-        draws = zip(*(part.tolist() for part in self), strict=True)
-        for image, (up, left_right, zoom, top, left, brightness, contrast) in zip(padded, draws, strict=True):
-            side = round(size / zoom)
-            free = size + 2 * room - side
-            image = transforms.resized_crop(
-                image, round(top * free), round(left * free), side, side, [size, size], antialias=True
+        padded = transforms.pad(pixels, [room] * 4, padding_mode="reflect").permute(0, 2, 3, 1)
+        # Python's numbers, as torchvision would be given: the side of a crop decides how it is resized.
+        sides = torch.tensor([round(size / zoom) for zoom in self.zoom.tolist()])
+        free = (size + 2 * room - sides).tolist()
+        tops, lefts = (
+            torch.tensor([round(part * rest) for part, rest in zip(parts.tolist(), free, strict=True)])
+            for parts in (self.top, self.left)
+        )
+        cropped = torch.empty((n, size, size, 3), dtype=torch.uint8, device=pixels.device)
+        for side in sides.unique().tolist():
+            here = torch.nonzero(sides == side)[:, 0]
+            rows, columns = (
+                (start[here, None] + torch.arange(side)).to(pixels.device) for start in (tops, lefts)
             )
-            image = transforms.vertical_flip(image) if up else image
-            image = transforms.horizontal_flip(image) if left_right else image
-            image = transforms.adjust_brightness(image, brightness) if brightness != 1 else image
-            images.append(transforms.adjust_contrast(image, contrast) if contrast != 1 else image)
-        return torch.stack(images)
+            here = here.to(pixels.device)
+            crops = padded[here[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+            resized = transforms.resize(crops, [size, size], antialias=True)
+            cropped[here] = resized.permute(0, 2, 3, 1)
+        return cropped.permute(0, 3, 1, 2)
+
+    def _contrasted(self, images: Tensor, of_images: Callable[[Tensor], Tensor]) -> Tensor:
+        """Each image blended with its mean grey: contrast * image + (1 - contrast) * grey."""
+        grey = transforms.rgb_to_grayscale(images.to(torch.float32)).floor_()
+        mean = grey.mean(dim=(1, 2, 3), keepdim=True)
+        contrast = of_images(self.contrast)
+        rest = of_images((1.0 - self.contrast.double()).float())
+        return (
+            (images * contrast)
+            .addcmul_(rest.expand_as(images), mean.expand_as(images))
+            .clamp_(0, 255)
+            .to(torch.uint8)
+        )
 
 
 @AUGMENTATIONS.register("flips_crops_light_zoom")

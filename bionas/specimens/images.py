@@ -87,8 +87,8 @@ class ImageStore:
         part._pages = self._pages
         return part
 
-    def pixels(self, positions: np.ndarray | list[int]) -> np.ndarray:
-        """uint8 (n, S, S, 3), a copy: what `figures.specimen_grid` shows.
+    def pixels(self, positions: np.ndarray | list[int], out: np.ndarray | None = None) -> np.ndarray:
+        """uint8 (n, S, S, 3), a copy (in `out` where it is given): what `figures.specimen_grid` shows.
 
         Raises:
             IndexError: a position outside 0..N-1.
@@ -97,7 +97,7 @@ class ImageStore:
         if self._pages is not None:
             self._pages.expect(rows)
         # Into an array of our own and with the bounds checked above: `take` then copies image by image, unbuffered.
-        found = np.empty((len(rows), *self._pixels.shape[1:]), dtype=np.uint8)
+        found = np.empty((len(rows), *self._pixels.shape[1:]), dtype=np.uint8) if out is None else out
         return np.take(self._pixels.view(np.ndarray), rows, axis=0, out=found, mode="clip")
 
     def take(self, positions: np.ndarray | list[int] | Tensor) -> Tensor:

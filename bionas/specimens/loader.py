@@ -1,14 +1,17 @@
-"""Batches from memory (section IV: no augmentation, no re-sampling, no class weights; augmentation is an option).
+"""Batches of specimens (section IV: no augmentation, no re-sampling, no class weights; augmentation is an option).
 
-`BatchLoader` gathers a batch from the image store by index, in this process: at training resolution that costs less
-than handing the work to others. The order of an epoch and every draw of its augmentation depend on (seed, epoch) alone
-and never touch global random state, so epoch 7 of a resumed run is epoch 7 of an uninterrupted one, bit for bit.
+`BatchLoader` gathers a batch from the image store by index in a background thread, a few batches ahead; images are uint8
+until they are on the device, where they are augmented and normalised (`feeding`). The order of an epoch and every draw
+of its augmentation depend on (seed, epoch) alone and never touch global random state, so epoch 7 of a resumed run is
+epoch 7 of an uninterrupted one, bit for bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import contextlib
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +20,19 @@ from torch import Tensor
 from bionas.errors import SpecimenError
 from bionas.specimens.augmentation import AUGMENTATIONS
 from bionas.specimens.collection import SpecimenSet
+from bionas.specimens.feeding import (
+    AHEAD,
+    MEAN,
+    STD,
+    Delivery,
+    Parcel,
+    RecycledMemory,
+    normalised,
+    prefetched,
+)
 from bionas.specimens.metadata import Metadata, MetadataEncoding
 
-MEAN, STD = 0.5, 0.25
-"""Normalisation of every channel, of intensities in 0..1: the network sees -2..2."""
+__all__ = ["AHEAD", "MEAN", "STD", "Batch", "BatchLoader", "normalised"]
 
 
 class Batch(NamedTuple):
@@ -38,19 +50,21 @@ class Batch(NamedTuple):
 
 
 class BatchLoader:
-    """Epochs of batches over a set of specimens.
+    """Epochs of batches over a set of specimens, ready on the device.
 
     Args:
         specimens: N of them; their images are drawn from the store, their metadata are encoded once, here. Without
             images (records alone) `Batch.image` is None.
         encoding: the metadata encoding, fitted on training specimens.
-        batch_size: B; the last batch of an epoch is smaller, or left out with `drop_last`.
+        batch_size: B, over all processes; the last batch of an epoch is smaller, or left out with `drop_last`.
         shuffle: a new order each epoch; otherwise records come as they stand.
         seed: of order and augmentation.
         augment: a name of `AUGMENTATIONS`.
+        device: where batches are used; images travel there as uint8.
+        share: (rank, ranks): of each batch only this rank's part is drawn. The order is that of one process.
 
     Raises:
-        SpecimenError: no specimens, or a batch size under 1.
+        SpecimenError: no specimens, a batch size under 1, or one that the ranks cannot divide.
         UnknownName: no such augmentation.
     """
 
@@ -64,42 +78,76 @@ class BatchLoader:
         seed: int = 0,
         augment: str = "none",
         drop_last: bool = False,
+        device: torch.device | str = "cpu",
+        share: tuple[int, int] = (0, 1),
     ):
         if len(specimens) == 0 or batch_size < 1:
             raise SpecimenError(f"no batch of {batch_size} can be drawn from {len(specimens)} specimens.")
+        if batch_size % share[1]:
+            raise SpecimenError(
+                f"a batch of {batch_size} cannot be divided among {share[1]} processes evenly. "
+                f"Use a batch_size that is a multiple of {share[1]}."
+            )
         self.specimens, self.batch_size, self.seed = specimens, batch_size, seed
         self.shuffle, self.drop_last = shuffle, drop_last
+        self.device, self.share = torch.device(device), share
         self._augment = AUGMENTATIONS[augment]
         self._metadata = encoding.table(specimens)
         self._labels = torch.from_numpy(specimens.labels.copy())
+        self._memory = RecycledMemory()
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         full, rest = divmod(len(self.specimens), self.batch_size)
         return full if self.drop_last or not rest else full + 1
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch, counted from 0; asked twice, they are the same."""
-        n = len(self.specimens)
+        """The batches of one epoch, counted from 0; the same epoch gives the same batches each time.
+
+        An iterator that is closed or no longer referred to leaves no thread behind.
+        """
+        drawn, delivery, parcels = self._under_way(epoch)
+        with contextlib.closing(parcels):
+            for here, parcel in zip(self._places(), parcels, strict=True):
+                arrived = delivery.receive(parcel)
+                image = None
+                if arrived.pixels is not None:
+                    pixels = arrived.pixels.permute(0, 3, 1, 2)
+                    if drawn is not None:
+                        pixels = type(drawn)(*(part[here] for part in drawn)).applied(pixels)
+                    image = normalised(pixels, self._memory)
+                    delivery.release(parcel)
+                yield Batch(image, arrived.metadata, arrived.label)
+
+    def _under_way(self, epoch: int) -> tuple[Any, Delivery, Generator[Parcel]]:
+        """What the augmentation drew for the epoch, and its batches as uint8, gathered in the background."""
+        n, images = len(self.specimens), self.specimens.images
         generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
         order = torch.randperm(n, generator=generator) if self.shuffle else torch.arange(n)
-        images = self.specimens.images
         drawn = None if images is None else self._augment(n, images.size, generator)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            here = slice(start, start + self.batch_size)
+        ahead = min(AHEAD, len(self))
+        full = self.batch_size // self.share[1]
+        shape = None if images is None else (min(full, n), images.size, images.size, 3)
+        delivery = Delivery(shape, self.device, ahead)
+
+        def gathered(here: slice) -> Parcel:
             rows = order[here]
-            pixels = None if images is None else images.take(rows)
-            if drawn is not None:
-                pixels = type(drawn)(*(part[here] for part in drawn)).applied(pixels)
-            yield Batch(
-                None if pixels is None else normalised(pixels), self._metadata.take(rows), self._labels[rows]
-            )
+            buffer = None
+            if images is not None:
+                buffer = delivery.buffer()
+                images.pixels(rows.numpy(), out=buffer[: len(rows)].numpy())
+            return delivery.send(buffer, len(rows), self._metadata.take(rows), self._labels[rows])
 
+        jobs: Iterator[Callable[[], Parcel]] = (partial(gathered, here) for here in self._places())
+        return drawn, delivery, prefetched(jobs, ahead)
 
-def normalised(pixels: Tensor) -> Tensor:
-    """uint8 (B, 3, S, S) -> float32 (B, 3, S, S), channels_last, (x / 255 - MEAN) / STD."""
-    scaled = pixels.to(torch.float32).mul_(1 / (255 * STD)).sub_(MEAN / STD)
-    return scaled.contiguous(memory_format=torch.channels_last)
+    def _places(self) -> Iterator[slice]:
+        """Where this rank's part of each batch stands in the order of the epoch."""
+        rank, ranks = self.share
+        n = len(self.specimens)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            size = min(self.batch_size, n - start)
+            yield slice(start + size * rank // ranks, start + size * (rank + 1) // ranks)
 
 
 def _mixed(seed: int, epoch: int) -> int:

@@ -115,9 +115,9 @@ class WatchedImages:
     def subset(self, positions: np.ndarray) -> WatchedImages:
         return WatchedImages(self._store.subset(positions), self._clock, self._counted)
 
-    def pixels(self, positions: np.ndarray | list[int]) -> np.ndarray:
+    def pixels(self, positions: np.ndarray | list[int], out: np.ndarray | None = None) -> np.ndarray:
         self._clock.saw(len(positions) if self._counted else 0)
-        return self._store.pixels(positions)
+        return self._store.pixels(positions, out)
 
     def take(self, positions: np.ndarray | list[int] | Tensor) -> Tensor:
         self._clock.saw(len(positions) if self._counted else 0)
