@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import json
 import os
@@ -18,7 +17,7 @@ import torch
 from PIL import Image, ImageOps
 
 from bionas.errors import BionasError, PhotographError, SpecimenError, UnknownName
-from bionas.specimens import ImageStore, images
+from bionas.specimens import ImageStore
 from bionas.specimens import image_cache as module
 from bionas.specimens.decoding import FITS, decode
 from bionas.specimens.image_cache import image_cache
@@ -56,7 +55,8 @@ def built(folder, cache, names=NAMES, **options):
 
 
 def suffixes(cache):
-    return sorted(path.suffix for path in cache.iterdir())
+    """What the cache folder holds, but for lock files, which may stay behind."""
+    return sorted(path.suffix for path in cache.iterdir() if path.suffix != ".lock")
 
 
 # What it holds
@@ -249,7 +249,7 @@ def test_a_killed_build_goes_on_where_it_was(folder, cache, tmp_path, monkeypatc
     process = Builder(folder, cache).until(blocks=2)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert suffixes(cache) == [".building", ".journal", ".lock"]
+    assert suffixes(cache) == [".building", ".journal"]
     done = lines(cache)
     decoded = []
     monkeypatch.setattr(
@@ -281,17 +281,13 @@ def half_built(folder, cache, monkeypatch):
     return cache
 
 
-@pytest.mark.parametrize("damage", ["a torn line", "another file", "a lost block", "nonsense", "no file"])
+@pytest.mark.parametrize("damage", ["a torn line", "another file", "nonsense", "no file"])
 def test_what_a_crash_of_the_machine_spoils_is_built_again(half_built, folder, tmp_path, damage):
     (journal,), (partial,) = half_built.glob("*.journal"), half_built.glob("*.building")
     if damage == "a torn line":
         journal.write_bytes(journal.read_bytes()[:-30])
     elif damage == "another file":
         partial.write_bytes(b"\x93NUMPY and so on")
-    elif damage == "a lost block":
-        content = bytearray(partial.read_bytes())
-        content[8 * SIZE * SIZE * 3 : 9 * SIZE * SIZE * 3] = bytes(SIZE * SIZE * 3)
-        partial.write_bytes(content)
     elif damage == "nonsense":
         journal.write_text('{"a": 1}\n[99, "00", {}]\n[1]\n17\n[0, "beef", {"x": 1}]\n[1, null, {"3": ""}]\n')
     else:
@@ -314,17 +310,17 @@ def test_a_finished_cache_that_was_cut_short_is_built_again(folder, cache):
 
 
 def test_a_full_disk_keeps_what_was_built(folder, cache, tmp_path, monkeypatch):
-    pwrite, written = os.pwrite, []
+    write, written = module._BlockFile.write, []
 
     def on_a_small_disk(file, content, place):
-        if len(content) > 1000 and len(written) == 3:
+        if place and len(written) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
-        if len(content) > 1000:
+        if place:
             written.append(place)
-        return pwrite(file, content, place)
+        return write(file, content, place)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", on_a_small_disk)
+        patch.setattr(module._BlockFile, "write", on_a_small_disk)
         with pytest.raises(
             BionasError, match="no space left in .*cache .*moths.*free some space and run the same"
         ):
@@ -352,14 +348,6 @@ def test_what_is_done_needs_no_space_again(half_built, folder, monkeypatch):
         module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 16 * SIZE * SIZE * 3})
     )
     assert len(built(folder, half_built)[0]) == N
-
-
-def test_a_short_write_is_continued(folder, cache, tmp_path, monkeypatch):
-    pwrite = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda file, content, place: pwrite(file, content[:777], place))
-    store, _ = built(folder, cache)
-    monkeypatch.undo()
-    assert (store.pixels(range(N)) == built(folder, tmp_path / "whole")[0].pixels(range(N))).all()
 
 
 def test_a_folder_that_cannot_be_written(folder, tmp_path):
@@ -395,16 +383,16 @@ def test_a_second_process_waits_and_uses_what_the_first_built(folder, cache, mon
     bar = module._bar
     monkeypatch.setattr(module, "_bar", lambda text, n: words.append(text) or bar(text, n))
     monkeypatch.setattr(module, "decode", None)
-    monkeypatch.setattr(module, "POLL", 0.02)
+    monkeypatch.setattr(module.locks, "POLL", 0.02)
     store, _ = built(folder, cache)
     assert process.wait() == 0 and process.note.read_text() == store.fingerprint
-    assert len(words) == 1 and words[0].startswith(f"waiting for process {process.pid} on ")
+    assert len(words) == 1 and words[0].startswith("waiting for another process")
     assert suffixes(cache) == [".json", ".npy"]
 
 
 def test_the_one_who_waited_goes_on_when_the_first_is_killed(folder, cache, tmp_path, monkeypatch):
     process = Builder(folder, cache).until(blocks=1)
-    monkeypatch.setattr(module, "POLL", 0.02)
+    monkeypatch.setattr(module.locks, "POLL", 0.02)
     threading.Timer(0.1, process.kill).start()
     store, _ = built(folder, cache)
     assert process.wait() == -signal.SIGKILL
@@ -414,7 +402,7 @@ def test_the_one_who_waited_goes_on_when_the_first_is_killed(folder, cache, tmp_
 def test_many_threads_of_one_process_build_it_once(folder, cache, monkeypatch):
     decoded, stores = [], []
     monkeypatch.setattr(module, "decode", lambda *how: decoded.append(how) or decode(*how))
-    monkeypatch.setattr(module, "POLL", 0.01)
+    monkeypatch.setattr(module.locks, "POLL", 0.01)
     threads = [
         threading.Thread(target=lambda: stores.append(built(folder, cache, workers=2)[0])) for _ in range(5)
     ]
@@ -423,21 +411,6 @@ def test_many_threads_of_one_process_build_it_once(folder, cache, monkeypatch):
     for thread in threads:
         thread.join()
     assert len(decoded) == N and len({store.fingerprint for store in stores}) == 1 and len(stores) == 5
-
-
-def test_a_lock_that_was_removed_while_one_waited_locks_nobody(folder, cache, monkeypatch):
-    photographs = FolderPhotographs(folder, NAMES)
-    cache.mkdir()
-    flock, seen = fcntl.flock, []
-
-    def removed_in_between(file, how):
-        if not seen:
-            seen.extend(cache.glob("*.lock"))
-            seen[0].unlink()  # its owner finished between our opening and our locking it
-        return flock(file, how)
-
-    monkeypatch.setattr(fcntl, "flock", removed_in_between)
-    assert len(image_cache(photographs, SIZE, cache_dir=cache)[0]) == N and seen and not seen[0].exists()
 
 
 # Drawing by index
@@ -479,20 +452,3 @@ def test_a_position_outside_is_no_other_image(tmp_path, positions):
         store.pixels(positions)
     with pytest.raises(IndexError):
         store.subset(positions)
-
-
-def test_pages_let_go_of_come_back_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "RESIDENT", 1)  # let go before each batch
-    pixels, store = mapped(tmp_path)
-    for batch in np.random.default_rng(2).permutation(300).reshape(-1, 30):
-        assert (store.pixels(batch) == pixels[batch]).all()
-
-
-def test_a_map_that_can_be_written_keeps_what_was_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "RESIDENT", 1)
-    mapped(tmp_path)
-    private = np.load(tmp_path / "images.npy", mmap_mode="c")
-    private[3] = 7
-    store = ImageStore(private)
-    store.pixels(range(300))
-    assert (store.pixels([3]) == 7).all()

@@ -1,9 +1,9 @@
 """The image cache: every photograph decoded once to training resolution, kept as one .npy that is mapped into memory.
 
 `image_cache` opens the cache of these photographs at this size and fit, or builds it: threads decode blocks of
-photographs and write each in place into a file that is not yet called .npy. A journal holds the hash of every finished
-block. After a kill, a power cut or a full disk the next call compares the blocks with their hashes and goes on from
-there; finished, the file takes its name. One process builds, others wait for it.
+photographs and write each in place into a file that is not yet called .npy. A journal records every block that is on
+disk. After a kill, a power cut or a full disk the next call resumes with the blocks that the journal lacks; finished,
+the file takes its name. One process builds, others wait for it.
 
 Threads, since Pillow works outside of Python's lock for some 85 % of the time of a photograph: up to about seven
 processors they do as well as processes, share the archives' indexes, and die with their owner. What is resident while a
@@ -13,19 +13,17 @@ cache is built are one block of pixels a thread and the names of the photographs
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
 import os
 import re
 import shutil
-import socket
-import time
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from tqdm import tqdm
@@ -34,7 +32,7 @@ from bionas.errors import BionasError, PhotographError
 from bionas.specimens.decoding import FITS, RECIPE, Unreadable, decode
 from bionas.specimens.images import ImageStore
 from bionas.specimens.photographs import MISSING, Photographs
-from bionas.system import places
+from bionas.system import locks, places
 from bionas.system.files import NO_SPACE, read_json, write_json, write_text
 from bionas.system.progress import progress
 
@@ -42,7 +40,7 @@ LAYOUT = 1
 """Raised when blocks or their hashes change: older caches are then not used."""
 
 BLOCK_IMAGES, BLOCK_BYTES = 256, 8 * 2**20
-POLL = 0.2  # seconds between two looks at another process's progress
+SHA256_BYTES = 32
 
 
 def image_cache(
@@ -157,18 +155,13 @@ def _build(
     plan = _Plan(
         photographs, photographs.present, order, size, fit, _block(n, size), _header((n, size, size, 3))
     )
-    file = None
     try:
-        file = os.open(files.partial, os.O_RDWR | os.O_CREAT, 0o644)
-        done = _resumed(plan, files, file, workers)
-        _require_space(plan, done, files)
-        os.ftruncate(
-            file, plan.place(0) + n * size * size * 3
-        )  # what is not written stays black, and takes no space
-        _write(file, plan.header, 0)
-        for finished in _decoded(plan, done, files, file, workers):
-            done[finished.number] = finished
-        os.fsync(file)
+        with _BlockFile(files.partial) as file:
+            done = _resumed(plan, files, file)
+            _require_space(plan, done, files)
+            file.prepare(plan.header, plan.place(0) + n * size * size * 3)
+            for finished in _decoded(plan, done, files, file, workers):
+                done[finished.number] = finished
         digest = hashlib.sha256(json.dumps([n, size]).encode())
         unreadable: dict[str, str] = {}
         for number in range(plan.blocks):
@@ -187,16 +180,49 @@ def _build(
             f"no space left in {files.folder} while the photographs of {files.label} were decoded. What is done is kept: "
             "free some space and run the same command again, it goes on from there."
         ) from error
-    finally:
-        if file is not None:
-            os.close(file)
+
+
+class _BlockFile:
+    """The .npy under construction, as an ordinary file that several threads write blocks of.
+
+    Not a memory map: on a full disk a write is an error that can be caught, a touched page of a map ends the process.
+    """
+
+    def __init__(self, path: Path):
+        self._lock = threading.Lock()
+        self._file = path.open("r+b" if path.exists() else "w+b")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):  # what could not be written has been reported where it was written
+            self._file.close()
+
+    def begins_with(self, header: bytes, length: int) -> bool:
+        """Whether this is the file that a build of that header and length left behind."""
+        self._file.seek(0)
+        return self._file.read(len(header)) == header and self._file.seek(0, os.SEEK_END) == length
+
+    def prepare(self, header: bytes, length: int) -> None:
+        """Header and full length; what is not written stays black, and takes no space where the disk allows."""
+        self.write(header, 0)
+        self._file.truncate(length)
+
+    def write(self, content: bytes | np.ndarray, place: int) -> None:
+        """Write at `place` bytes from the beginning; it is on disk afterwards."""
+        with self._lock:
+            self._file.seek(place)
+            self._file.write(memoryview(content).cast("B"))
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
 
 def _decoded(
-    plan: _Plan, done: dict[int, _Block], files: _Files, file: int, workers: int
+    plan: _Plan, done: dict[int, _Block], files: _Files, file: _BlockFile, workers: int
 ) -> Iterator[_Block]:
     """Decode and write the blocks that are not done; each is yielded once the journal has it."""
-    journal = os.open(files.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    journal = files.journal.open("ab", buffering=0)
     waiting = [number for number in range(plan.blocks) if number not in done]
     bar = _bar(f"decoding {files.label}", len(plan.order))
     pool = ThreadPoolExecutor(workers)
@@ -204,16 +230,16 @@ def _decoded(
         bar.update(sum(len(plan.positions(number)) for number in done))
         for future in as_completed([pool.submit(_decode_block, plan, number, file) for number in waiting]):
             finished = future.result()
-            os.write(journal, (json.dumps(finished) + "\n").encode())
+            journal.write((json.dumps(finished) + "\n").encode())
             bar.update(len(plan.positions(finished.number)))
             yield finished
     finally:
         pool.shutdown(cancel_futures=True)
         bar.close()
-        os.close(journal)
+        journal.close()
 
 
-def _decode_block(plan: _Plan, number: int, file: int) -> _Block:
+def _decode_block(plan: _Plan, number: int, file: _BlockFile) -> _Block:
     positions = plan.positions(number)
     pixels = np.zeros((len(positions), plan.size, plan.size, 3), dtype=np.uint8)
     unreadable: dict[int, str] = {}
@@ -230,15 +256,8 @@ def _decode_block(plan: _Plan, number: int, file: int) -> _Block:
         else:
             pixels[row] = image
     if plan.present[positions].any():
-        _write(file, pixels, plan.place(number))
+        file.write(pixels, plan.place(number))
     return _Block(number, hashlib.sha256(pixels).hexdigest(), unreadable)
-
-
-def _write(file: int, content: bytes | np.ndarray, place: int) -> None:
-    rest = memoryview(content).cast("B")
-    while len(rest):
-        written = os.pwrite(file, rest, place)
-        rest, place = rest[written:], place + written
 
 
 def _block(n: int, size: int) -> int:
@@ -256,46 +275,23 @@ def _header(shape: tuple[int, ...]) -> bytes:
 # Going on
 
 
-def _resumed(plan: _Plan, files: _Files, file: int, workers: int) -> dict[int, _Block]:
-    """The blocks that the journal calls finished and that are in the file as they were; the journal keeps these alone.
+def _resumed(plan: _Plan, files: _Files, file: _BlockFile) -> dict[int, _Block]:
+    """The blocks that the journal says are on disk; the journal keeps these alone.
 
-    A line that was cut off by a kill, and a block that a power cut took away, are done again.
+    A block is recorded after it was flushed to the disk, so that the record holds after a power cut too. A line that was
+    cut off is done again; where the file is not the one the journal belongs to, everything is.
     """
-    said: dict[int, _Block] = {}
-    with contextlib.suppress(FileNotFoundError):
-        for line in files.journal.read_bytes().splitlines():
-            with contextlib.suppress(ValueError, TypeError, AttributeError):
-                number, sha256, unreadable = json.loads(line)
-                if isinstance(number, int) and 0 <= number < plan.blocks:
-                    said[number] = _Block(
-                        number, sha256, {int(i): reason for i, reason in unreadable.items()}
-                    )
-    if not said:
-        write_text(files.journal, "")
-        return {}
-    with (
-        _bar(f"checking what was decoded of {files.label}", len(plan.order)) as bar,
-        ThreadPoolExecutor(workers) as pool,
-    ):
-        done = {}
-        for block, whole in zip(
-            said.values(), pool.map(lambda one: _is_whole(plan, one, file), said.values()), strict=True
-        ):
-            bar.update(len(plan.positions(block.number)))
-            if whole:
-                done[block.number] = block
+    done: dict[int, _Block] = {}
+    if file.begins_with(plan.header, plan.place(0) + len(plan.order) * plan.size**2 * 3):
+        with contextlib.suppress(FileNotFoundError):
+            for line in files.journal.read_bytes().splitlines():
+                with contextlib.suppress(ValueError, TypeError, AttributeError):
+                    number, sha256, unreadable = json.loads(line)
+                    reasons = {int(position): reason for position, reason in unreadable.items()}
+                    if 0 <= number < plan.blocks and len(bytes.fromhex(sha256)) == SHA256_BYTES:
+                        done[number] = _Block(number, sha256, reasons)
     write_text(files.journal, "".join(json.dumps(block) + "\n" for block in done.values()))
     return done
-
-
-def _is_whole(plan: _Plan, block: _Block, file: int) -> bool:
-    start = plan.place(block.number)
-    length = len(plan.positions(block.number)) * plan.size**2 * 3
-    content = bytearray(length)
-    at = 0
-    while at < length and (read := os.preadv(file, [memoryview(content)[at:]], start + at)):
-        at += read
-    return hashlib.sha256(content).hexdigest() == block.sha256
 
 
 def _require_space(plan: _Plan, done: dict[int, _Block], files: _Files) -> None:
@@ -322,39 +318,16 @@ def _processors() -> int:
 
 @contextlib.contextmanager
 def _alone(files: _Files, n: int, size: int) -> Iterator[None]:
-    """Hold the cache's lock; wait, showing the other's progress, while another process holds it.
+    """Hold the cache's lock; wait, showing the other's progress, while another process holds it."""
+    bars: list[tqdm] = []
 
-    The system lets go of a lock when its owner dies. The file itself is removed by the owner; a process that meanwhile
-    waited for the removed one looks for the new.
-    """
-    lock, bar = None, None
-    try:
-        while lock is None:
-            files.folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                with contextlib.suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(lock), os.stat(files.lock)):
-                        break
-            except BlockingIOError:
-                owner = os.pread(lock, 200, 0).decode(errors="replace") or "another process"
-                bar = bar or _bar(f"waiting for {owner}, which decodes {files.label}", n)
-                with contextlib.suppress(FileNotFoundError):
-                    bar.update(min(n, files.journal.read_bytes().count(b"\n") * _block(n, size)) - bar.n)
-                time.sleep(POLL)
-            os.close(lock)
-            lock = None
-        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-    except OSError as error:
-        if lock is not None:
-            os.close(lock)
-        raise BionasError(f"cannot write in {files.folder}: {error.strerror}.") from error
-    finally:
-        if bar is not None:
-            bar.close()
-    try:
+    def show() -> None:
+        if not bars:
+            bars.append(_bar(f"waiting for another process, which decodes {files.label}", n))
+        with contextlib.suppress(FileNotFoundError):
+            bars[0].update(min(n, files.journal.read_bytes().count(b"\n") * _block(n, size)) - bars[0].n)
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: [bar.close() for bar in bars])
+        stack.enter_context(locks.exclusive(files.lock, show))
         yield
-    finally:
-        files.lock.unlink(missing_ok=True)
-        os.close(lock)

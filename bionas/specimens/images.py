@@ -2,16 +2,11 @@
 
 `ImageStore` holds uint8 RGB images of one size as (N, S, S, 3), in memory or memory-mapped from a .npy file, so that a
 collection larger than memory costs only the pages a batch touches. A subset shares the pixels of the whole.
-
-A map touched at random is read by the system in neighbourhoods of hundreds of KB, of which one image is used, and every
-page that was ever touched counts as this process's memory. Both are seen to: the system is told that reads are random
-and which images come next (they are then read at once, not one page after the other), and pages are let go in time.
 """
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +16,6 @@ import torch
 from torch import Tensor
 
 from bionas.errors import SpecimenError
-
-RESIDENT = 64 * 2**20
-"""Bytes of a memory map that may stay in this process's memory from one batch to the next. Within a batch each image may bring
-a huge page with it; the system's own cache of the file is not bound by either."""
 
 
 class ImageStore:
@@ -54,8 +45,6 @@ class ImageStore:
         self._pixels = pixels
         self._whole_fingerprint = fingerprint
         self._positions = positions
-        mapped = isinstance(pixels, np.memmap) and isinstance(pixels.base, mmap.mmap) and pixels.mode == "r"
-        self._pages = _Pages(pixels) if mapped else None
 
     @classmethod
     def open(cls, path: str | os.PathLike, fingerprint: str | None = None) -> ImageStore:
@@ -83,9 +72,7 @@ class ImageStore:
     def subset(self, positions: np.ndarray) -> ImageStore:
         """The images at `positions` of this store, in that order; the pixels are shared, not copied."""
         positions = np.asarray(positions, dtype=np.int64)
-        part = ImageStore(self._pixels, self._whole_fingerprint, self._rows(positions))
-        part._pages = self._pages
-        return part
+        return ImageStore(self._pixels, self._whole_fingerprint, self._rows(positions))
 
     def pixels(self, positions: np.ndarray | list[int], out: np.ndarray | None = None) -> np.ndarray:
         """uint8 (n, S, S, 3), a copy (in `out` where it is given): what `figures.specimen_grid` shows.
@@ -94,8 +81,6 @@ class ImageStore:
             IndexError: a position outside 0..N-1.
         """
         rows = self._rows(np.asarray(positions, dtype=np.int64))
-        if self._pages is not None:
-            self._pages.expect(rows)
         # Into an array of our own and with the bounds checked above: `take` then copies image by image, unbuffered.
         found = np.empty((len(rows), *self._pixels.shape[1:]), dtype=np.uint8) if out is None else out
         return np.take(self._pixels.view(np.ndarray), rows, axis=0, out=found, mode="clip")
@@ -127,35 +112,3 @@ class ImageStore:
                 f"positions {positions.min()} to {positions.max()} in a store of {len(self)} images"
             )
         return positions if self._positions is None else self._positions[positions]
-
-
-class _Pages:
-    """What the system is told about a map of images: what comes next, and what is no longer needed."""
-
-    AROUND = (
-        2 * 2**20
-    )  # bytes that become resident about an image beside its own, at most: a huge page of the file's cache
-
-    def __init__(self, pixels: np.memmap):
-        self._map: mmap.mmap = pixels.base
-        self._first = pixels.offset % mmap.ALLOCATIONGRANULARITY
-        self._image = pixels[:1].nbytes
-        self._touched = 0
-        if hasattr(mmap, "MADV_RANDOM"):
-            self._map.madvise(mmap.MADV_RANDOM)
-
-    def expect(self, rows: np.ndarray) -> None:
-        """The images at `rows` are about to be read; where that would be too many pages, earlier ones are let go."""
-        if not hasattr(mmap, "MADV_WILLNEED") or len(rows) == 0:
-            return
-        self._touched += len(rows) * (self._image + self.AROUND)
-        if self._touched > RESIDENT:
-            self._map.madvise(mmap.MADV_DONTNEED)  # a page of a file that comes back is the same page
-            self._touched = len(rows) * (self._image + self.AROUND)
-        ordered = np.unique(rows)
-        breaks = np.flatnonzero(np.diff(ordered) > 1)
-        firsts, lasts = ordered[np.concatenate([[0], breaks + 1])], ordered[np.concatenate([breaks, [-1]])]
-        starts = (self._first + firsts * self._image) // mmap.PAGESIZE * mmap.PAGESIZE
-        lengths = self._first + (lasts + 1) * self._image - starts
-        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-            self._map.madvise(mmap.MADV_WILLNEED, start, length)
