@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from bionas.studies.backbones import published
+from bionas.studies.backbones import paper_backbones
 from bionas.system import files
 from bionas.system.progress import progress
 from bionas.training.cost import cost
@@ -31,7 +31,7 @@ BYTES_IN_TRAINING = 16
 def counted() -> pd.DataFrame:
     """A row a backbone; see the head of this file for the columns."""
     rows = []
-    for backbone in progress(published(), unit="backbone"):
+    for backbone in progress(paper_backbones(), unit="backbone"):
         with torch.device("meta"):
             native, small = backbone(CLASSES), backbone(CLASSES, SMALL)
         found = cost(native, backbone.native)

@@ -27,7 +27,7 @@ import torch
 
 from bionas.errors import TrainingError
 from bionas.genotype import EDGES
-from bionas.studies import comparison
+from bionas.studies import report
 from bionas.system import files
 from bionas.training import experiments
 from bionas.training.experiments import Plan
@@ -75,7 +75,7 @@ def measured(plans: dict[str, Plan], seeds: Sequence[int]) -> tuple[pd.DataFrame
 def row(kind: str, searched: Run, derived: Run, skips: pd.Series) -> dict[str, Any]:
     """A search and what came of it; counts are of edges, `skips_derived` those of the genotype."""
     chosen = [name for cell in searched.genotype.cells for name in cell.operations]
-    return comparison.row_of(kind, derived, searched) | {
+    return report.run_row(kind, derived, searched) | {
         "skips_at_the_end": int(skips.iloc[-1]),
         "skips_most": int(skips.max()),
         "skips_derived": chosen.count(SKIP),
@@ -88,8 +88,8 @@ def row(kind: str, searched: Run, derived: Run, skips: pd.Series) -> dict[str, A
 
 
 def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
-    """A row a kind of search, as in `comparison.summary`, with mean counts and how many searches were stopped."""
-    table = comparison.summary(rows, plan, command)
+    """A row a kind of search, as in `report.summary`, with mean counts and how many searches were stopped."""
+    table = report.summary(rows, plan, command)
     groups = rows[rows["note"] == ""].groupby("model")
     means = groups[list(COUNTED)].mean().round(2)
     means["n_stopped"] = groups["stopped"].agg(lambda words: int((words != "").sum()))

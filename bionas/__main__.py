@@ -240,11 +240,11 @@ def compare(options: argparse.Namespace) -> int:
 
 def _report(rows: pd.DataFrame, plan: experiments.Plan, out: str | None) -> int:
     """Show the summary of some runs; with `out`, write it and the runs to data/results/."""
-    from bionas.studies import comparison
+    from bionas.studies import report
 
-    table = comparison.summary(rows, plan, "bionas " + shlex.join(sys.argv[1:]))
+    table = report.summary(rows, plan, "bionas " + shlex.join(sys.argv[1:]))
     print(table.iloc[:, :10].to_string(index=False))
-    _keep(out, rows, table)
+    report.write(out, {"": table, "_runs": rows})
     return 0
 
 
@@ -265,7 +265,7 @@ def _baselines_arguments(parser: argparse.ArgumentParser) -> None:
 @command("baselines", _baselines_arguments)
 def baselines(options: argparse.Namespace) -> int:
     """Train the backbones of Tables II and III under one budget over several seeds; alone, list them."""
-    from bionas.studies import comparison
+    from bionas.studies import comparison, report
     from bionas.studies.backbones import catalogue, find
     from bionas.training import experiments
 
@@ -277,9 +277,9 @@ def baselines(options: argparse.Namespace) -> int:
     rows = comparison.backbones(
         plan, names, options.seeds, options.inputs, options.pretrained, options.frozen
     )
-    by = ("augment", "inputs", "pretrained", "frozen", "model")
     command_line = "bionas " + shlex.join(sys.argv[1:])
-    table = comparison.summary(rows, plan, command_line, by=by, notes=comparison.not_run(names))
+    by, notes = comparison.BACKBONES_BY, comparison.not_run(names)
+    table = report.summary(rows, plan, command_line, by=by, notes=notes)
     shown = [
         "model",
         "inputs",
@@ -291,7 +291,7 @@ def baselines(options: argparse.Namespace) -> int:
         "note",
     ]
     print(table.reindex(columns=shown).to_string(index=False, na_rep=""))
-    _keep(options.out, rows, table)
+    report.write(options.out, {"": table, "_runs": rows})
     return 0
 
 
@@ -320,25 +320,15 @@ def _automl_arguments(parser: argparse.ArgumentParser) -> None:
 @command("automl", _automl_arguments)
 def automl(options: argparse.Namespace) -> int:
     """Give AutoML and NAS systems of Table V the same data and the same time; alone, list them."""
+    from bionas.studies import report
     from bionas.studies.automl import command as systems
 
     asked = systems.run(options, "bionas " + shlex.join(sys.argv[1:]))
     if asked is None:
         return 0
     rows, table = asked
-    _keep(options.out, rows, table)
+    report.write(options.out, {"": table, "_runs": rows})
     return int(rows["note"].str.startswith("failed").any())
-
-
-def _keep(name: str | None, rows: pd.DataFrame, table: pd.DataFrame) -> None:
-    """Where a name was given, both tables go to data/results/."""
-    from bionas.system import files
-
-    if name:
-        results = places.root() / "data" / "results"
-        files.write_csv(results / f"{name}_runs.csv", rows)
-        files.write_csv(results / f"{name}.csv", table)
-        print(f"written: {places.shown(results / name)}.csv and {name}_runs.csv")
 
 
 def _seran_arguments(parser: argparse.ArgumentParser) -> None:
@@ -361,6 +351,7 @@ def _seran_arguments(parser: argparse.ArgumentParser) -> None:
 @command("seran", _seran_arguments)
 def seran(options: argparse.Namespace) -> int:
     """Train rows of SERAN's Tables 1 and 2 under one budget, and show their errors beside the published ones."""
+    from bionas.studies import report
     from bionas.studies.seran import study as seran_study
     from bionas.studies.seran.network import ROWS
     from bionas.training import experiments
@@ -370,7 +361,7 @@ def seran(options: argparse.Namespace) -> int:
     table = seran_study.table(rows, plan, "bionas " + shlex.join(sys.argv[1:]))
     shown = [name for name in table if name == "model" or ("error" in name and "sd" not in name)]
     print(table[shown].to_string(index=False))
-    _keep(options.out, rows, table)
+    report.write(options.out, {"": table, "_runs": rows})
     return 0
 
 

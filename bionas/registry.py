@@ -30,6 +30,11 @@ class Registry(Mapping, Generic[T]):
 
         return keep
 
+    def require(self, name: str) -> None:
+        """Raises UnknownName where nothing is registered under `name`."""
+        if name not in self._things:
+            raise UnknownName(self.kind, name, self._things)
+
     def __getitem__(self, name: str) -> T:
         try:
             return self._things[name]

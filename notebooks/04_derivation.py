@@ -65,7 +65,7 @@ from IPython.display import display
 from bionas.training import evaluation, experiments
 from bionas import figures
 from bionas.system import files, places
-from bionas.studies import published
+from bionas.studies import published, report
 from bionas.training.cost import cost, latency
 from bionas.genotype import EDGES, CellGenotype, Genotype, derive
 from bionas.network import DerivedNetwork
@@ -225,7 +225,7 @@ table = pd.DataFrame([
     {"model": "majority class", **majority},
     *({"model": "derived, from scratch", "seed": r.provenance["seed"], **r.metrics} for r in derived),
 ])  # fmt: skip
-evaluation.mean_and_spread(table)
+report.mean_sd_table(table)
 
 # %%
 tested = evaluation.read_evaluation(derived[0].path)
@@ -323,7 +323,7 @@ results = pd.DataFrame(
     + [{"model": name, **r.metrics, "macs": r.summary["macs"]} for name, runs in models.items() for r in runs]
 )
 millions = (results.groupby("model", sort=False)["macs"].mean() / 1e6).round(2)
-evaluation.mean_and_spread(results).assign(**{"MACs (M)": millions})
+report.mean_sd_table(results).assign(**{"MACs (M)": millions})
 
 # %%
 figures.comparison(

@@ -37,7 +37,7 @@ import pandas as pd
 from IPython.display import display
 from scipy.stats import f_oneway
 
-from bionas.studies.table1 import kept as grids
+from bionas.studies.table1 import tables as grids
 from bionas.training import experiments
 from bionas import figures
 from bionas.studies import published, results
@@ -100,8 +100,8 @@ print(pd.DataFrame(BUDGETS).T.rename_axis("mode").to_string())
 # its neighbour.
 
 # %%
-ours = grids.grid("ablation_synthetic", list(table_one()))
-print(results.told("ablation_synthetic"))
+ours = grids.kept("ablation_synthetic")
+print(results.describe("ablation_synthetic"))
 print(grids.left(ours))
 
 # %%
@@ -163,7 +163,7 @@ figures.gains(gained, dice, "Ours: synthetic specimens, equal budget. The paper'
 
 # %%
 trained = results.table("regret_table")
-print(results.told("regret_table"))
+print(results.describe("regret_table"))
 if len(trained):
     means, each = trained.groupby("key")["val_accuracy"].mean(), trained.groupby("key")["val_accuracy"].var()
     print(f"{len(means)} genotypes, {len(trained)} trainings")
@@ -177,7 +177,7 @@ if len(trained):
 
 # %%
 regret = results.table("regret")
-print(results.told("regret"))
+print(results.describe("regret"))
 if len(regret):
     curves = figures.regret_curves(regret, "Synthetic specimens, one cell, 32 px, images alone; searches are looked up")
     display(figures.keep(curves, "regret"))
@@ -337,7 +337,7 @@ for most in range(int(skips.max()) + 1):
 
 # %%
 guarded, courses = results.table("skip_guard"), results.table("skip_guard_epochs")
-print(results.told("skip_guard"))
+print(results.describe("skip_guard"))
 if len(courses):
     display(figures.skip_courses(courses, "Synthetic specimens, images alone; dashed: the limit, a cross: stopped"))
 
@@ -368,8 +368,8 @@ print("need metadata:", *fused, sep="\n  ")
 print("run on images alone:", *alone)
 
 # %%
-field = grids.grid("ablation_field_orders", alone)
-print(results.told("ablation_field_orders"))
+field = grids.kept("ablation_field_orders", alone)
+print(results.describe("ablation_field_orders"))
 print(grids.left(field))
 
 # %%

@@ -39,7 +39,7 @@ from bionas.studies import audit, published, results, sota_tables
 from bionas.training import evaluation, experiments
 from bionas import figures
 from bionas.studies.backbones import BASELINES, catalogue, find
-from bionas.studies.backbones import published as backbones
+from bionas.studies.backbones import paper_backbones as backbones
 from bionas.errors import BaselineError
 from bionas.studies.sota_tables import EMBEDDED, OURS, PHOTOGRAPHS
 

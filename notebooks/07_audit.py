@@ -41,7 +41,7 @@ import os
 
 import pandas as pd
 
-from bionas.studies import audit, metadata_baselines, published, results
+from bionas.studies import audit, metadata_baselines, published, report, results
 from bionas.training import experiments
 from bionas import figures
 from bionas.studies.audit import counts, scores
@@ -318,7 +318,7 @@ def spreads(table: pd.DataFrame, runs: pd.DataFrame, by: list[str], metric: str)
     trained = groups.reindex(pd.MultiIndex.from_frame(table[by]) if len(by) > 1 else table[by[0]])
     majority = table.get(f"{metric}_mean", pd.Series(index=table.index, dtype=float))
     told = zip(majority, trained.to_numpy(), strict=True)
-    return [results.spread(m if pd.isna(mean) else mean, sd, digits=1, missing="-") for m, (mean, sd) in told]
+    return [report.mean_sd(m if pd.isna(mean) else mean, sd, digits=1, missing="-") for m, (mean, sd) in told]
 
 
 given, runs, by = results.table("audit_inputs"), results.table("audit_inputs_runs"), ["split", "model", "metadata"]

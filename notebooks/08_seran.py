@@ -36,7 +36,7 @@ import pandas as pd
 import torch
 
 from bionas import figures
-from bionas.studies import results
+from bionas.studies import report, results
 from bionas.studies.seran import study as seran_study
 from bionas.studies.seran.network import POOLINGS, ROWS, SIZES, AttentionModule, SEGate, build, size
 from bionas.training.cost import cost
@@ -229,7 +229,7 @@ figures.attention(
 # %%
 ours = pd.concat([results.table(name) for name in ("seran_field_orders", "seran_field_orders_others")])
 compared = seran_study.beside_published(ours)
-print(results.told("seran_field_orders"), results.told("seran_field_orders_others"), sep="\n")
+print(results.describe("seran_field_orders"), results.describe("seran_field_orders_others"), sep="\n")
 if len(ours):
     print(ours.loc[ours["n_seeds"] > 0, ["model", "size", "n_seeds", "epochs", "images_seen", "learning_rate"]].to_string(index=False))
 
@@ -240,7 +240,7 @@ def beside(errors):
     columns = {"seeds": compared["n_seeds"]}
     for error in errors:
         pairs = zip(compared[f"{error}_mean"], compared[f"{error}_sd"])
-        columns[f"{error}, ours"] = [results.spread(mean, sd) for mean, sd in pairs]
+        columns[f"{error}, ours"] = [report.mean_sd(mean, sd) for mean, sd in pairs]
         columns[f"{error}, published"] = [f"{value:.2f}" if pd.notna(value) else "" for value in compared[f"published_{error}"]]
     return pd.DataFrame(columns).set_index(compared["model"].rename("per cent"))
 
@@ -267,7 +267,7 @@ parts = []
 for title in of_table[2]:
     row = rows.loc[title]
     variance = sum(one[f"{error}_sd"] ** 2 / max(one["n_seeds"], 1) for one in (row, whole))
-    ours_above = results.spread(row[f"{error}_mean"] - whole[f"{error}_mean"], variance**0.5)
+    ours_above = report.mean_sd(row[f"{error}_mean"] - whole[f"{error}_mean"], variance**0.5)
     parts.append({"model": title, "ours ± standard error": ours_above, "published": row[f"published_{error}"] - whole[f"published_{error}"]})
 pd.DataFrame(parts).set_index("model").drop("SERAN-D").round(2)
 
@@ -287,7 +287,7 @@ if len(both) > 2:
     print(f"{len(both)} networks, rank correlation of the test errors {ranks:.2f}")
     print(ours.loc[ours["n_seeds"] > 0, ["model", "mmacs", "parameters", "minutes"]].to_string(index=False))
 else:
-    print(f"{len(both)} networks: nothing to compare yet. {results.told('seran_field_orders')}")
+    print(f"{len(both)} networks: nothing to compare yet. {results.describe('seran_field_orders')}")
 
 # %% [markdown]
 # The networks at full size on a GPU, 224 pixels (64-pixel photographs enlarged): `not run` here, where no GPU was to be had.

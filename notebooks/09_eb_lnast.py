@@ -41,7 +41,7 @@ from sklearn.preprocessing import StandardScaler
 
 from bionas.training import experiments
 from bionas import figures
-from bionas.studies import published, results
+from bionas.studies import published, report, results
 from bionas.studies.eb_lnast import (
     TASKS,
     Architecture,
@@ -268,10 +268,10 @@ print(f"tuned MLP: {budget.trials} trials of {tuning.LAYERS} layers, {tuning.NEU
 # %%
 def outcome(stem):
     table = results.table(stem)
-    print(results.told(stem))
+    print(results.describe(stem))
     if table.empty:
-        return pd.DataFrame({"model": list(comparators.MODELS), "accuracy": results.NOT_RUN}).set_index("model")
-    of = {score: [results.spread(m, s) for m, s in zip(table[score], table[f"{score}_sd"])] for score in ("accuracy", "f_beta")}
+        return pd.DataFrame({"model": list(comparators.MODELS), "accuracy": report.NOT_RUN}).set_index("model")
+    of = {score: [report.mean_sd(m, s) for m, s in zip(table[score], table[f"{score}_sd"])] for score in ("accuracy", "f_beta")}
     told = {"p, Holm": [f"{p:.3f}" if pd.notna(p) else "" for p in table["p_holm"]], "parameters": table["parameters"].astype(int)}
     told |= {"least": table["parameters_least"], "most": table["parameters_most"], "seconds a fold": table["seconds"].round(1)}
     return pd.DataFrame(of | told).set_index(table["model"])
@@ -291,7 +291,7 @@ found_claims = [results.table(f"eb_lnast_{name}_claims").assign(task=name) for n
 if found_claims := [table for table in found_claims if len(table)]:
     claims = pd.concat(found_claims)
 else:
-    claims = published.table("eb_lnast_claims")[["claim", "value", "unit"]].assign(ours=results.NOT_RUN)
+    claims = published.table("eb_lnast_claims")[["claim", "value", "unit"]].assign(ours=report.NOT_RUN)
 claims.drop(columns="command", errors="ignore").reset_index(drop=True)
 
 # %% [markdown]
@@ -309,7 +309,7 @@ for name in drawn:
     beaten_by = of_model.drop("eb_lnast").query("accuracy >= @ours.accuracy and parameters <= @ours.parameters")["parameters"]
     names = ", ".join(f"{model} ({n:.0f})" for model, n in beaten_by.items()) or "no model"
     print(f"{name}: at least as accurate as EB-LNAST ({ours.parameters:.0f} parameters) with no more of them: {names}")
-print(*(f"Pareto plot of {name}: {results.told(f'eb_lnast_{name}')}" for name in TASKS if name not in drawn), sep="\n")
+print(*(f"Pareto plot of {name}: {results.describe(f'eb_lnast_{name}')}" for name in TASKS if name not in drawn), sep="\n")
 
 # %% [markdown]
 # ## 8. The metadata encoder, searched
@@ -345,14 +345,14 @@ several = {
 }
 measured = {}
 for title, stem in several.items():
-    print(results.told(stem))
+    print(results.describe(stem))
     if len(kept := results.table(stem)):
         scores = 100 * kept.groupby("model", sort=False)[["accuracy", "balanced_accuracy", "f1_macro"]].agg(["mean", "std"])
-        text = {score: [results.spread(m, s) for m, s in scores[score].to_numpy()] for score in scores.columns.levels[0]}
+        text = {score: [report.mean_sd(m, s) for m, s in scores[score].to_numpy()] for score in scores.columns.levels[0]}
         measured[title] = pd.DataFrame(text, index=scores.index).assign(
             parameters=kept.groupby("model")["parameters"].median().astype(int), seeds=kept.groupby("model").size()
         )
-pd.concat(measured, names=["collection, fields"]) if measured else results.NOT_RUN
+pd.concat(measured, names=["collection, fields"]) if measured else report.NOT_RUN
 
 # %% [markdown]
 # Read it with care: where the majority class is hard to beat for either network, equal scores say that there was little
@@ -364,7 +364,7 @@ pd.concat(measured, names=["collection, fields"]) if measured else results.NOT_R
 # (`benchmarks/population_training.py`). Ratios of one run compare between machines, seconds do not.
 
 # %%
-print(results.told("population_training"))
+print(results.describe("population_training"))
 speed = results.table("population_training")
 speed[[c for c in ("population", "ratio", "ratio_min", "ratio_max", "largest_difference_float64", "device", "threads") if c in speed]]
 

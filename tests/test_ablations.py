@@ -17,8 +17,9 @@ import pytest
 from bionas.__main__ import main
 from bionas.errors import BionasError, CheckpointError, SearchError
 from bionas.studies.table1 import grid as ablations
-from bionas.studies.table1.grid import Task, ablate, chosen_rows, prepare, table_one
-from bionas.studies.table1.tables import METRICS, LiveTable, runs_table, summary
+from bionas.studies.table1.grid import Trial, ablate, chosen_rows, prepare, table_one
+from bionas.studies.table1.live import LiveTable
+from bionas.studies.table1.tables import METRICS, runs_table, summary
 from bionas.system import places
 from bionas.training.runs import Run
 
@@ -135,7 +136,7 @@ def test_a_row_that_there_is_not_names_the_nearest(text, words):
 
 
 def test_the_budget_is_what_the_gradient_search_consumes(grid):
-    gradient = Task(grid.rows[3], 0)
+    gradient = Trial(grid.rows[3], 0)
     history = Run(grid.run(gradient).path / "search" / "supernet").history
     assert history["images"].sum() == grid.run(gradient).summary["search_images"] == grid.budget
     runs = runs_table(grid)
@@ -164,8 +165,8 @@ def test_a_budget_under_one_candidate_is_refused_before_anything_runs(folder, tm
 
 
 def test_a_row_is_searched_retrained_with_its_fusion_and_weighed(grid):
-    for task in grid.tasks[1:]:
-        run, row = grid.run(task), task.row
+    for task in grid.trials[1:]:
+        run, row = grid.run(task), task.experiment
         (derived,) = run.path.glob("*/seed0/derived-*")
         config = Run(derived).config
         assert config["fusion"] == row.fusion and config["genotype"]["primitive_set"] == row.primitive_set
@@ -193,7 +194,7 @@ def test_a_row_that_fails_is_recorded_and_the_others_go_on(grid):
 
 
 def test_the_watcher_hears_of_every_beginning_and_end(grid, told):
-    names = [str(task) for task in grid.tasks]
+    names = [str(task) for task in grid.trials]
     assert told == [(name, state) for name in names for state in ("running", "ended")]
 
 
@@ -229,12 +230,12 @@ def test_mean_and_sample_spread_over_seeds(grid):
 
 
 def test_what_is_finished_is_left_alone_and_what_failed_is_tried_again(grid, monkeypatch):
-    done = {task: grid.run(task).path.joinpath("done.json").stat().st_mtime_ns for task in grid.tasks[1:]}
+    done = {task: grid.run(task).path.joinpath("done.json").stat().st_mtime_ns for task in grid.trials[1:]}
     tried = []
     monkeypatch.setattr(ablations, "_measured", lambda grid, task, run: tried.append(str(task)) or 1 / 0)
     ablate(grid)
-    assert tried == ["E003-seed0"] and grid.failure(grid.tasks[0]) == "ZeroDivisionError: division by zero"
-    grid.record_failure(grid.tasks[0], "ValueError: the lamp went out")
+    assert tried == ["E003-seed0"] and grid.failure(grid.trials[0]) == "ZeroDivisionError: division by zero"
+    grid.record_failure(grid.trials[0], "ValueError: the lamp went out")
     assert {task: grid.run(task).path.joinpath("done.json").stat().st_mtime_ns for task in done} == done
 
 
@@ -252,7 +253,7 @@ def test_runs_of_another_version_of_the_code_are_refused(grid, monkeypatch):
 
 def test_a_worker_with_another_version_of_the_code_does_not_work(grid):
     strange = dataclasses.replace(grid, code="0123456789ab", rows=chosen_rows("E008"))
-    (task,) = strange.tasks
+    (task,) = strange.trials
     ablations.run_one(strange, task)
     assert "is not the code that began the grid (0123456789ab)" in strange.failure(task)
 
@@ -274,7 +275,7 @@ def test_another_collection_size_or_budget_is_another_grid(grid):
 def test_on_images_alone_rows_with_another_fusion_are_not_run(folder, tmp_path):
     grid = laboratory.grid(folder, tmp_path, "E001-E015", metadata="none")
     assert set(grid.unfit) == {"E001", "E002", "E003", "E004", "E013", "E014", "E015"}
-    assert [task.row.name for task in grid.tasks] == [f"E{i:03d}" for i in range(5, 13)]
+    assert [task.experiment.name for task in grid.trials] == [f"E{i:03d}" for i in range(5, 13)]
     runs = runs_table(grid).set_index("row")
     assert runs.loc["E003", "status"] == "not run" and runs.loc["E009", "status"] == "waiting"
     assert "fusion 'gating' joins images with metadata, and there is none" in runs.loc["E003", "reason"]
@@ -299,8 +300,8 @@ def test_elsewhere_than_on_a_terminal_a_line_a_finished_run(grid):
     stream = io.StringIO()
     table = LiveTable(grid, stream)
     for state in ("running", "ended"):
-        table(grid.tasks[1], state)
-    table(grid.tasks[0], "ended")
+        table(grid.trials[1], state)
+    table(grid.trials[0], "ended")
     first, second, third = stream.getvalue().splitlines()
     assert first.startswith(f"5 runs, 4 finished before, {grid.budget} images a search")
     assert re.match(
@@ -314,10 +315,10 @@ def test_on_a_terminal_the_table_is_redrawn_over_itself(grid):
     stream = Terminal()
     table = LiveTable(grid, stream)
     height = len(table.lines())
-    table(grid.tasks[0], "running")
+    table(grid.trials[0], "running")
     assert table.lines()[1].endswith("running") and f"\x1b[{height}F" in stream.getvalue()
     assert height == 1 + len(grid.rows) + 1
-    table(grid.tasks[0], "ended")
+    table(grid.trials[0], "ended")
     assert table.lines()[1].endswith("failed")
 
 

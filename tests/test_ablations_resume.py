@@ -50,7 +50,7 @@ def process(made: ablations.Grid, log: Path, kill: int | None) -> int:
 
 def finished(made: ablations.Grid) -> dict[str, int]:
     """The finished rows, and when each was."""
-    done = {str(task): made.run(task).path / "done.json" for task in made.tasks}
+    done = {str(task): made.run(task).path / "done.json" for task in made.trials}
     return {name: path.stat().st_mtime_ns for name, path in done.items() if path.exists()}
 
 

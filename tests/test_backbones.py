@@ -17,7 +17,7 @@ from bionas.fusion import FEATURES
 from bionas.specimens.loader import normalised
 from bionas.specimens.metadata import Metadata
 from bionas.studies import published as printed
-from bionas.studies.backbones import BASELINES, ImageOnly, catalogue, find, published
+from bionas.studies.backbones import BASELINES, ImageOnly, catalogue, find, paper_backbones
 from bionas.studies.backbones.coatnet import coatnet_7
 from bionas.training.cost import cost
 
@@ -36,9 +36,9 @@ COUNTED = {  # millions of parameters, GMACs an image, input in pixels: counted 
     "Swin Transformer-L": (195.03, 34.47, 224),
     "EfficientFormer": (11.41, 1.29, 224),
 }
-TRAINABLE = [b.name for b in published() if b.mparameters < 25]
-GIANTS = [b.name for b in published() if b.mparameters >= 25]
-NAMES = [b.name for b in published()]
+TRAINABLE = [b.name for b in paper_backbones() if b.mparameters < 25]
+GIANTS = [b.name for b in paper_backbones() if b.mparameters >= 25]
+NAMES = [b.name for b in paper_backbones()]
 
 
 def on_meta(name: str, *arguments, **options):
@@ -60,7 +60,7 @@ def fields(n: int, device: str = "cpu") -> Metadata:
 def test_the_names_are_those_of_tables_2_and_3():
     for table in ("table2_transfer_learning", "table3_transformers"):
         theirs = [name for name in printed.table(table)["model"] if not name.startswith("Ours")]
-        assert [b.name for b in published() if b.table == table] == theirs and len(theirs) == 10
+        assert [b.name for b in paper_backbones() if b.table == table] == theirs and len(theirs) == 10
     assert [b.name for b in BASELINES.values() if getattr(b, "table", "") is None] == [
         "BiT R101x3",
         "BiT R152x4",

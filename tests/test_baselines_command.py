@@ -11,7 +11,7 @@ from torch import nn
 
 from bionas.__main__ import main
 from bionas.errors import BaselineError, SpecimenError
-from bionas.studies import comparison
+from bionas.studies import comparison, report
 from bionas.studies.backbones import BASELINES, ImageOnly
 from bionas.system import places
 from bionas.training import experiments
@@ -60,7 +60,7 @@ def test_every_run_has_a_row_and_a_failed_one_says_why(rows):
 
 
 def test_the_summary_begins_with_the_majority_and_ends_with_what_was_not_run(rows, plan):
-    table = comparison.summary(rows, plan, "bionas baselines", by=BY, notes=comparison.not_run(["VGG16"]))
+    table = report.summary(rows, plan, "bionas baselines", by=BY, notes=comparison.not_run(["VGG16"]))
     assert table["model"].tolist()[:3] == ["majority class", "overflowing", "linear"] and len(table) == 3 + 19
     assert table["n_seeds"].tolist()[:3] == [0, 0, 2] and table["accuracy_mean"].isna()[1]
     own = rows.loc[rows["model"] == "linear", "accuracy"].tolist()

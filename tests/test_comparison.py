@@ -10,7 +10,7 @@ import pytest
 
 from bionas.__main__ import main
 from bionas.errors import TrainingError
-from bionas.studies import comparison
+from bionas.studies import comparison, report
 from bionas.training import experiments
 from bionas.training.cost import cost
 
@@ -53,7 +53,7 @@ def test_all_rows_had_the_same_budget(rows):
 
 
 def test_the_summary_is_mean_and_sample_spread_below_the_majority_class(rows, plan):
-    table = comparison.summary(rows, plan, "bionas compare")
+    table = report.summary(rows, plan, "bionas compare")
     train, _, test = plan.splits()
     commonest = np.bincount(train.labels).argmax()
     assert table["model"].tolist() == ["majority class", "derived", "random genotypes"]

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import chores
 import laboratory
@@ -50,7 +51,7 @@ def test_what_cannot_even_be_recorded_ends_the_grid(tmp_path):
 def test_a_lost_row_is_recorded_unless_it_had_finished(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "cache", lambda: tmp_path / "cache")
     grid = laboratory.grid(laboratory.photographs(tmp_path / "photographs"), tmp_path / "runs", "E007,E012")
-    first, second = grid.tasks
+    first, second = grid.trials
 
     def dying(work, tasks):
         grid.run(second).finish({})
@@ -68,6 +69,12 @@ def test_without_ray_the_command_that_installs_it_is_named(monkeypatch):
         list(ENGINES["ray"](chores.write, ["a"]))
 
 
+def worker_of(folder: Path) -> int:
+    """The id of the process that last started a trial, from its log."""
+    started = [line for line in (folder / "log.txt").read_text().splitlines() if line.startswith("process ")]
+    return int(started[-1].split()[1])
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("ray") is None,
     reason="ray is not installed: pip install -c constraints.txt -e '.[ray]'",
@@ -81,16 +88,16 @@ def test_a_ray_worker_killed_in_the_middle_changes_nothing(tmp_path, monkeypatch
     killed = []
 
     def kill_one() -> None:
-        row = by_ray.run(by_ray.tasks[1]).path
+        row = by_ray.run(by_ray.trials[1]).path
         while not list(row.glob("*/seed0/child-*/done.json")):
             time.sleep(0.01)
-        killed.append(int((row / "lock").read_text()))
+        killed.append(worker_of(row))
         os.kill(killed[0], signal.SIGKILL)
 
     threading.Thread(target=kill_one, daemon=True).start()
     ablations.ablate(by_ray, "ray", jobs=2)
     assert killed and killed[0] != os.getpid()
-    assert int((by_ray.run(by_ray.tasks[1]).path / "lock").read_text()) not in (*killed, os.getpid())
+    assert worker_of(by_ray.run(by_ray.trials[1]).path) not in (*killed, os.getpid())
     measured = ["cpu_ms", "search_minutes", "minutes"]
     tables = [runs_table(grid).drop(columns=measured) for grid in (alone, by_ray)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)

@@ -18,7 +18,6 @@ from bionas.training.evaluation import (
     calibration_table,
     evaluate,
     majority_row,
-    mean_and_spread,
     predictions_frame,
     read_evaluation,
     write_evaluation,
@@ -160,17 +159,6 @@ def test_predictions_have_a_row_a_specimen():
     assert list(frame.columns) == ["file", "truth", "predicted", "confidence", "p_Diptera", "p_Araneae"]
     assert list(frame["predicted"]) == ["Diptera", "Araneae"] and list(frame["truth"]) == ["Diptera", ""]
     assert list(frame["confidence"]) == [0.75, 0.9]
-
-
-def test_a_table_of_models_gives_mean_and_standard_deviation():
-    shares, ece = [0.5, 0.2, 0.4, 0.6], [None, 0.1, 0.1, 0.1]
-    frame = pd.DataFrame({"model": ["b", "a", "a", "a"], "accuracy": shares, "ece": ece})
-    table = mean_and_spread(frame, metrics=("accuracy", "ece"))
-    assert table.loc["b"].to_dict() == {"n": 1, "accuracy": "50.0", "ece": ""} and list(table.index) == [
-        "b",
-        "a",
-    ]
-    assert table.loc["a", "accuracy"] == "40.0 ± 20.0" and table.loc["a", "ece"] == "10.0 ± 0.0"
 
 
 def test_tensors_are_welcome():

@@ -1,4 +1,4 @@
-"""The kept tables: read as they stand, `not run` with a command where they do not, and each with the command that made it."""
+"""The kept tables: read as they stand, `not run` with a command where they do not exist, each with its command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from bionas.__main__ import COMMANDS as TYPED
-from bionas.errors import UnknownName
+from bionas.errors import BionasError, UnknownName
 from bionas.studies import results
 from bionas.system import places
 
@@ -22,59 +22,62 @@ def folder(tmp_path, monkeypatch):
     return folder
 
 
-def test_what_is_missing_is_empty_and_names_its_command(folder):
+def test_a_missing_table_is_empty_and_names_its_command(folder):
     assert results.table("seran_field_orders").empty and results.table("regret_table").empty
-    assert results.told("seran_field_orders") == f"not run: {results.COMMANDS['seran_field_orders']}"
-    assert results.told("eb_lnast_wdbc_runs").startswith("not run: bionas eb-lnast --task wdbc")
+    assert results.describe("seran_field_orders") == f"not run: {results.command('seran_field_orders')}"
+    assert results.describe("eb_lnast_wdbc_runs").startswith("not run: bionas eb-lnast --task wdbc")
 
 
-def test_what_is_there_is_what_the_file_says(folder):
+def test_a_table_is_read_as_the_file_says(folder):
     table = pd.DataFrame(
         {
-            "model": ["a", "None"],
+            "model": ["a", "None"],  # a model called None
             "source": "folder",
             "budget": [4096, 4096],
-            "code": "0012345",
+            "code": "0012345",  # a commit of digits
             "sd": [1.5, None],
         }
     )
     table.to_csv(folder / "seran_field_orders.csv", index=False)
-    pd.testing.assert_frame_equal(
-        results.table("seran_field_orders"), table
-    )  # a commit of digits, a model called None
-    assert (
-        results.told("seran_field_orders")
-        == "seran_field_orders.csv: source folder | budget 4096 | code 0012345"
-    )
+    pd.testing.assert_frame_equal(results.table("seran_field_orders"), table)
+    described = "seran_field_orders.csv: source folder | budget 4096 | code 0012345"
+    assert results.describe("seran_field_orders") == described
 
 
-def test_a_table_belongs_to_the_longest_name_it_goes_on_from():
-    assert results.command("regret") == results.COMMANDS["regret"] != results.command("regret_table")
-    assert results.command("regret_table") == results.COMMANDS["regret_table"]
-    assert results.command("audit_inputs_permuted") == results.COMMANDS["audit_inputs"]
+def test_a_table_belongs_to_the_longest_name_that_it_continues():
+    assert results.entry_of("regret") == "regret" and results.entry_of("regret_table") == "regret_table"
+    assert results.command("audit_inputs_permuted") == results.command("audit_inputs")
     with pytest.raises(UnknownName, match="eb_lnast_wdbc"):
         results.table("eb_lnast_wbdc")
 
 
-def test_a_mean_and_its_spread():
-    assert results.spread(13.238, 0.4) == "13.24 ± 0.40" and results.spread(5.0, float("nan"), 1) == "5.0"
-    assert (
-        results.spread(float("nan")) == results.spread(None) == "not run"
-        and results.spread(None, missing="") == ""
-    )
+def test_the_same_command_runs_other_backbones():
+    command = results.command("backbones_field_orders", ["vgg16"], "backbones_field_orders_vgg16")
+    assert "--names vgg16 -p source=folder" in command
+    assert command.endswith("--seeds 0 --out backbones_field_orders_vgg16")
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_a_kept_table_names_the_command_that_makes_it(name):
-    table = results.table(name)
-    assert len(table)
-    if "command" in table:
-        assert results.command(name) in set(table["command"].dropna())
+def test_an_entry_without_a_command_is_refused_by_name(folder):
+    (folder / "commands.toml").write_text('[regret]\nholds = "regret"\n')
+    with pytest.raises(BionasError, match=r"\[regret\] has no command"):
+        results.table("regret")
+    (folder / "commands.toml").write_text("[regret\n")
+    results._entries.cache_clear()
+    with pytest.raises(BionasError, match=r"commands\.toml cannot be read"):
+        results.table("regret")
 
 
-def test_each_command_can_be_typed_and_makes_what_it_stands_for():
-    for name, command in results.COMMANDS.items():
-        words = command.split()
+def test_every_kept_table_names_the_command_that_makes_it():
+    for name in KEPT:
+        table = results.table(name)
+        assert len(table), name
+        if "command" in table:
+            assert results.command(name) in set(table["command"].dropna()), name
+
+
+def test_each_command_exists_and_makes_the_table_it_stands_for():
+    for name, entry in results.entries().items():
+        words = results.command(name).split()
         if words[0] == "bionas":
             assert words[1] in TYPED
         else:
@@ -82,8 +85,4 @@ def test_each_command_can_be_typed_and_makes_what_it_stands_for():
         if "--out" in words:
             out = words[words.index("--out") + 1]
             assert out in (name, f"data/results/{name}.csv", "data/results")
-
-
-def test_the_readme_of_results_lists_every_kept_table():
-    said = (places.CHECKOUT / "data" / "results" / "README.md").read_text()
-    assert [name for name in KEPT if f"`{name}.csv`" not in said] == []
+        assert entry["holds"] and "{" not in results.command(name)

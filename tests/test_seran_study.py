@@ -12,7 +12,7 @@ import torch
 
 from bionas.__main__ import main
 from bionas.errors import UnknownName
-from bionas.studies import comparison
+from bionas.studies import report
 from bionas.studies.seran import study as seran_study
 from bionas.studies.seran.network import ROWS, build
 from bionas.studies.seran.study import ERRORS
@@ -117,7 +117,7 @@ def test_the_table_has_ours_and_theirs_in_columns_of_their_own(rows, plan):
     assert table["published_test_top1_error"].tolist()[1:] == [15.28, 18.89] and np.isnan(
         table["published_test_top1_error"][0]
     )
-    assert set(comparison.METRICS) <= {name.removesuffix("_mean") for name in table}
+    assert set(report.METRICS) <= {name.removesuffix("_mean") for name in table}
 
 
 def test_the_command_trains_a_subset_and_writes_both_tables(rows, plan, monkeypatch, tmp_path, capsys):

@@ -11,37 +11,42 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import readme_blocks
 
 from bionas.errors import UnknownName
-from bionas.studies import comparison, published, results, sota_tables
-from bionas.studies.backbones import published as backbones
+from bionas.studies import published, report, results, sota_tables
+from bionas.studies.backbones import paper_backbones as backbones
 from bionas.studies.backbones import slug
-from bionas.studies.sota_tables import (
+from bionas.studies.report import HEADLINE, MAJORITY, NOT_RUN
+from bionas.studies.sota_rows import (
     BOTH,
-    EIGHT,
+    COLUMNS,
     EMBEDDED,
     IMAGE,
-    MAJORITY,
-    METRICS,
-    NOT_RUN,
     OURS,
     PARTS,
     PHOTOGRAPHS,
+    PRINTED,
+    PROTOCOL,
+    files_of,
+    key,
+    small_backbones,
 )
 from bionas.system import places
 
+EIGHT = small_backbones()
 NOTEBOOK = "06_sota_comparison"
 BACKBONES_BY = {"augment": "none", "inputs": "image", "pretrained": False, "frozen": False}
 
 
 def scored(model: str, accuracy: float, n: int = 1, sd: float | None = None, **more) -> dict:
-    """A row as `comparison.summary` writes it, its balanced accuracy ten points lower."""
+    """A row as `report.summary` writes it, its balanced accuracy ten points lower."""
     means = {
         "accuracy_mean": accuracy,
         "balanced_accuracy_mean": accuracy - 10,
         "f1_macro_mean": accuracy - 20,
     }
-    spreads = {f"{m}_sd": sd for m in comparison.METRICS}
+    spreads = {f"{m}_sd": sd for m in report.METRICS}
     spent = {"mmacs": 20.0, "parameters": 1e6, "minutes": 2.0, "images_seen": 4096}
     return {"model": model, "n_seeds": n, **means, **spreads, **spent, **more}
 
@@ -96,7 +101,7 @@ def everything(put) -> None:
     ]
     put("backbones_synthetic_three", [first, *three, *both])
     systems = [m for m in sota_tables.paper("V")["model"] if m != OURS]
-    ours_and_others = [*((m, 33.0 + i) for i, m in enumerate(systems)), (sota_tables.PRINTED, 44.0)]
+    ours_and_others = [*((m, 33.0 + i) for i, m in enumerate(systems)), (PRINTED, 44.0)]
     put(
         "automl_synthetic",
         [first, *(scored(m, s, budget_minutes=10, inputs=BOTH) for m, s in ours_and_others)],
@@ -149,75 +154,65 @@ def test_what_lies_at_rest_is_what_the_registry_says():
 
 
 def test_a_name_is_the_same_in_the_papers_words_and_in_ours():
-    assert sota_tables.key("Optuna (HPO for CNN)") == "optuna" == sota_tables.key("optuna")
-    assert sota_tables.key("Big Transfer (BiT)") == "big-transfer" and sota_tables.key(
-        "resnet18"
-    ) != sota_tables.key("ResNet-18")
+    assert key("Optuna (HPO for CNN)") == "optuna" == key("optuna")
+    assert key("Big Transfer (BiT)") == "big-transfer" and key("resnet18") != key("ResNet-18")
     with pytest.raises(UnknownName, match="table of scores"):
         sota_tables.paper("IV")
 
 
 # --- what is kept ------------------------------------------------------------------------------------------------
 
-KEPT = [
-    name
-    for part in PARTS
-    if part.file.startswith(("backbones", "automl"))
-    for name in sota_tables._files(part)
-]
+KEPT = [name for part in PARTS if part.file.startswith(("backbones", "automl")) for name in files_of(part)]
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_a_kept_table_is_the_mean_of_its_runs(name):
-    table, runs = results.table(name), results.table(f"{name}_runs")
+def test_a_kept_table_is_the_mean_of_its_runs():
+    for name in KEPT:
+        check(results.table(name), results.table(f"{name}_runs"))
+
+
+def check(table: pd.DataFrame, runs: pd.DataFrame) -> None:
     assert table["model"][0] == MAJORITY and table["n_seeds"][0] == 0
     done = runs[runs["accuracy"].notna()].groupby("model")
     stated = table[table["n_seeds"] > 0].set_index("model")
     assert dict(done.size()) == dict(stated["n_seeds"])
-    for metric in METRICS:
+    for metric in HEADLINE:
         assert (100 * done[metric].mean() - stated[f"{metric}_mean"]).abs().max() < 0.006
         assert not ((100 * done[metric].std() - stated[f"{metric}_sd"]).abs() > 0.006).any()
     assert runs["threads"].nunique() == 1 and not runs.duplicated(["model", "seed"]).any()
 
 
-# --- for README --------------------------------------------------------------------------------------------------
+# --- the blocks of the documents -----------------------------------------------------------------------------------
 
 
-def test_the_readme_lists_what_was_trained_by_rising_cost(checkout):
+def cells_of(block: str) -> dict[str, list[str]]:
+    """First cell -> the others, of a Markdown table."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()[2:]]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_a_block_lists_what_was_trained_by_rising_cost(checkout):
     everything(checkout)
-    lines = {line["network"]: line for line in sota_tables.backbones_in_readme()}
-    assert (
-        next(iter(lines)) == MAJORITY and list(lines)[-1] == OURS and set(lines) == {MAJORITY, *EIGHT, OURS}
+    lines = cells_of(readme_blocks.backbones())
+    names, costs = (
+        list(lines),
+        [float(cells[0].split(";")[0]) for name, cells in lines.items() if name in EIGHT],
     )
-    first, own = lines[EIGHT[0]], lines[OURS]
-    assert list(first.values())[4:] == ["40.0 (1)", "60.0 ± 0.7 (3)", "70.0 ± 0.7 (3)"]
-    printed = pd.concat([sota_tables.paper("II"), sota_tables.paper("III")]).set_index("model")[
-        "bioscan5m_accuracy"
-    ]
-    assert all(float(lines[name]["the paper, BIOSCAN-5M (%)"]) == printed[name] for name in EIGHT)
-    assert (
-        own["field photographs, images (%)"] == "41.0 ± 2.0 (3)"
-        and own["the paper, BIOSCAN-5M (%)"] == "96.81"
-    )
-    assert lines[EIGHT[-1]]["synthetic, images + metadata (%)"] == "not run"
-    assert (
-        lines[MAJORITY]["the paper, BIOSCAN-5M (%)"] == "71.57"
-        and lines[MAJORITY]["synthetic, images (%)"] == "30.0"
-    )
-    costs = [float(line["MACs (M)"].split(";")[0]) for name, line in lines.items() if name in EIGHT]
-    assert costs == sorted(costs)
+    assert names[0] == MAJORITY and names[-1] == OURS and set(names) == {MAJORITY, *EIGHT, OURS}
+    assert costs == sorted(costs) and len(costs) == 8
+    assert lines[EIGHT[0]][3:] == ["40.0 (1)", "60.0 ± 0.7 (3)", "70.0 ± 0.7 (3)"]
+    printed = pd.concat([sota_tables.paper("II"), sota_tables.paper("III")]).set_index("model")
+    assert all(float(lines[name][2]) == printed.loc[name, "bioscan5m_accuracy"] for name in EIGHT)
+    assert lines[OURS][2:4] == ["96.81", "41.0 ± 2.0 (3)"] and lines[EIGHT[-1]][5] == NOT_RUN
+    assert lines[MAJORITY] == ["", "", "71.57", "30.0", "30.0", "30.0"]
 
 
-def test_the_readme_lists_the_systems_best_first(checkout):
+def test_a_block_lists_the_systems_best_first(checkout):
     everything(checkout)
-    lines = sota_tables.systems_in_readme()
-    assert [line["accuracy (%)"] for line in lines] == [
-        "30.0",
-        "44.0 (1)",
-        *(f"{33.0 + i:.1f} (1)" for i in reversed(range(7))),
-    ]
+    lines = cells_of(readme_blocks.systems())
+    ours = [cells[1] for cells in lines.values()]
+    assert ours == ["30.0", "44.0 (1)", *(f"{33.0 + i:.1f} (1)" for i in reversed(range(7)))]
     printed = sota_tables.paper("V").set_index("model")["bioscan5m_accuracy"]
-    assert all(line["the paper, BIOSCAN-5M (%)"] == f"{printed[line['system']]:.2f}" for line in lines[1:])
+    assert all(float(cells[0]) == printed[name] for name, cells in list(lines.items())[1:])
 
 
 # --- what is missing ---------------------------------------------------------------------------------------------
@@ -246,22 +241,10 @@ def test_a_file_that_lands_is_read_and_leaves_the_list(checkout):
     assert vgg["command"].endswith("--seeds 0 --out backbones_field_orders_vgg16")
 
 
-def test_each_command_can_be_typed(monkeypatch):
-    from bionas import __main__ as door
-
-    heard = []
-
-    def listen(options) -> int:
-        """Only listens."""
-        heard.append(options)
-        return 0
-
-    for name, (_, arguments) in list(door.COMMANDS.items()):
-        monkeypatch.setitem(door.COMMANDS, name, (listen, arguments))
+def test_each_command_is_one_of_ours_and_writes_its_table():
     for part in PARTS:
-        if (words := part.command.split())[1] in door.COMMANDS:
-            assert words[0] == "bionas" and door.main(words[1:]) == 0 and heard[-1].out == part.file
-    chosen = next(h.names for h in heard if getattr(h, "names", None))
+        assert part.command.startswith("bionas ") and f"--out {part.file}" in part.command
+    chosen = results.command("backbones_synthetic").split("--names ")[1].split(" --")[0].split()
     assert chosen == [slug(name) for name in EIGHT] and set(EIGHT) <= {b.name for b in backbones()}
 
 
@@ -293,6 +276,28 @@ def test_every_figure_of_a_table_is_the_one_in_its_file(checkout):
     assert balanced.loc["LeViT-128S", (EMBEDDED, IMAGE)] == "50.0 ± 0.7 (3)" and balanced.shape == table.shape
     with pytest.raises(UnknownName, match="Did you mean 'accuracy'"):
         sota_tables.side_by_side("III", "acuracy")
+
+
+def test_the_full_table_has_every_column_of_the_paper_and_ours(checkout):
+    everything(checkout)
+    spine = pd.read_csv(checkout.folder / "spine_field_orders.csv").assign(precision_weighted_mean=39.5)
+    spine.to_csv(checkout.folder / "spine_field_orders.csv", index=False)
+    table, printed = (
+        sota_tables.full_table("II"),
+        published.table("table2_transfer_learning").set_index("model"),
+    )
+    for dataset, prefix in sota_tables.DATASETS.items():
+        for heading, column in (("precision", "precision"), ("recall", "recall"), ("F1", "f1")):
+            theirs = table[f"the paper, {dataset}", heading].iloc[1:-1].astype(float)
+            assert (theirs == printed[f"{prefix}_{column}"].iloc[:-1]).all()
+    place = f"{PHOTOGRAPHS}: {IMAGE}"
+    assert table.loc[OURS, (place, "precision")] == "39.5 ± 2.0 (3)"
+    assert table.loc[OURS, (place, "recall")] == table.loc[OURS, (place, "accuracy")] == "41.0 ± 2.0 (3)"
+    assert table.loc["MobileNetV2", (place, "precision")] == "not recorded"
+    assert (
+        table.loc["VGG16", (place, "precision")] == NOT_RUN and table.loc["VGG16", (place, "minutes")] == ""
+    )
+    assert table.loc["ResNet-18", (place, "MACs (M)")] == "20.0" and table.index[0] == MAJORITY
 
 
 def test_the_systems_of_table_5_stand_beside_ours_of_as_many_minutes(checkout):
@@ -371,10 +376,7 @@ def test_scores_stand_beside_their_own_cost(checkout):
 
 def test_the_committed_results_can_be_read():
     rows = sota_tables.measured()
-    assert (
-        set(rows.columns) == set(sota_tables.COLUMNS)
-        and not rows.duplicated(["model", *sota_tables.PROTOCOL]).any()
-    )
+    assert set(rows.columns) == set(COLUMNS) and not rows.duplicated(["model", *PROTOCOL]).any()
     spine = pd.read_csv(places.data("results/spine_field_orders.csv")).query(
         "model == 'derived' and augment == 'none'"
     )

@@ -157,7 +157,10 @@ class ZippedPhotographs:
     ):
         self._names = packed(members)
         self._archives = [one if isinstance(one, Archive) else Archive(one, cache_dir) for one in archives]
-        self.label = os.path.commonprefix([archive.path.stem for archive in self._archives]).rstrip("._-") or "archives"
+        self.label = (
+            os.path.commonprefix([archive.path.stem for archive in self._archives]).rstrip("._-")
+            or "archives"
+        )
         self._archive = np.full(len(self), -1, dtype=np.int8)
         self._entry = np.full(len(self), -1, dtype=np.int32)
         for number, archive in enumerate(self._archives):

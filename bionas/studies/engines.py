@@ -1,9 +1,9 @@
-"""Who does the work of a grid: this process, several on this machine, or a Ray cluster.
+"""What runs the trials of a grid: this process, several on this machine, or a Ray cluster.
 
     ENGINES["local"](work, tasks, jobs=2)     ENGINES["ray"](work, tasks, address="auto")
 
 An engine calls `work(task)` for every task and yields an `Event` as each begins and ends. Work keeps its results on disk
-and says nothing; an engine says only whether it came to its end. A worker that dies takes its task with it and no other.
+and returns nothing; an engine reports only whether it ended. A worker that dies loses its own task and no other.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from bionas.errors import BionasError
 from bionas.registry import Registry
 
 RAY_RETRIES = 3
-"""So often Ray gives a task to another worker when one dies; what was on disk is gone on with."""
+"""How often Ray gives a task to another worker when one dies; it resumes from what is on disk."""
 
 Work = Callable[[Any], None]
 
 
 class Event(NamedTuple):
-    """`state` is "running", "ended", or "lost" with the reason why: its worker died."""
+    """A task and its state: "running", "ended", or "lost" (its worker died) with the reason."""
 
     task: Any
     state: str
@@ -39,15 +39,15 @@ ENGINES: Registry[Callable[..., Iterator[Event]]] = Registry("engine")
 
 @ENGINES.register("local")
 def local(work: Work, tasks: Sequence[Any], jobs: int = 1, address: str | None = None) -> Iterator[Event]:
-    """One after the other in this process, or by `jobs` processes, each with its share of the cores.
+    """Run tasks one after the other in this process, or in `jobs` processes, each with its share of the cores.
 
     Raises:
         BionasError: fewer than one job, an address (there is none), or work that could not even record its failure.
     """
     if jobs < 1:
-        raise BionasError(f"--jobs {jobs}: at least 1 process has to work.")
+        raise BionasError(f"--jobs {jobs}: give at least 1 process.")
     if address is not None:
-        raise BionasError("--address is that of a Ray cluster: give --engine ray too.")
+        raise BionasError("--address is the address of a Ray cluster: give --engine ray too.")
     if jobs > 1 and len(tasks) > 1:
         yield from _by_processes(work, tasks, min(jobs, len(tasks)), max(1, (os.cpu_count() or 1) // jobs))
         return
@@ -61,11 +61,11 @@ def local(work: Work, tasks: Sequence[Any], jobs: int = 1, address: str | None =
 def on_ray(
     work: Work, tasks: Sequence[Any], jobs: int | None = None, address: str | None = None
 ) -> Iterator[Event]:
-    """By the workers of a Ray cluster, one core a task, and one GPU where there are any.
+    """Run tasks on the workers of a Ray cluster, with one core per task, and one GPU where there are any.
 
     Every machine needs this version of the package, and the run folder and collection at the same paths. Without an address
-    a cluster is started on this machine, with `jobs` workers, and stopped at the end. A task whose worker dies is
-    given to another one, `RAY_RETRIES` times.
+    a cluster of `jobs` workers is started on this machine and stopped at the end. A task whose worker dies is given to
+    another one, `RAY_RETRIES` times.
 
     Raises:
         BionasError: Ray is not installed, no cluster, or work that could not even record its failure.
@@ -116,7 +116,7 @@ def _ray() -> Any:
 
 
 def _on_one_core(work: Work, task: Any) -> None:
-    import torch  # where the work is done, not where it is handed out
+    import torch  # imported on the worker
 
     torch.set_num_threads(1)
     work(task)
@@ -132,7 +132,7 @@ def _by_processes(work: Work, tasks: Sequence[Any], jobs: int, threads: int) -> 
         while waiting or busy:
             while waiting and idle:
                 worker = idle.pop()
-                if not worker.process.is_alive():  # killed while it had nothing to do: nothing is lost
+                if not worker.process.is_alive():  # killed while idle: nothing is lost
                     worker = _Worker(work, threads)
                 task = waiting.popleft()
                 worker.pipe.send(task)
@@ -143,7 +143,7 @@ def _by_processes(work: Work, tasks: Sequence[Any], jobs: int, threads: int) -> 
                 try:
                     failure = pipe.recv()
                 except (EOFError, ConnectionError):
-                    yield Event(task, "lost", worker.obituary())
+                    yield Event(task, "lost", worker.exit_reason())
                     worker = _Worker(work, threads) if waiting else None
                 else:
                     if failure:
@@ -159,33 +159,33 @@ def _by_processes(work: Work, tasks: Sequence[Any], jobs: int, threads: int) -> 
 
 
 class _Worker:
-    """A process that works until its pipe is closed."""
+    """A process that takes tasks until its pipe is closed."""
 
     def __init__(self, work: Work, threads: int):
         context = multiprocessing.get_context("spawn")  # a fork of a process that has run PyTorch may hang
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, threads), daemon=True)
         self.process.start()
-        theirs.close()  # theirs alone: when the process is gone, ours says so
+        theirs.close()  # so that our end reports when the process is gone
         self.pipe.send(work)
 
-    def obituary(self) -> str:
+    def exit_reason(self) -> str:
+        """Why the process ended, in one line."""
         self.process.join()
         code = self.process.exitcode
         if code is None or code >= 0:
             return f"its process ended by itself, with exit code {code}"
-        hint = " (often: out of memory)" if -code == signal.SIGKILL else ""
-        return f"its process was ended by {signal.Signals(-code).name}{hint}"
+        name = signal.Signals(-code).name
+        hint = " (often: out of memory)" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{hint}"
 
 
 def _serve(pipe: connection.Connection, threads: int) -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # the parent decides: Ctrl-C reaches all processes of a terminal
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", str(threads)
-    )  # read when PyTorch is loaded, which is with the work
+    # Ctrl-C reaches every process of a terminal; the parent decides what happens then
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    # PyTorch reads this when it is imported, which unpickling the work does
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     work = pipe.recv()
     while True:
         try:
@@ -200,7 +200,7 @@ def _serve(pipe: connection.Connection, threads: int) -> None:
             pipe.send("")
 
 
-def _die_with_parent() -> None:
-    """A killed parent's children would go on for hours, in the folders that the next grid wants."""
+def _exit_with_parent() -> None:
+    """End this process when its parent ends: it would keep working for hours in the folders that the next grid needs."""
     multiprocessing.parent_process().join()
     os._exit(1)

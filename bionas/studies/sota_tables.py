@@ -1,244 +1,70 @@
 """Tables II, III, IV and V beside what was measured here: every figure from `data/paper/` or `data/results/`.
 
-    measured() -> a row a network and a protocol      side_by_side("II") -> the paper's columns, then ours
-    with_and_without() -> the metadata's part         not_run() -> what is missing, why, and the command
+    side_by_side("II") -> the paper's accuracy, then ours    full_table("II") -> every column of the paper, then ours
+    with_and_without() -> the effect of metadata             not_run() -> what is missing, why, and the command
 
-Nothing is trained and nothing is counted here. A result that does not exist yet says "not run", and a file that lands
-in `data/results/` is read the next time. The paper's accuracies and ours are of different specimens and stand in
-columns of their own. Drawing is done by `figures.sota`.
+A result that does not exist yet says "not run". The paper's figures and ours are of different specimens and stand in
+separate columns. Rows come from `sota_rows`; figures are drawn by `figures.sota`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import pandas as pd
 
 from bionas.errors import UnknownName
 from bionas.studies import published, results
-from bionas.studies.backbones import find, slug
-from bionas.studies.backbones import published as backbones
-from bionas.studies.results import NOT_RUN
-from bionas.system import places
-
-OURS = "BioAutoML-NAS"
-PRINTED = f"Ours ({OURS})"
-"""Its name in the paper's tables."""
-MAJORITY = "majority class"
-
-TABLES = {"II": "table2_transfer_learning", "III": "table3_transformers", "V": "table5_automl_nas"}
-DATASETS = {"BIOSCAN-5M": "bioscan5m", "Insects-1M": "insects1m"}
-"""The paper's two, and the beginnings of their columns."""
-
-EMBEDDED, PHOTOGRAPHS = "embedded specimens (synthetic)", "field photographs"
-"""Our two collections, as columns and captions name them."""
-
-IMAGE, BOTH, RECORDS = "image", "image+metadata", "metadata"
-"""What a network saw."""
-
-EIGHT = tuple(find(name) for name in results.EIGHT)
-
-PROTOCOL = ("collection", "inputs", "augment", "pretrained", "frozen", "budget_minutes")
-"""What two rows must share to stand in one column; a budget of minutes, not of images, is empty for most."""
-
-METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
-SPENT = ("mmacs", "parameters", "minutes", "search_minutes", "epochs", "images_seen")
-BIRTH = ("note", "source", "code", "command", "file")
-COLUMNS = (
-    "model",
-    *PROTOCOL,
-    "n_seeds",
-    *(f"{m}_{part}" for m in METRICS for part in ("mean", "sd")),
-    *SPENT,
-    *BIRTH,
+from bionas.studies.backbones import paper_backbones, slug
+from bionas.studies.report import HEADLINE, MAJORITY, METRICS, NOT_RUN, mean_sd, number
+from bionas.studies.sota_rows import (
+    BOTH,
+    DATASETS,
+    EMBEDDED,
+    IMAGE,
+    OURS,
+    PARTS,
+    PHOTOGRAPHS,
+    RECORDS,
+    TABLES,
+    at_rest,
+    files_of,
+    measured,
+    paper,
+    protocol,
+    published_models,
+    small_backbones,
+    trained,
+    under_majority,
 )
 
+__all__ = [
+    "DATASETS",
+    "EMBEDDED",
+    "OURS",
+    "PARTS",
+    "PHOTOGRAPHS",
+    "TABLES",
+    "at_rest",
+    "blanked",
+    "budgets",
+    "full_table",
+    "lines",
+    "measured",
+    "not_run",
+    "paper",
+    "plain",
+    "published_models",
+    "scores_and_costs",
+    "side_by_side",
+    "systems",
+    "trained",
+    "under_majority",
+    "with_and_without",
+]
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Some files of `data/results/` and how they come about.
-
-    Attributes:
-        file: their name without `.csv`. To one of backbones belong others that begin with its name and an underscore,
-            tables of runs apart: three seeds of some, one of the rest.
-        holds: what is in it, in words.
-        collection, inputs: of its rows, where they do not say so themselves.
-        names: the rows of it that count beside the majority class, as the paper calls them; None for all as they are.
-    """
-
-    file: str
-    holds: str
-    collection: str
-    inputs: str
-    names: Mapping[str, str] | None = None
-
-    @property
-    def command(self) -> str:
-        """What makes it."""
-        return results.command(self.file)
-
-
-_E009 = {"E009": OURS}
-_SPINE = {"derived": OURS, "resnet18": "ResNet-18"}  # torchvision's: the same layers, other initial weights
-
-PARTS = (
-    Part(
-        "spine_field_orders",
-        "BioAutoML-NAS and ResNet-18 on photographs, images alone",
-        PHOTOGRAPHS,
-        IMAGE,
-        _SPINE,
-    ),
-    Part(
-        "ablation_synthetic",
-        "BioAutoML-NAS with metadata: row E009 of the grid of Table I",
-        EMBEDDED,
-        BOTH,
-        _E009,
-    ),
-    Part(
-        "image_alone_synthetic",
-        "BioAutoML-NAS on images alone: row E009 without metadata",
-        EMBEDDED,
-        IMAGE,
-        _E009,
-    ),
-    Part("metadata_alone_synthetic", "the metadata encoder without images", EMBEDDED, RECORDS),
-    Part("backbones_synthetic", "backbones of Tables II and III", EMBEDDED, IMAGE),
-    Part("backbones_field_orders", "backbones of Tables II and III", PHOTOGRAPHS, IMAGE),
-    Part("automl_synthetic", "the systems of Table V", EMBEDDED, BOTH),
-)
-
-
-# --- published ---------------------------------------------------------------------------------------------------
-
-
-def key(name: str) -> str:
-    """What is the same in the paper's name of a model and in ours: "Optuna (HPO for CNN)" -> "optuna"."""
-    return slug(re.sub(r"\s*\(.*\)", "", name)) or slug(name)
-
-
-def paper(number: str) -> pd.DataFrame:
-    """A printed table: model, table, and accuracy, precision, recall, f1 (percent) of each data set of `DATASETS`.
-
-    Raises:
-        UnknownName: not one of `TABLES`.
-    """
-    if number not in TABLES:
-        raise UnknownName("table of scores", number, TABLES)
-    frame = published.table(TABLES[number]).drop(columns="reference")
-    return frame.assign(model=frame["model"].replace({PRINTED: OURS}), table=number)
-
-
-def published_models() -> pd.DataFrame:
-    """Every model of Tables II, III and V once, the proposed one last, and what an image costs it.
-
-    Beside the columns of `paper`: gmacs, parameters and px, counted at the native size for the backbones
-    (`data/results/backbones_at_rest.csv`), as printed in Table I for the proposed model (FLOPs read as MACs, MB as fp32
-    weights), and empty for the systems, of which the paper gives none.
-    """
-    frame = pd.concat([paper(number) for number in TABLES], ignore_index=True)
-    frame.loc[frame["model"] == OURS, "table"] = "I"
-    frame = pd.concat(
-        [frame[frame["model"] != OURS], frame[frame["model"] == OURS].head(1)], ignore_index=True
-    )
-    rest = at_rest().rename(columns={"native": "px"})[["model", "gmacs", "parameters", "px"]]
-    frame = frame.merge(rest, on="model", how="left")
-    printed = published.table("table1_ablation").set_index("exp_id").loc["E009"]
-    cost = {"gmacs": printed["gflops"], "parameters": printed["memory_mb"] * 2**20 / 4}
-    frame.loc[frame["model"] == OURS, list(cost)] = list(cost.values())
-    return frame
-
-
-def under_majority() -> pd.DataFrame:
-    """The published backbones whose BIOSCAN-5M accuracy is below always naming the commonest order, lowest first."""
-    frame = published_models().query("table in ('II', 'III')")
-    below = frame[frame["bioscan5m_accuracy"] < published.commonest_order()[1]]
-    return below.sort_values("bioscan5m_accuracy")[["model", "table", "bioscan5m_accuracy"]].reset_index(
-        drop=True
-    )
-
-
-def at_rest() -> pd.DataFrame:
-    """What the twenty cost, counted without computing: `data/results/backbones_at_rest.csv`, in the paper's order."""
-    return results.table("backbones_at_rest")
-
-
-# --- measured ----------------------------------------------------------------------------------------------------
-
-
-def measured() -> pd.DataFrame:
-    """Every row of the files of `PARTS` that are there: `COLUMNS`, scores and spreads in percent.
-
-    Of a model that several files have under one protocol, the row with the most seeds is kept. Rows without a training keep
-    their note. Tables of Table I give their row E009, as BioAutoML-NAS, and the majority class.
-    """
-    found = [_rows(part, path) for part in PARTS for path in _files(part)]
-    frame = (
-        pd.concat([f for f in found if len(f)], ignore_index=True)
-        if found
-        else pd.DataFrame(columns=list(COLUMNS))
-    )
-    frame = frame.sort_values("n_seeds", ascending=False, kind="stable")
-    return frame.drop_duplicates(["model", *PROTOCOL]).sort_index().reset_index(drop=True)
-
-
-def _files(part: Part) -> list[str]:
-    """The names under data/results/ of a part's tables that are there."""
-    folder = places.root() / "data" / "results"
-    names = [path.stem for path in sorted(folder.glob(f"{part.file}*.csv"))]
-    several = part.file.startswith("backbones_")
-    return [
-        n
-        for n in names
-        if n == part.file or (several and n.startswith(f"{part.file}_") and not n.endswith("_runs"))
-    ]
-
-
-def _rows(part: Part, name: str) -> pd.DataFrame:
-    frame = results.table(name)
-    if "row" in frame:  # a table of experiments (`ablation_tables.summary`)
-        frame = frame.rename(columns={"row": "model", "n": "n_seeds"})
-    if part.names is not None:
-        frame = frame[frame["model"].isin((MAJORITY, *part.names))].replace({"model": dict(part.names)})
-    same = {
-        "collection": part.collection,
-        "inputs": part.inputs,
-        "augment": "none",
-        "pretrained": False,
-        "frozen": False,
-    }
-    absent = {"note": "", "n_seeds": 0}
-    frame = frame.reindex(columns=list(COLUMNS)).assign(collection=part.collection, file=f"{name}.csv")
-    for column, value in (same | absent).items():
-        frame[column] = frame[column].astype(object).where(frame[column].notna(), value)
-    frame["model"] = [_registered(model) for model in frame["model"]]
-    frame.loc[frame["model"] == MAJORITY, "inputs"] = ""  # it sees nothing
-    return frame.astype({"n_seeds": int, "pretrained": bool, "frozen": bool})
-
-
-def _registered(name: str) -> str:
-    """A name as the paper prints it, or as it is where the paper has no such model."""
-    return OURS if name == PRINTED else _printed().get(key(str(name)), str(name))
-
-
-def _printed() -> dict[str, str]:
-    return {key(name): name for number in TABLES for name in paper(number)["model"]}
-
-
-def trained(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `measured` that have a score of a training."""
-    return frame[(frame["n_seeds"] > 0) & frame["accuracy_mean"].notna()]
-
-
-def protocol(row: pd.Series) -> str:
-    """How a row's network was trained, in words: "field photographs, image"."""
-    extras = [str(row["augment"]).replace("_", " ")] if row["augment"] != "none" else []
-    extras += [name for name in ("pretrained", "frozen") if row[name]]
-    extras += [] if pd.isna(row["budget_minutes"]) else [f"{row['budget_minutes']:g} minutes"]
-    return ", ".join((row["inputs"], *extras))
+NOT_RECORDED = "not recorded"
+"""A score that the file of a trained row does not hold."""
 
 
 def side_by_side(number: str, metric: str = "accuracy", rows: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -270,9 +96,67 @@ def side_by_side(number: str, metric: str = "accuracy", rows: pd.DataFrame | Non
         cells = {row.model: cell(row, metric) for row in group.itertuples()}
         column = [cells.get(model, NOT_RUN) for model in models]
         table[collection, words] = column
-        table.loc[MAJORITY, [(collection, words)]] = _majority_cell(rows, collection, metric)
+        table.loc[MAJORITY, [(collection, words)]] = majority_cell(rows, collection, metric)
     table.columns = pd.MultiIndex.from_tuples(table.columns)
     return table
+
+
+FULL = {
+    "accuracy": "accuracy",
+    "precision": "precision_weighted",
+    "recall": "recall_weighted",
+    "F1": "f1_weighted",
+    "macro F1": "f1_macro",
+    "balanced": "balanced_accuracy",
+}
+"""The scores of `full_table`: heading -> metric. The paper does not say how it averages; ours are weighted unless named."""
+
+
+def full_table(number: str, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+    """A table of the paper in full beside ours: one row per model as printed, the majority class first, ours last.
+
+    Columns (source, what): accuracy, precision, recall and F1 (percent) on the paper's two data sets; then for each of our
+    collections and protocols the scores of `FULL` ("mean ± sd (seeds)", percent), MACs and parameters (10^6) and the
+    minutes of training, of search and training where there was a search. Text throughout: "not run" where nothing was
+    trained, "not recorded" where a file lacks the score.
+
+    Args:
+        number: of `TABLES`.
+        rows: `measured()` by default.
+
+    Raises:
+        UnknownName: no such table.
+    """
+    theirs, rows = paper(number).set_index("model"), measured() if rows is None else rows
+    models = [MAJORITY, *theirs.index]
+    columns: dict[tuple[str, str], list[str]] = {}
+    for dataset, prefix in DATASETS.items():
+        for name in ("accuracy", "precision", "recall", "f1"):
+            printed = theirs[f"{prefix}_{name}"].reindex(models)
+            heading = name.upper() if name == "f1" else name
+            columns[f"the paper, {dataset}", heading] = [mean_sd(value, missing="") for value in printed]
+    for collection, words, group in _columns(number, rows, models):
+        place = f"{collection}: {words}"
+        own = {row.model: row for row in group.itertuples()}
+        for heading, metric in FULL.items():
+            cells = [cell(own[model], metric) if model in own else NOT_RUN for model in models]
+            columns[place, heading] = [majority_cell(rows, collection, metric), *cells[1:]]
+        costs = [_costs(own.get(model)) for model in models]
+        for heading in ("MACs (M)", "parameters (M)", "minutes"):
+            columns[place, heading] = [cost.get(heading, "") for cost in costs]
+    return pd.DataFrame(columns, index=pd.Index(models, name="model"))
+
+
+def _costs(row: tuple | None) -> dict[str, str]:
+    if row is None or row.n_seeds == 0 or pd.isna(row.accuracy_mean):
+        return {}
+    search = f"{row.search_minutes:.1f} + " if row.search_minutes else ""
+    parameters = None if pd.isna(row.parameters) else row.parameters / 1e6
+    return {
+        "MACs (M)": mean_sd(row.mmacs, digits=1, missing=""),
+        "parameters (M)": mean_sd(parameters, missing=""),
+        "minutes": search + mean_sd(row.minutes, digits=1, missing=""),
+    }
 
 
 def _columns(number: str, rows: pd.DataFrame, models: list[str]) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -290,16 +174,15 @@ def _columns(number: str, rows: pd.DataFrame, models: list[str]) -> Iterator[tup
 
 def cell(row: tuple, metric: str) -> str:
     """A row of `measured` as it stands in a table: "45.9 ± 1.3 (3)"; "not run" or "failed" where it has no score."""
-    mean, sd = getattr(row, f"{metric}_mean"), getattr(row, f"{metric}_sd")
-    if row.n_seeds == 0 or pd.isna(mean):
+    if row.n_seeds == 0 or pd.isna(row.accuracy_mean):
         return "failed" if "failed" in row.note else NOT_RUN
-    spread = f" ± {sd:.1f}" if pd.notna(sd) else ""
-    return f"{mean:.1f}{spread} ({row.n_seeds})"
+    mean, sd = getattr(row, f"{metric}_mean"), getattr(row, f"{metric}_sd")
+    return mean_sd(mean, sd, digits=1, n=row.n_seeds, missing=NOT_RECORDED)
 
 
-def _majority_cell(rows: pd.DataFrame, collection: str, metric: str) -> str:
-    percent = lines(collection, metric, rows).get(MAJORITY)
-    return NOT_RUN if percent is None else f"{percent:.1f}"
+def majority_cell(rows: pd.DataFrame, collection: str, metric: str) -> str:
+    """The majority class of a collection as it stands in a table: "14.3"."""
+    return mean_sd(lines(collection, metric, rows).get(MAJORITY), digits=1)
 
 
 def lines(collection: str, metric: str = "accuracy", rows: pd.DataFrame | None = None) -> dict[str, float]:
@@ -330,7 +213,7 @@ def scores_and_costs(collection: str, rows: pd.DataFrame | None = None) -> pd.Da
         own["mmacs"].fillna(frame["macs"]),
         own["parameters"].fillna(frame["parameters"]),
     )
-    for metric in METRICS:
+    for metric in HEADLINE:
         frame[metric], frame[f"{metric}_sd"] = (
             own[f"{metric}_mean"].astype(float),
             own[f"{metric}_sd"].astype(float),
@@ -355,87 +238,9 @@ def plain(rows: pd.DataFrame, collection: str, inputs: str) -> pd.DataFrame:
     return rows[same & ~rows["pretrained"] & ~rows["frozen"] & rows["budget_minutes"].isna()]
 
 
-def blanked(frame: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
-    """A frame to look at: rounded, whole numbers without a point, nothing where there is nothing."""
-
-    def looked_at(value: object) -> str:
-        if pd.isna(value):
-            return ""
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{digits}f}"
-        return str(value)
-
-    return frame.map(looked_at)
-
-
-# --- for README ----------------------------------------------------------------------------------------------------
-
-
-def backbones_in_readme(rows: pd.DataFrame | None = None) -> list[dict[str, str]]:
-    """Every network trained here from scratch without augmentation, by rising cost, between the majority class and ours.
-
-    Columns: network; MACs and parameters (10^6; where collections differ, photographs first); the paper's accuracy on
-    BIOSCAN-5M; ours on photographs, and on the embedded specimens without and with metadata, "mean ± sd (seeds)".
-    """
-    rows = measured() if rows is None else rows
-    theirs = published_models().set_index("model")["bioscan5m_accuracy"]
-    columns = {
-        "field photographs, images (%)": (PHOTOGRAPHS, IMAGE),
-        "synthetic, images (%)": (EMBEDDED, IMAGE),
-        "synthetic, images + metadata (%)": (EMBEDDED, BOTH),
-    }
-    own = {name: plain(rows, *where).set_index("model") for name, where in columns.items()}
-    names = [b.name for b in backbones() if any(b.name in frame.index for frame in own.values())]
-    costs = {
-        name: [f.loc[name, ["mmacs", "parameters"]] for f in own.values() if name in f.index]
-        for name in [*names, OURS]
-    }
-
-    def line(name: str) -> dict[str, str]:
-        def millions(column: str, unit: float, digits: int) -> str:
-            return "; ".join(dict.fromkeys(f"{row[column] / unit:.{digits}f}" for row in costs[name][:2]))
-
-        cells = {
-            column: next(
-                (cell(row, "accuracy") for row in frame.reset_index().itertuples() if row.model == name),
-                NOT_RUN,
-            )
-            for column, frame in own.items()
-        }
-        return {
-            "network": name,
-            "MACs (M)": millions("mmacs", 1, 1),
-            "parameters (M)": millions("parameters", 1e6, 2),
-            "the paper, BIOSCAN-5M (%)": f"{theirs[name]:.2f}",
-            **cells,
-        }
-
-    floor = {column: _majority_cell(rows, where[0], "accuracy") for column, where in columns.items()}
-    majority = {"network": MAJORITY, "MACs (M)": "", "parameters (M)": ""}
-    majority |= {"the paper, BIOSCAN-5M (%)": f"{published.commonest_order()[1]:.2f}", **floor}
-    names.sort(key=lambda name: costs[name][0]["mmacs"])
-    return [majority, *(line(name) for name in [*names, OURS] if costs[name])]
-
-
-def systems_in_readme(rows: pd.DataFrame | None = None) -> list[dict[str, str]]:
-    """The systems of Table V as they were run here, best first, below the majority class.
-
-    Columns: system; the paper's accuracy on BIOSCAN-5M; ours with its balanced accuracy, seeds, images seen.
-    """
-    theirs = paper("V").set_index("model")["bioscan5m_accuracy"].to_dict()
-    theirs[MAJORITY] = published.commonest_order()[1]
-    return [
-        {
-            "system": row.model,
-            "the paper, BIOSCAN-5M (%)": f"{theirs[row.model]:.2f}",
-            "accuracy (%)": f"{row.accuracy_mean:.1f}" if row.model == MAJORITY else cell(row, "accuracy"),
-            "balanced accuracy (%)": f"{row.balanced_accuracy_mean:.1f}"
-            if row.model == MAJORITY
-            else cell(row, "balanced_accuracy"),
-            "images seen": "" if pd.isna(row.images_seen) else f"{int(row.images_seen):,}",
-        }
-        for row in systems(rows).itertuples()
-    ]
+def blanked(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame to look at: rounded to two digits, whole numbers without a point, "" where there is nothing."""
+    return frame.map(number)
 
 
 # --- what is missing, and whether what is there is comparable ----------------------------------------------------
@@ -446,21 +251,24 @@ def not_run(rows: pd.DataFrame | None = None) -> pd.DataFrame:
     rows = measured() if rows is None else rows
     missing = []
     for part in PARTS:
-        if not _files(part):
+        if not files_of(part):
             why = f"{NOT_RUN}: data/results/{part.file}.csv is not there"
             missing.append(
                 {"what": part.holds, "collection": part.collection, "why": why, "command": part.command}
             )
-    for part in (p for p in PARTS if p.file.startswith("backbones_") and _files(p)):
+    for part in (p for p in PARTS if p.file.startswith("backbones_") and files_of(p)):
         own = rows[(rows["collection"] == part.collection) & (rows["inputs"].isin((IMAGE, BOTH, "")))]
         done = set(trained(own)["model"])
-        for b in backbones():
+        for b in paper_backbones():
             if b.name not in done:
                 notes = [n for n in own.loc[own["model"] == b.name, "note"] if n]
-                told = re.sub(r"--names .*? (?=-)", f"--names {slug(b.name)} ", part.command)
-                told = re.sub(r"--out (\S+)", rf"--out \1_{slug(b.name).replace('-', '_')}", told)
+                typed = slug(b.name)
+                out = f"{part.file}_{typed.replace('-', '_')}"
                 why = notes[0] if notes else f"{NOT_RUN}: no row of data/results/{part.file}*.csv has it"
-                missing.append({"what": b.name, "collection": part.collection, "why": why, "command": told})
+                command = results.command(part.file, [typed], out)
+                missing.append(
+                    {"what": b.name, "collection": part.collection, "why": why, "command": command}
+                )
     return pd.DataFrame(missing, columns=["what", "collection", "why", "command"])
 
 
@@ -472,7 +280,9 @@ def budgets(rows: pd.DataFrame | None = None) -> pd.DataFrame:
     of wall time and are not among these.
     """
     rows = trained(measured() if rows is None else rows)
-    asked = rows["model"].isin([b.name for b in backbones()] + [OURS]) & rows["inputs"].isin((IMAGE, BOTH))
+    asked = rows["model"].isin([b.name for b in paper_backbones()] + [OURS]) & rows["inputs"].isin(
+        (IMAGE, BOTH)
+    )
     rows = rows[asked & rows["budget_minutes"].isna()]
     table = []
     for collection, group in rows.groupby("collection", sort=False):
@@ -491,13 +301,13 @@ def budgets(rows: pd.DataFrame | None = None) -> pd.DataFrame:
 
 
 def with_and_without(rows: pd.DataFrame | None = None, metric: str = "accuracy") -> pd.DataFrame:
-    """The embedded specimens with and without the same metadata: each backbone of `EIGHT`, and BioAutoML-NAS last.
+    """The embedded specimens with and without the same metadata: each of `small_backbones`, and BioAutoML-NAS last.
 
     Columns: model; image, image_sd, image_seeds, and the same of both (percent, NaN where not run); gain, what metadata
     add, in points. Without augmentation and from scratch.
     """
     rows = measured() if rows is None else rows
-    table = pd.DataFrame({"model": [*EIGHT, OURS]})
+    table = pd.DataFrame({"model": [*small_backbones(), OURS]})
     for name, inputs in (("image", IMAGE), ("both", BOTH)):
         own = plain(rows, EMBEDDED, inputs).set_index("model").reindex(table["model"])
         table[name], table[f"{name}_sd"] = own[f"{metric}_mean"].to_numpy(), own[f"{metric}_sd"].to_numpy()

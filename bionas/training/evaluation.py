@@ -203,23 +203,6 @@ SHOWN = ("accuracy", "balanced_accuracy", "f1_weighted", "f1_macro", "auc_macro"
 """What a table of models shows where it is not told otherwise."""
 
 
-def mean_and_spread(frame: pd.DataFrame, by: str = "model", metrics: Sequence[str] = SHOWN) -> pd.DataFrame:
-    """Models side by side, in the frame's order: "54.0 ± 2.0" in per cent, mean and standard deviation of n rows.
-
-    Args:
-        frame: `by` and the metrics (shares of 1), one row a model x seed.
-
-    Returns:
-        n and the metrics as text, indexed by `by`; no spread where n is 1, "" where a metric is undefined.
-    """
-    rows = {}
-    for name, group in frame.groupby(by, sort=False):
-        rows[name] = {"n": len(group)} | {
-            m.replace("_", " "): _spread(group[m].astype(float)) for m in metrics
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
-
-
 def predictions_frame(
     specimens_records: pd.DataFrame, labels: Any, probabilities: Any, class_names: Sequence[str]
 ) -> pd.DataFrame:
@@ -318,13 +301,6 @@ def _checked(labels: Any, probabilities: Any, n_classes: int) -> tuple[np.ndarra
     if (probabilities < 0).any() or np.abs(probabilities.sum(axis=1) - 1).max() > 1e-2:
         raise BionasError("probabilities do not sum to one in every row; pass the softmax of the logits.")
     return labels.astype(np.int64), probabilities
-
-
-def _spread(shares: pd.Series) -> str:
-    shares = 100 * shares.dropna()
-    if shares.empty:
-        return ""
-    return f"{shares.mean():.1f}" + (f" ± {shares.std(ddof=1):.1f}" if len(shares) > 1 else "")
 
 
 def _majority(labels: Any, n_classes: int) -> int:

@@ -149,7 +149,11 @@ def _abdomen(
     if look.cornicles:
         for side in (-1, 1):
             base = np.array([tail + 0.28 * (head - tail), side * 0.7 * body.abdomen])
-            canvas.limb(np.array([base, base + np.array([-0.12, side * 0.07])]), [0.025, 0.018], shade(plan.body, -0.5))
+            canvas.limb(
+                np.array([base, base + np.array([-0.12, side * 0.07])]),
+                [0.025, 0.018],
+                shade(plan.body, -0.5),
+            )
 
 
 def _head(

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from bionas.errors import AutoMLError, BionasError
-from bionas.studies import comparison
+from bionas.studies import report
 from bionas.studies.automl.clock import Clock, TimedPlan
 from bionas.studies.automl.systems import SYSTEMS, Found, System, Task
 from bionas.system import files, places
@@ -189,14 +189,14 @@ def measured(plan: Plan, names: Sequence[str], seeds: Sequence[int], minutes: fl
 
 
 def row_of(finished: Run) -> dict[str, Any]:
-    """A finished run as a row of a table of runs: the columns of `comparison.row_of`, and what a search adds."""
+    """A finished run as a row of a table of runs: the columns of `report.run_row`, and what a search adds."""
     summary, config, born = finished.summary, finished.config, finished.provenance
     return {
         "model": config["system"],
         "augment": config["augment"],
         "inputs": config["inputs"],
         "seed": config["seed"],
-        **{name: finished.metrics[name] for name in comparison.METRICS},
+        **{name: finished.metrics[name] for name in report.METRICS},
         "val_accuracy": summary["val_accuracy"],
         "mmacs": summary["macs"] / 1e6 if "macs" in summary else None,
         "parameters": summary.get("parameters"),
@@ -220,7 +220,7 @@ def table(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
     """Mean and spread of each system, the majority class first, and last those of Table V that were not asked for."""
     asked = set(rows["model"])
     absent = {s.paper: "not run: not chosen" for s in SYSTEMS.values() if s.paper not in asked}
-    folded = comparison.summary(rows, plan, command, by=BY, notes=absent)
+    folded = report.summary(rows, plan, command, by=BY, notes=absent)
     notes = {s.paper: s.note for s in SYSTEMS.values()}
     remarks = [
         "; ".join(filter(None, (note if isinstance(note, str) else "", notes.get(model, "") if n else "")))

@@ -6,7 +6,16 @@
 `models` says what a baseline is, `backbones` names the twenty, `coatnet` assembles the one that timm does not have.
 """
 
-from bionas.studies.backbones.catalogue import Backbone, catalogue, find, published, slug
+from bionas.studies.backbones.catalogue import Backbone, catalogue, find, paper_backbones, slug
 from bionas.studies.backbones.models import BASELINES, ImageOnly, WithMetadata
 
-__all__ = ["BASELINES", "Backbone", "ImageOnly", "WithMetadata", "catalogue", "find", "published", "slug"]
+__all__ = [
+    "BASELINES",
+    "Backbone",
+    "ImageOnly",
+    "WithMetadata",
+    "catalogue",
+    "find",
+    "paper_backbones",
+    "slug",
+]

@@ -217,7 +217,7 @@ def find(name: str) -> str:
     return typed[name]
 
 
-def published() -> list[Backbone]:
+def paper_backbones() -> list[Backbone]:
     """The twenty of Tables II and III, in the paper's order."""
     return [b for b in BASELINES.values() if isinstance(b, Backbone) and b.table]
 

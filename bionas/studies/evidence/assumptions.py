@@ -17,7 +17,7 @@ import pandas as pd
 from bionas.errors import UnknownName
 from bionas.genotype import Genotype, derive
 from bionas.operators import PRIMITIVE_SETS
-from bionas.studies import comparison
+from bionas.studies import report
 from bionas.system.progress import progress
 from bionas.training import experiments
 from bionas.training.experiments import Plan
@@ -87,7 +87,7 @@ def measured(plan: Plan, seeds: Sequence[int], names: Sequence[str] | None = Non
         names: of `VARIANTS`; all by default.
 
     Returns:
-        The columns of `comparison.row_of`, model being the variant, and removed_edges; changed_edges: how many of the
+        The columns of `report.run_row`, model being the variant, and removed_edges; changed_edges: how many of the
         edges differ from the network as declared, of the same seed; operations: those of all edges, cells apart by "/";
         inherited_val_accuracy: of the supernet's weights in the derived network, before any training.
 
@@ -137,7 +137,7 @@ def genotype_of(search: Run, removable: bool) -> Genotype:
 def _row(name: str, run: Run, searched: Run, declared: Genotype) -> dict:
     genotype = run.genotype
     edges = zip(genotype.cells, declared.cells, strict=True)
-    return comparison.row_of(name, run, searched) | {
+    return report.run_row(name, run, searched) | {
         "removed_edges": len(genotype.removed_edges()),
         "changed_edges": sum(
             a != b for one, other in edges for a, b in zip(one.operations, other.operations, strict=True)
@@ -148,12 +148,12 @@ def _row(name: str, run: Run, searched: Run, declared: Genotype) -> dict:
 
 
 def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
-    """`comparison.summary`, with what was turned, and the mean difference to the choices as declared, paired by seed.
+    """`report.summary`, with what was turned, and the mean difference to the choices as declared, paired by seed.
 
     Columns more: question, declared, here; removed_edges, changed_edges: means; difference, difference_se: of balanced
     accuracy, in points, mean and standard error over seeds (NaN for the first row).
     """
-    table = comparison.summary(rows, plan, command)
+    table = report.summary(rows, plan, command)
     by_seed = rows.pivot(index="seed", columns="model", values="balanced_accuracy")
     more = []
     for model in table["model"]:

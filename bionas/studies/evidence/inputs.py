@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from bionas.genotype import Genotype
 from bionas.specimens.collection import SpecimenSet
-from bionas.studies import comparison
+from bionas.studies import report
 from bionas.studies.metadata_baselines import known_bins
 from bionas.system.progress import progress
 from bionas.training import experiments
@@ -30,7 +30,7 @@ from bionas.training.runs import Run
 
 IMAGE, METADATA, BOTH = "image", "metadata", "image + metadata"
 
-METRICS = (*comparison.METRICS, "accuracy_seen", "accuracy_unseen")
+METRICS = (*report.METRICS, "accuracy_seen", "accuracy_unseen")
 """Shares of one, on the test split; the last two over specimens whose BIN training has and has not shown."""
 
 REPEATS = 5
@@ -49,7 +49,7 @@ def measured(
         seeds: of the trainings. The network is that of the first one's search.
 
     Returns:
-        The columns of `comparison.row_of` and inputs ("image", "metadata", "image + metadata"), metadata (the choice),
+        The columns of `report.run_row` and inputs ("image", "metadata", "image + metadata"), metadata (the choice),
         fields, split, accuracy_seen and accuracy_unseen, low and high: a 95 % bootstrap interval of the accuracy.
     """
     wanted = [(scheme, seed) for scheme in schemes for seed in seeds]
@@ -88,7 +88,7 @@ def _row(inputs: str, plan: Plan, run: Run) -> dict:
     )
     right, (seen, unseen) = truth == answer, known_bins(train, test)
     low, high = bootstrap_interval(truth, answer)
-    return comparison.row_of(inputs, run) | {
+    return report.run_row(inputs, run) | {
         "inputs": inputs,
         "metadata": plan.metadata,
         "fields": ", ".join(plan.encoding().fields),
@@ -101,12 +101,12 @@ def _row(inputs: str, plan: Plan, run: Run) -> dict:
 
 
 def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
-    """`comparison.summary` of each division, one below the other, with the columns split, inputs, metadata and fields."""
+    """`report.summary` of each division, one below the other, with the columns split, inputs, metadata and fields."""
     parts = []
     for scheme, group in rows.groupby("split", sort=False):
         divided = dataclasses.replace(plan, split=scheme)
         by = ("inputs", "metadata", "fields", "augment", "model")
-        parts.append(comparison.summary(group, divided, command, METRICS, by).assign(split=scheme))
+        parts.append(report.summary(group, divided, command, METRICS, by).assign(split=scheme))
     return pd.concat(parts, ignore_index=True).drop(columns=["augment", "search_minutes"])
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bionas.studies import comparison, published
+from bionas.studies import published, report
 from bionas.studies.seran.network import ROWS, AttentionModule, CompanionNetwork, build, size
 from bionas.system import files
 from bionas.training import experiments
@@ -95,7 +95,7 @@ def measured(
         for name, row in architectures.items():
             seeded = dataclasses.replace(plan, seed=seed)
             run = trained(seeded, name, size_name)
-            of_run = comparison.row_of(row.title, run)
+            of_run = report.run_row(row.title, run)
             found.append({"row": name, "size": size_name, **of_run, **errors(seeded, name, size_name, run)})
     return pd.DataFrame(found)
 
@@ -158,10 +158,10 @@ def attention_maps(network: CompanionNetwork, images: Tensor) -> list[tuple[Tens
 def table(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
     """Mean and sample standard deviation a model, in per cent, the majority class first, the published errors last.
 
-    Columns of `comparison.summary`, with `ERRORS`, and published_<error> for each: what its tables print, NaN where they
+    Columns of `report.summary`, with `ERRORS`, and published_<error> for each: what its tables print, NaN where they
     have no such figure. Ours and theirs are of other photographs, other classes and other budgets.
     """
-    frame = comparison.summary(rows, plan, command, metrics=(*comparison.METRICS, *ERRORS))
+    frame = report.summary(rows, plan, command, metrics=(*report.METRICS, *ERRORS))
     train, val, test = plan.splits()
     prior = np.bincount(train.labels, minlength=len(train.class_names)) / len(train)
     of_majority = _errors(

@@ -1,4 +1,4 @@
-"""`bionas ablate`: from what was typed to a grid that has run, and its tables."""
+"""`bionas ablate`: from the options to a grid that has run, and its tables."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import sys
 
 from bionas.cli import runner
 from bionas.errors import BionasError, UnknownName
+from bionas.studies import report
 from bionas.studies.engines import ENGINES
-from bionas.studies.table1 import grid as ablations
 from bionas.studies.table1.grid import BUDGETS, DECIDED, Grid, chosen_rows, prepare
-from bionas.studies.table1.tables import LiveTable, runs_table, summary
-from bionas.system import files, places
+from bionas.studies.table1.grid import ablate as run_grid
+from bionas.studies.table1.live import LiveTable
+from bionas.studies.table1.tables import runs_table, summary
+from bionas.system import places
 from bionas.training import experiments
 
 SHOWN = (
@@ -28,51 +30,46 @@ SHOWN = (
 
 
 def ablate(options: argparse.Namespace, command: str) -> int:
-    """Run a grid and write its tables: 0, or 1 where a row failed, or 130 where it was interrupted.
+    """Run a grid and write its tables: 0, or 1 where a trial failed, or 130 where it was interrupted.
 
-    Interrupted, the tables hold what is finished, and say of the rest that it waits.
+    After an interruption the tables hold what is finished, and mark the rest as waiting.
 
     Raises:
         UnknownName: a row, fusion, strategy, primitive set, mode, engine or parameter that there is not.
-        BionasError: choices that cannot be run as asked; see `ablations.prepare`.
+        BionasError: choices that cannot be run as asked; see `grid.prepare`.
     """
-    grid = asked(options)
+    grid = parse(options)
     engine_options = {"address": options.address} | ({"jobs": options.jobs} if options.jobs else {})
     interrupted = False
     try:
-        ablations.ablate(grid, options.engine, LiveTable(grid, sys.stdout), **engine_options)
+        run_grid(grid, options.engine, LiveTable(grid, sys.stdout), **engine_options)
     except KeyboardInterrupt:
         interrupted = True
-        print(
-            f"\nbionas: stopped. The same command goes on from {places.shown(grid.folder)}.", file=sys.stderr
-        )
+        where = places.shown(grid.folder)
+        print(f"\nbionas: stopped. The same command resumes from {where}.", file=sys.stderr)
     runs = runs_table(grid)
     table = summary(grid, runs, command)
     print(table[[name for name in SHOWN if name in table]].to_string(index=False))
-    where = places.root() / "data" / "results" / options.out if options.out else grid.folder / "ablation"
-    files.write_csv(where.with_name(f"{where.name}_runs.csv"), runs)
-    files.write_csv(where.with_name(f"{where.name}.csv"), table)
-    print(f"written: {places.shown(where)}.csv and {where.name}_runs.csv")
+    report.write(options.out or "ablation", {"": table, "_runs": runs}, None if options.out else grid.folder)
     failed = runs[runs["status"] == "failed"]
     for run in failed.itertuples():
         print(f"{run.row} seed {run.seed} failed: {run.reason}", file=sys.stderr)
     return 130 if interrupted else 1 if len(failed) else 0
 
 
-def asked(options: argparse.Namespace) -> Grid:
-    """The grid that was typed, checked before anything runs."""
-    ENGINES[options.engine]
+def parse(options: argparse.Namespace) -> Grid:
+    """The grid of the options, checked before anything runs."""
+    ENGINES.require(options.engine)
     rows = chosen_rows(options.rows)
     settings = runner.typed(options.settings, experiments.plan)
     if decided := sorted(settings.keys() & DECIDED.keys()):
-        raise BionasError(
-            "; ".join(f"-p {name}=... is decided by the grid: give {DECIDED[name]}" for name in decided) + "."
-        )
+        words = (f"-p {name}=... is decided by the grid: give {DECIDED[name]}" for name in decided)
+        raise BionasError("; ".join(words) + ".")
     if options.mode not in BUDGETS:
         raise UnknownName("mode", options.mode, BUDGETS)
     epochs = {name: BUDGETS[options.mode][name] for name in ("search_epochs", "epochs")}
     plan = experiments.plan(options.mode, **{**epochs, **settings})
     grid = prepare(plan, rows, range(options.seeds), options.budget, options.child_epochs)
-    if not grid.tasks:
+    if not grid.trials:
         raise BionasError(f"none of these rows can be run: {next(iter(grid.unfit.values()))}.")
     return grid

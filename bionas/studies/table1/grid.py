@@ -1,37 +1,38 @@
-"""Table I: fifteen rows, each a primitive set, a fusion and a strategy, all under one budget and over several seeds.
+"""Table I: fifteen experiments, each a primitive set, a fusion and a strategy, under one budget and over several seeds.
 
-    prepare(plan, rows, seeds) -> Grid     ablate(grid)     run_one(grid, task)
+    prepare(plan, rows, seeds) -> Grid     ablate(grid)     run_one(grid, trial)
 
-The rows are data, read from `data/paper/table1_ablation.csv`; `SETS`, `FUSION_NAMES` and `STRATEGY_NAMES` say what the
-paper's words are here. Every row and seed is searched by its strategy, retrained with its fusion, evaluated on the test
-split once, and its cost is counted and measured. It has one run folder, `E009-seed0`, in the folder of its grid:
+The experiments are data, read from `data/paper/table1_ablation.csv`; `SETS`, `FUSION_NAMES` and `STRATEGY_NAMES` translate
+the paper's words. Every experiment and seed is searched by its strategy, retrained with its fusion, evaluated once on the
+test split, and its cost is counted and measured. It has one run folder, `E009-seed0`, in the folder of its grid:
 
-    config.json, provenance.json  every choice      search/    what the strategy left, its trace among it
-    done.json    written last     failed.json       why it broke off, instead      log.txt  what training printed
+    config.json, provenance.json  every choice      search/    the strategy's files, its trace among them
+    done.json    written last     failed.json       why it failed, with the traceback      log.txt  the output of training
 
-so that a grid that is killed goes on with the same command. `engines` does the work, `ablation_tables` shows what came out.
+so that a grid that is killed resumes with the same command. `engines` runs the trials, `table1.tables` shows what came out.
 
 The budget is counted in training images. Its measure is the gradient search: what the plan's `search_epochs` epochs of
-Algorithm 1 consume, images of theta's steps included, is what every other strategy may spend. The rows' own search times
-in the paper (10 to 30 hours) differ threefold; here a row differs from another in what it does with the same images.
+Algorithm 1 consume, images of theta's steps included, is what every other strategy may use. The search times of the rows
+in the paper (10 to 30 hours) differ threefold; here rows differ only in what they do with the same budget.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
+from filelock import FileLock
 
 from bionas.errors import BionasError, CheckpointError, UnknownName
 from bionas.fusion import FUSIONS, WITHOUT_METADATA
@@ -70,25 +71,26 @@ STRATEGY_NAMES = {
     "Evolutionary": "evolutionary",
     "Manual Design": "fixed",
 }
-"""The paper's words and ours. The hand-made network takes its primitives from the full set."""
+"""The paper's words -> ours. The hand-made network takes its primitives from the full set."""
 
 BUDGETS: dict[str, dict[str, int]] = {
     "smoke": {"search_epochs": 1, "epochs": 1, "child_epochs": 1},
     "quick": {"search_epochs": 10, "epochs": 20, "child_epochs": 2},
     "full": {"search_epochs": 50, "epochs": 100, "child_epochs": 5},
 }
-"""What a grid of a mode spends where it is not told otherwise: the gradient search's epochs, those of the retraining, and
-those of a candidate that is trained by itself. In quick and full that is 10 to 20 candidates a search."""
+"""Defaults of a grid by mode: epochs of the gradient search, of the retraining, and of a candidate that is trained alone.
+In quick and full that is 10 to 20 candidates per search."""
 
 DECIDED = {"mode": "--mode", "seed": "--seeds", "fusion": "--rows", "primitive_set": "--rows"}
-"""Choices of a plan that a grid makes itself, and how it is told."""
+"""Choices of a plan that the grid decides -> the option that sets them."""
 
 LATENCY_SECONDS = {"smoke": 0.02, "quick": 1.0, "full": 2.0}
+"""Seconds over which an inference is timed, by mode."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One experiment: what is searched, how modalities are joined, who searches.
+class Experiment:
+    """One row of Table I: the primitives searched, how modalities are joined, and the search strategy.
 
     Raises:
         UnknownName: a primitive set, fusion or strategy that there is not; the message lists the nearest.
@@ -100,37 +102,41 @@ class Row:
     strategy: str
 
     def __post_init__(self) -> None:
-        primitive_set(self.primitive_set), FUSIONS[self.fusion], STRATEGIES[self.strategy]
+        primitive_set(self.primitive_set)  # raises UnknownName, as `require` does
+        FUSIONS.require(self.fusion)
+        STRATEGIES.require(self.strategy)
 
     @property
     def needs_metadata(self) -> bool:
         return self.fusion != WITHOUT_METADATA
 
 
-class Task(NamedTuple):
-    """A row and a seed."""
+class Trial(NamedTuple):
+    """An experiment and a seed: one search, retraining and evaluation."""
 
-    row: Row
+    experiment: Experiment
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.row.name}-seed{self.seed}"
+        return f"{self.experiment.name}-seed{self.seed}"
 
 
 # --- the definition -------------------------------------------------------------------------------------------------
 
 
-def table_one() -> dict[str, Row]:
+def table_one() -> dict[str, Experiment]:
     """The rows of Table I by their names, E001-E015, in the paper's order."""
     words = published.table("table1_ablation").itertuples(index=False)
     return {
-        w.exp_id: Row(w.exp_id, SETS[w.primitive_set], FUSION_NAMES[w.fusion], STRATEGY_NAMES[w.strategy])
+        w.exp_id: Experiment(
+            w.exp_id, SETS[w.primitive_set], FUSION_NAMES[w.fusion], STRATEGY_NAMES[w.strategy]
+        )
         for w in words
     }
 
 
-def chosen_rows(text: str) -> tuple[Row, ...]:
-    """ "E001-E004,E009" -> those rows, each once, in the order given; a row of one's own is SET/FUSION/STRATEGY.
+def chosen_rows(text: str) -> tuple[Experiment, ...]:
+    """ "E001-E004,E009" -> those experiments, each once, in the order given; others are written SET/FUSION/STRATEGY.
 
     Raises:
         UnknownName: no such row, primitive set, fusion or strategy; the message lists the nearest.
@@ -140,7 +146,7 @@ def chosen_rows(text: str) -> tuple[Row, ...]:
     names, chosen = list(known), {}
     for part in filter(None, re.split(r"[,\s]+", text)):
         if part.count("/") == 2:
-            row = Row(part.replace("/", "-"), *part.split("/"))
+            row = Experiment(part.replace("/", "-"), *part.split("/"))
             chosen[row.name] = row
             continue
         ends = part.split("-")
@@ -161,66 +167,78 @@ def chosen_rows(text: str) -> tuple[Row, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Rows and seeds under one budget. Plain data: it travels to other processes and machines. See `prepare`.
+    """Experiments and seeds under one budget; plain data, sent to other processes and machines. See `prepare`.
 
     Attributes:
         plan: every choice but seed, fusion and primitive set.
-        budget: training images of a search, at the most.
-        child_epochs: of a candidate that is trained by itself.
+        budget: upper limit of training images per search.
+        child_epochs: of a candidate that is trained alone.
         code: fingerprint of the code that the grid was made with.
         unfit: rows that cannot be run on this collection -> why.
+        minutes: core-minutes of a search, where the budget is in time; `budgets` then holds each row's images.
     """
 
     plan: Plan
-    rows: tuple[Row, ...]
+    rows: tuple[Experiment, ...]
     seeds: tuple[int, ...]
     budget: int
     child_epochs: int
     code: str
     unfit: dict[str, str]
+    minutes: float | None = None
+    budgets: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def budget_of(self, experiment: Experiment) -> int:
+        """Training images that the search of an experiment may use."""
+        return self.budgets.get(experiment.name, self.budget)
 
     @property
     def folder(self) -> Path:
-        """Named by what makes its results: another collection, size or budget is another grid."""
+        """Named by a hash of what determines its results: another collection, size or budget is another grid."""
         common = dataclasses.replace(
             self.plan, seed=0, fusion=WITHOUT_METADATA, primitive_set="full", run_dir=""
         )
-        identity = json.dumps([dataclasses.asdict(common), self.budget, self.child_epochs], sort_keys=True)
+        identity = [dataclasses.asdict(common), self.budget, self.child_epochs]
+        if self.minutes is not None:
+            identity += [self.minutes, self.budgets]
+        identity = json.dumps(identity, sort_keys=True)
         name = f"ablation-{common.source}-{common.mode}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
         return Path(self.plan.run_dir) / name
 
     @property
-    def tasks(self) -> list[Task]:
-        """What can be run: all rows of a seed before the next one, so that an unfinished grid compares all rows."""
-        return [Task(row, seed) for seed in self.seeds for row in self.rows if row.name not in self.unfit]
+    def trials(self) -> list[Trial]:
+        """What can be run: all rows of a seed before the next seed, so that an unfinished grid compares all rows."""
+        return [Trial(row, seed) for seed in self.seeds for row in self.rows if row.name not in self.unfit]
 
-    def run(self, task: Task) -> Run:
-        return Run(self.folder / str(task))
+    def run(self, trial: Trial) -> Run:
+        return Run(self.folder / str(trial))
 
-    def plan_of(self, task: Task) -> Plan:
-        """The plan of a row and seed; its runs lie inside the row's folder, where no other process works."""
-        row, seed = task
+    def plan_of(self, trial: Trial) -> Plan:
+        """The plan of a trial; its runs lie inside the trial's folder, where no other process works."""
+        row, seed = trial
         return dataclasses.replace(
             self.plan,
             fusion=row.fusion,
             primitive_set=row.primitive_set,
             seed=seed,
-            run_dir=str(self.run(task).path),
+            run_dir=str(self.run(trial).path),
         )
 
-    def failure(self, task: Task) -> str | None:
-        """Why a row broke off, None where it did not."""
-        path = self.run(task).path / "failed.json"
+    def failure(self, trial: Trial) -> str | None:
+        """Why a trial failed, None where it did not."""
+        path = self.run(trial).path / "failed.json"
         return files.read_json(path)["reason"] if path.exists() else None
 
-    def record_failure(self, task: Task, reason: str) -> None:
-        words = {"reason": reason, "failed": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        files.write_json(self.run(task).path / "failed.json", words)
+    def record_failure(self, trial: Trial, reason: str, trace: str = "") -> None:
+        """Write failed.json: the reason in one line, the traceback, and when."""
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        content = {"reason": reason, "traceback": trace.splitlines(), "failed": when}
+        files.write_json(self.run(trial).path / "failed.json", content)
 
 
 def prepare(
     plan: Plan,
-    rows: Sequence[Row],
+    rows: Sequence[Experiment],
     seeds: Sequence[int],
     budget: int | None = None,
     child_epochs: int | None = None,
@@ -255,12 +273,12 @@ def prepare(
     if SUPERNET in needs:
         epochs_within(budget, supernet)  # that of Algorithm 1, which takes more than that of ENAS
     grid = Grid(plan, tuple(rows), tuple(seeds), budget, child_epochs, code_fingerprint(), unfit)
-    for task in grid.tasks:
-        _require_same_code(grid, task)
+    for trial in grid.trials:
+        _require_same_code(grid, trial)
     return grid
 
 
-def _needs_metadata(plan: Plan, row: Row) -> str:
+def _needs_metadata(plan: Plan, row: Experiment) -> str:
     usable = [name for name in usable_presets(plan.specimens()) if name != "none"]
     remedy = (
         f"-p metadata={usable[0]} gives it some" if usable else "these records fill no field of any preset"
@@ -271,37 +289,37 @@ def _needs_metadata(plan: Plan, row: Row) -> str:
     )
 
 
-def _require_same_code(grid: Grid, task: Task) -> None:
-    run = grid.run(task)
+def _require_same_code(grid: Grid, trial: Trial) -> None:
+    run = grid.run(trial)
     if not (run.path / "config.json").exists():
         return
-    config, born = run.config, run.provenance.get("commit", "unknown")
+    config, commit = run.config, run.provenance.get("commit", "unknown")
     for what, there, now in (
         ("version of the code", config["code"], grid.code),
         ("collection", config["data_fingerprint"], grid.plan.specimens().fingerprint),
     ):
         if there != now:
             raise CheckpointError(
-                f"{run.path} was run with another {what} ({there} there, at commit {born}; {now} now), and results of two "
+                f"{run.path} was run with another {what} ({there} there, at commit {commit}; {now} now), and results of two "
                 "are not mixed. Choose another folder (-p run_dir=...), go back to that one, or remove "
                 f"{grid.folder} if it is not wanted."
             )
 
 
 def ablate(
-    grid: Grid, engine: str = "local", watch: Callable[[Task, str], None] | None = None, **options: Any
+    grid: Grid, engine: str = "local", watch: Callable[[Trial, str], None] | None = None, **options: Any
 ) -> None:
-    """Run what is not finished; a row that fails, or whose worker dies, leaves its reason and the others go on.
+    """Run what is not finished; a trial that fails, or whose worker dies, leaves its reason and the others continue.
 
     Args:
         engine: a name of `engines.ENGINES`; `options` are its own (jobs, address).
-        watch: told of each task and its state, "running" or "ended".
+        watch: called with each trial and its state, "running" or "ended".
 
     Raises:
         UnknownName: no such engine.
         BionasError: the engine cannot be had, or the disk is full.
     """
-    waiting = [task for task in grid.tasks if not grid.run(task).complete]
+    waiting = [trial for trial in grid.trials if not grid.run(trial).complete]
     for event in ENGINES[engine](functools.partial(run_one, grid), waiting, **options):
         if event.state == "lost" and not grid.run(event.task).complete:
             grid.record_failure(event.task, event.reason)
@@ -309,64 +327,75 @@ def ablate(
             watch(event.task, "running" if event.state == "running" else "ended")
 
 
-# --- one row and seed -----------------------------------------------------------------------------------------------
+# --- one experiment and seed ------------------------------------------------------------------------------------------
 
 
-def run_one(grid: Grid, task: Task) -> None:
-    """Search, retrain, evaluate and weigh one row and seed, or go on where it was stopped; a finished one is left alone.
+def run_one(grid: Grid, trial: Trial) -> None:
+    """Search, retrain, evaluate and measure one trial, or resume it; a finished one is left alone.
 
-    What breaks off is recorded in failed.json, and raises nothing; the next time it is tried again.
+    A failure is recorded in failed.json with its traceback, which is also in log.txt, and raises nothing; the next start
+    tries again.
 
     Raises:
         BionasError: not even that could be written.
     """
-    run = grid.run(task)
-    with _alone(run.path), (run.path / "log.txt").open("a", encoding="utf-8") as log, told_to(log):
+    run = grid.run(trial)
+    run.path.mkdir(parents=True, exist_ok=True)
+    # no other process works on the trial while the lock is held; it is released when the process ends, however that ends
+    with FileLock(run.path / "lock"), (run.path / "log.txt").open("a", encoding="utf-8") as log, told_to(log):
         if run.complete:
             return
+        print(f"process {os.getpid()}", file=log, flush=True)
         (run.path / "failed.json").unlink(missing_ok=True)
         try:
-            run.finish(_measured(grid, task, run))
-        except Exception as error:
-            grid.record_failure(
-                task, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            )
+            run.finish(_measured(grid, trial, run))
+        except Exception as error:  # one trial of hundreds must not end the grid, whatever is wrong with it
+            traceback.print_exc(file=log)
+            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            grid.record_failure(trial, reason, traceback.format_exc())
 
 
-def _measured(grid: Grid, task: Task, run: Run) -> dict[str, Any]:
+def _measured(grid: Grid, trial: Trial, run: Run) -> dict[str, Any]:
     if code_fingerprint() != grid.code:
         raise CheckpointError(
             f"the code here ({code_fingerprint()}) is not the code that began the grid ({grid.code})."
         )
-    plan, strategy = grid.plan_of(task), STRATEGIES[task.row.strategy]
+    experiment, budget = trial.experiment, grid.budget_of(trial.experiment)
+    plan, strategy = grid.plan_of(trial), STRATEGIES[experiment.strategy]
     config = {
-        **plan.describe(**dataclasses.asdict(task.row)),
-        "seed": task.seed,
-        "budget": grid.budget,
+        **plan.describe(**dataclasses.asdict(experiment)),
+        "seed": trial.seed,
+        "budget": budget,
         "child_epochs": grid.child_epochs,
         "search": dataclasses.asdict(plan.search_config()),
         "fit": dataclasses.asdict(plan.fit_config()),
     }
-    run.begin(config, provenance(task.seed, plan.device, plan.specimens().fingerprint))
+    run.begin(config, provenance(trial.seed, plan.device, plan.specimens().fingerprint))
     evaluator, folder = PlanEvaluator(plan, grid.child_epochs), run.path / "search"
-    found = strategy(evaluator.space(), evaluator, grid.budget, task.seed, folder=folder)
-    shared = folder / "supernet"
-    seconds = (Run(shared).history if strategy.needs == SUPERNET else found.trace)["seconds"].sum()
+    found = strategy(evaluator.space(), evaluator, budget, trial.seed, folder=folder)
+    history = Run(folder / "supernet").history if strategy.needs == SUPERNET else found.trace
     derived = experiments.retrain(plan, found.genotype)
     found.genotype.save(run.path / "genotype.json")
     files.write_json(run.path / "metrics.json", derived.metrics)
     return {
         "search_images": found.images,
         "candidates": int(found.trace["key"].nunique()),
+        "updates": _last(found.trace, "updates"),
+        "theta_reach": _last(history, "theta_reach"),
         "stopped": found.stopped,
-        "search_minutes": round(float(seconds) / 60, 3),
+        "search_minutes": round(float(history["seconds"].sum()) / 60, 3),
         **derived.summary,
         **_latencies(plan, found.genotype),
     }
 
 
+def _last(table: pd.DataFrame, column: str) -> float | None:
+    """The last value of a running total, None for strategies that do not record it."""
+    return float(table[column].iloc[-1]) if column in table and len(table) else None
+
+
 def _latencies(plan: Plan, genotype: Genotype) -> dict[str, Any]:
-    """Median and spread of one specimen's pass, in ms: on one thread of the CPU, and on the GPU where the plan uses one."""
+    """Median and interquartile range of one specimen's pass, in ms: on one CPU thread, and on the GPU if the plan uses one."""
     encoding, network = plan.encoding(), plan.derived(genotype)
     fields = (encoding.vocabulary_sizes, encoding.n_numeric)
     devices = {"cpu": "cpu"} | ({"gpu": "cuda"} if plan.device != "cpu" and torch.cuda.is_available() else {})
@@ -379,15 +408,3 @@ def _latencies(plan: Plan, genotype: Genotype) -> dict[str, Any]:
             torch.set_num_threads(threads)
         measured |= {f"{name}_ms": found["median_ms"], f"{name}_ms_iqr": found["iqr_ms"]}
     return measured
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process works on a folder. Its lock goes with the process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield

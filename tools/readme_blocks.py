@@ -1,0 +1,273 @@
+"""The generated blocks of README.md and docs/results.md, from the tables of `data/results/`.
+
+In a Markdown file, between cog's markers (`make` and CI run `cog --check`; `cog -r README.md` regenerates):
+
+    <!--[[[cog
+    import readme_blocks
+    cog.out(readme_blocks.photographs())
+    ]]]-->
+    <!--[[[end]]]-->
+
+with `python -m cogapp -I tools -r README.md`. Each function returns Markdown that ends with a newline.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bionas.studies import audit, published, results, sota_tables  # noqa: E402
+from bionas.studies.report import MAJORITY, NOT_RUN, mean_sd  # noqa: E402
+from bionas.studies.sota_rows import BOTH, EMBEDDED, IMAGE, OURS, PHOTOGRAPHS  # noqa: E402
+from bionas.studies.table1 import tables as table1  # noqa: E402
+
+RESULTS = "data/results"
+
+
+def markdown(rows: Sequence[dict[str, str]]) -> str:
+    """A Markdown table: one dict per row, its keys the columns, its texts the cells."""
+    head = list(rows[0])
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *(row.values() for row in rows))]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]) + "\n"
+
+
+def code(commands: Iterable[str]) -> str:
+    """Commands as a code block."""
+    return "```\n" + "\n".join(commands) + "\n```\n"
+
+
+def score(row: pd.Series, metric: str, digits: int = 1, n: str = "n_seeds") -> str:
+    """A metric of a summary's row: "45.9 ± 1.3 (3)", percent."""
+    return mean_sd(row.get(f"{metric}_mean"), row.get(f"{metric}_sd"), digits, n=row.get(n))
+
+
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+def photographs(name: str = "spine_field_orders") -> str:
+    """Searched and random networks and a baseline on photographs: mean ± sd in percent, cost, minutes of a training."""
+    rows = []
+    for row in results.table(name).to_dict("records"):
+        trained = row["n_seeds"] > 0
+        search = f" + {row['search_minutes']:.1f} search" if row["search_minutes"] > 0 else ""
+        rows.append(
+            {
+                "network": row["model"],
+                "augmentation": row["augment"].replace("_", " ") if trained else "",
+                "seeds": str(row["n_seeds"]) if trained else "",
+                "balanced accuracy": mean_sd(row["balanced_accuracy_mean"], row["balanced_accuracy_sd"], 1),
+                "accuracy": mean_sd(row["accuracy_mean"], row["accuracy_sd"], 1),
+                "MACs (M)": mean_sd(row["mmacs"], digits=1, missing=""),
+                "parameters (M)": mean_sd(row["parameters"] / 1e6, missing=""),
+                "minutes": f"{row['minutes']:.1f}{search}" if trained else "",
+            }
+        )
+    return markdown(rows)
+
+
+def table_one(synthetic: str = "ablation_synthetic", field: str = "ablation_field_orders") -> str:
+    """Table I: the paper's accuracy and ours on two collections, mean ± sd (seeds), one line per experiment."""
+
+    def accuracy(row: dict) -> str:
+        return mean_sd(row["accuracy_mean"], row["accuracy_sd"], n=row["n"])
+
+    def words(value: object) -> str:
+        return "" if pd.isna(value) else str(value).replace("_", " ")
+
+    experiments = table1.table_one().values()
+    alone = [experiment.name for experiment in experiments if not experiment.needs_metadata]
+    on_field = {row["row"]: row for row in table1.kept(field, alone).to_dict("records")}
+    return markdown(
+        [
+            {
+                "row": row["row"],
+                "primitives": words(row["primitive_set"]),
+                "fusion": words(row["fusion"]),
+                "search": words(row["strategy"]),
+                "the paper, BIOSCAN-5M (%)": mean_sd(row["paper_accuracy"], missing=""),
+                "ours, synthetic (%)": accuracy(row),
+                "ours, field photographs (%)": accuracy(on_field[row["row"]])
+                if row["row"] in on_field
+                else "",
+            }
+            for row in table1.kept(synthetic).to_dict("records")
+        ]
+    )
+
+
+def backbones(rows: pd.DataFrame | None = None) -> str:
+    """Every network of Tables II and III trained here from scratch without augmentation, by rising cost, between the
+    majority class and ours. Where the collections differ in cost, photographs come first."""
+    rows = sota_tables.measured() if rows is None else rows
+    theirs = sota_tables.published_models().set_index("model")["bioscan5m_accuracy"]
+    columns = {
+        "field photographs, images (%)": (PHOTOGRAPHS, IMAGE),
+        "synthetic, images (%)": (EMBEDDED, IMAGE),
+        "synthetic, images + metadata (%)": (EMBEDDED, BOTH),
+    }
+    own = {head: sota_tables.plain(rows, *where).set_index("model") for head, where in columns.items()}
+    every = [b.name for b in sota_tables.paper_backbones()]
+    names = [name for name in [*every, OURS] if any(name in frame.index for frame in own.values())]
+    costs = {
+        name: pd.DataFrame(
+            [frame.loc[name, ["mmacs", "parameters"]] for frame in own.values() if name in frame.index]
+        )
+        for name in names
+    }
+    names.sort(key=lambda name: (name == OURS, costs[name]["mmacs"].iloc[0]))
+
+    def millions(values: pd.Series, digits: int) -> str:
+        return "; ".join(dict.fromkeys(f"{value:.{digits}f}" for value in values[:2]))
+
+    lines = [
+        {
+            "network": MAJORITY,
+            "MACs (M)": "",
+            "parameters (M)": "",
+            "the paper, BIOSCAN-5M (%)": mean_sd(published.commonest_order()[1]),
+            **{
+                head: sota_tables.majority_cell(rows, where[0], "accuracy") for head, where in columns.items()
+            },
+        }
+    ]
+    lines += [
+        {
+            "network": name,
+            "MACs (M)": millions(costs[name]["mmacs"], 1),
+            "parameters (M)": millions(costs[name]["parameters"] / 1e6, 2),
+            "the paper, BIOSCAN-5M (%)": f"{theirs[name]:.2f}",
+            **{
+                head: score(frame.loc[name], "accuracy") if name in frame.index else NOT_RUN
+                for head, frame in own.items()
+            },
+        }
+        for name in names
+    ]
+    return markdown(lines)
+
+
+def systems(rows: pd.DataFrame | None = None) -> str:
+    """The systems of Table V as they were run here, best first, below the majority class."""
+    theirs = sota_tables.paper("V").set_index("model")["bioscan5m_accuracy"].to_dict()
+    theirs[MAJORITY] = published.commonest_order()[1]
+    return markdown(
+        [
+            {
+                "system": row["model"],
+                "the paper, BIOSCAN-5M (%)": f"{theirs[row['model']]:.2f}",
+                "accuracy (%)": score(row, "accuracy"),
+                "balanced accuracy (%)": score(row, "balanced_accuracy"),
+                "images seen": "" if pd.isna(row["images_seen"]) else f"{int(row['images_seen']):,}",
+            }
+            for _, row in sota_tables.systems(rows).iterrows()
+        ]
+    )
+
+
+def inputs() -> str:
+    """What image and metadata contribute: one network given the image, each choice of metadata, or both (`audit_inputs`)."""
+    frame = results.table("audit_inputs")
+    frame = frame[frame["split"] == "paper"]
+    return markdown(
+        [
+            {
+                "network sees": row["model"],
+                "metadata": "" if pd.isna(row["metadata"]) else str(row["metadata"]),
+                "seeds": str(row["n_seeds"]) if row["n_seeds"] else "",
+                "accuracy (%)": mean_sd(row["accuracy_mean"], row["accuracy_sd"], 1),
+                "balanced accuracy (%)": mean_sd(
+                    row["balanced_accuracy_mean"], row["balanced_accuracy_sd"], 1
+                ),
+            }
+            for row in frame.to_dict("records")
+        ]
+    )
+
+
+def eb_lnast() -> str:
+    """EB-LNAST beside its comparators on both tasks: accuracy over repeats, median parameters over folds."""
+    tables = {
+        "WDBC, 569 real cases": results.table("eb_lnast_wdbc").set_index("model"),
+        "ten colours, synthetic": results.table("eb_lnast_colour").set_index("model"),
+    }
+    models = list(dict.fromkeys(name for table in tables.values() for name in table.index))
+    return markdown(
+        [
+            {"model": model}
+            | {
+                f"{task}, {what}": text
+                for task, table in tables.items()
+                for what, text in (
+                    ("accuracy (%)", mean_sd(*table.loc[model, ["accuracy", "accuracy_sd"]])),
+                    ("parameters", f"{table.loc[model, 'parameters']:,.0f}"),
+                )
+            }
+            for model in models
+        ]
+    )
+
+
+def seran() -> str:
+    """SERAN's rows as trained here, with the published test error beside ours."""
+    tables = [results.table(name) for name in ("seran_field_orders", "seran_field_orders_others")]
+    frame = pd.concat([table for table in tables if len(table)], ignore_index=True).drop_duplicates("model")
+    return markdown(
+        [
+            {
+                "network": row["model"],
+                "seeds": str(row["n_seeds"]) if row["n_seeds"] else "",
+                "top-1 test error, ours (%)": mean_sd(row["test_top1_error_mean"], row["test_top1_error_sd"]),
+                "published (%)": mean_sd(row["published_test_top1_error"], missing=""),
+            }
+            for row in frame.to_dict("records")
+        ]
+    )
+
+
+def claims() -> str:
+    """How many claims of the paper have which verdict, in one sentence."""
+    counts = audit.claims()["verdict"].value_counts()
+    verdicts = [f"{counts.get(v, 0)} {words}" for v, words in VERDICTS.items()]
+    return f"Of {counts.sum()} claims, {', '.join(verdicts[:-1])} and {verdicts[-1]}.\n"
+
+
+VERDICTS = {
+    "holds": "hold",
+    "does not hold": "do not hold",
+    "ambiguous": "are ambiguous",
+    "cannot be checked here": "cannot be checked here",
+}
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def files_of(name: str) -> list[Path]:
+    """The files of `data/results/` that an entry of commands.toml makes."""
+    every = sorted((ROOT / RESULTS).glob(f"{name}*.*"))
+    return [p for p in every if p.suffix in (".csv", ".json") and results.entry_of(p.stem) == name]
+
+
+def listing(prefix: str = "") -> str:
+    """Every table of `data/results/`: its files, what it holds, and the command that makes it.
+
+    Args:
+        prefix: of the links, relative to the page.
+    """
+    return markdown(
+        [
+            {
+                "files": ", ".join(f"[`{path.name}`]({prefix}{path.name})" for path in files_of(name))
+                or NOT_RUN,
+                "content": entry["holds"].rstrip("."),
+                "command": f"`{results.command(name)}`",
+            }
+            for name, entry in results.entries().items()
+        ]
+    )
