@@ -367,7 +367,7 @@ def test_interrupted_it_writes_what_is_finished(grid, folder, tmp_path, capsys, 
 
     monkeypatch.setattr(ablations, "run_one", interrupted)
     assert main(typed(folder, grid.plan.run_dir, "--rows", "E007,E009", "--out", "half")) == 130
-    assert "stopped. The same command goes on from" in capsys.readouterr().err
+    assert "stopped. The same command resumes from" in capsys.readouterr().err
     table = pd.read_csv(tmp_path / "data" / "results" / "half.csv").set_index("row")
     assert table.loc["E007", "n"] == 1 and pd.isna(table.loc["E007", "not_done"])
     assert table.loc["E009", "n"] == 0 and table.loc["E009", "not_done"] == "seed 0 waiting"
