@@ -53,7 +53,7 @@ def read_answers(
         SpecimenError: a file that is not there or lacks a column; a class or a review that there is not.
     """
     target = ranks[-1]
-    given = _read(table, ["file", "decision", "decided_rank", *ranks])
+    given = read_table(table, ["file", "decision", "decided_rank", *ranks])
     repeated = given.loc[given["file"].duplicated(), "file"]
     if len(repeated):
         raise SpecimenError(
@@ -117,7 +117,7 @@ def _row(
 def _corrections(
     path: str | os.PathLike, target: str, lineage: dict[str, dict[str, str]], known: set[str]
 ) -> dict[str, tuple[str, str]]:
-    frame = _read(path, ["file", target, "review"])
+    frame = read_table(path, ["file", target, "review"])
     found = {}
     for number, row in enumerate(frame.to_dict("records"), start=2):
         if row["review"] not in REVIEWS:
@@ -137,7 +137,12 @@ def _corrections(
     return found
 
 
-def _read(path: str | os.PathLike, needed: Sequence[str]) -> pd.DataFrame:
+def read_table(path: str | os.PathLike, needed: Sequence[str]) -> pd.DataFrame:
+    """A table of text with at least the columns `needed`; empty cells are "".
+
+    Raises:
+        SpecimenError: it is not there, or lacks a column.
+    """
     if not Path(path).is_file():
         raise SpecimenError(
             f"{path} is not there. Write it with `bionas predict MODEL PHOTOGRAPHS --to {path}`."
