@@ -131,7 +131,13 @@ def quantize_onnx(
     with tempfile.TemporaryDirectory() as folder:
         prepared, made = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quantization.shape_inference.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        quantization.quantize_static(str(prepared), str(made), Reader(), per_channel=True)
+        quantization.quantize_static(
+            str(prepared),
+            str(made),
+            Reader(),
+            per_channel=True,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+        )
         with files.replacing(to) as file:
             file.write(made.read_bytes())
     return Path(to)

@@ -84,7 +84,7 @@ def write_review(
     sizes = np.bincount(groups, minlength=1)
     rows = []
     for place, answer in enumerate(answers.to_dict("records")):
-        named = answer["decision"] if answer["decision"] in model.classes else ""
+        named = answer["decision"] if answer["decision"] in model.classes else answer.get("top1", "")
         rows.append(
             {
                 "file": answer["file"],
