@@ -85,6 +85,12 @@ def lay_out(source: Path) -> None:
     shutil.copytree(ROOT / "docs", source, ignore=shutil.ignore_patterns("slurm", "__pycache__"))
     shutil.copy(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", source / "_static")
     shutil.copytree(ROOT / "figures", source / "figures")
+    shutil.copytree(ROOT / "data" / "results", source / "data" / "results")
+    for page in source.glob("*.md"):  # the repository's docs/ becomes the top of the site
+        text = page.read_text(encoding="utf-8")
+        for folder in ("data", "figures", "notebooks"):
+            text = text.replace(f"](../{folder}/", f"]({folder}/")
+        page.write_text(text, encoding="utf-8")
     (source / "notebooks").mkdir()
     for notebook in notebooks():
         nbformat.write(page_of(notebook), source / "notebooks" / notebook.name)
