@@ -1,7 +1,7 @@
 """What a search found (section III-B.2): one primitive for each edge of each cell.
 
 `derive` reads a `Genotype` off the softmaxed alphas. A genotype is plain data: it is saved and read as JSON, described
-in words, drawn (`cell_svg`), compared up to isomorphism (`key`) and sampled at random. Building the network it stands
+in words, drawn, compared up to isomorphism (`key`) and sampled at random. Building the network it stands
 for is the business of `cells` and `network`.
 """
 
@@ -11,22 +11,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bionas.errors import GenotypeError, UnknownName
-from bionas.figures.cell_svg import cell_svg, genotype_svg
-from bionas.figures.svg import Drawing
 from bionas.operators import PRIMITIVE_SETS, PRIMITIVES
 from bionas.system import files
+
+if TYPE_CHECKING:
+    from bionas.figures.svg import Drawing
 
 __all__ = [
     "EDGES",
     "CellGenotype",
     "Genotype",
     "cell_key",
-    "cell_svg",
     "derive",
     "derive_cell",
     "space_size",
@@ -223,6 +223,8 @@ class Genotype:
 
     def to_svg(self, title: str = "") -> Drawing:
         """All cells in rows of two, as one inline <svg> on its own background."""
+        from bionas.figures.cell_svg import genotype_svg  # figures import this module
+
         return genotype_svg([(cell.operations, cell.reduction) for cell in self.cells], title)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:

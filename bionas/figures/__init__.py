@@ -1,17 +1,23 @@
-"""Every figure of the project: plain data in, a plotly figure out.
+"""Every figure of the project: plain data in, a plotly figure or an SVG drawing out.
 
-`collection` draws specimens, their records and splits, `world` where they were caught; `search` the primitives and what
-a search does to their weights; `results` what a trained network is worth, `evidence` what it owes to which input and
-which choice, `ablation` Table I, `sota` where it stands among others (Tables II to V), `companions` what
-SERAN and EB-LNAST came to. Functions take what the CSV files of a run hold (or arrays and dicts), touch no network and no
-trainer, and round what they draw. A `caption` is shown under the title: it says where the data come from. Colours are
-those of `palette`. `keep` puts one into the README's folder.
+Plotly figures: `collection` and `world` (specimens, records, splits, where they were collected), `search` (primitives,
+the weights of a search), `results` (a trained network), `evidence` (inputs and assumptions), `ablation` (Table I),
+`sota` (Tables II to V), `companions` (SERAN and EB-LNAST). They take what the CSV files of a run hold, or arrays and
+dicts, and round what they draw. `caption` is shown under the title and says where the data come from. `keep` writes a
+figure into the README's folder.
+
+Drawings (`..._svg`): `cell_svg` (cells and genotypes), `method_svg` (mixed edge, Algorithm 1), `fusion_svg`,
+`network_svg` (whole networks, from a live model). They return a `Drawing`, which notebooks show as SVG and PNG.
+
+Colours are those of `palette`.
 """
 
 from bionas.figures.ablation import accuracy_against_cost, cost_clouds, gains, regret_curves, skip_courses
+from bionas.figures.cell_svg import cell_svg, genotype_svg
 from bionas.figures.collection import (
     leakage_bars,
     long_tail,
+    look_alikes,
     missingness,
     specimen_grid,
     split_schemes,
@@ -31,8 +37,12 @@ from bionas.figures.evidence import (
     shuffled_inputs,
     turned_assumptions,
 )
+from bionas.figures.fusion_svg import fusion_svg
+from bionas.figures.method_svg import algorithm_svg, mixed_edge_svg
+from bionas.figures.network_svg import network_svg, seran_svg
 from bionas.figures.results import comparison, confusion, reliability, roc_curves
 from bionas.figures.search import (
+    alpha_epochs,
     alpha_heatmap,
     alpha_trajectories,
     cost_bars,
@@ -42,14 +52,19 @@ from bionas.figures.search import (
 )
 from bionas.figures.sheet import keep
 from bionas.figures.sota import accuracy_against_macs, published_scores, with_and_without_metadata
+from bionas.figures.svg import Drawing
 from bionas.figures.world import collected_where
 
 __all__ = [
+    "Drawing",
     "accuracy_against_cost",
     "accuracy_against_macs",
+    "algorithm_svg",
+    "alpha_epochs",
     "alpha_heatmap",
     "alpha_trajectories",
     "attention",
+    "cell_svg",
     "class_sizes",
     "collected_where",
     "colour_readings",
@@ -58,13 +73,18 @@ __all__ = [
     "cost_bars",
     "cost_clouds",
     "fields_taken_away",
+    "fusion_svg",
     "gains",
+    "genotype_svg",
     "input_contributions",
     "keep",
     "leakage_bars",
     "long_tail",
+    "look_alikes",
     "loss_curves",
     "missingness",
+    "mixed_edge_svg",
+    "network_svg",
     "pareto",
     "population_evolution",
     "primitive_responses",
@@ -73,6 +93,7 @@ __all__ = [
     "regret_curves",
     "reliability",
     "roc_curves",
+    "seran_svg",
     "shuffled_inputs",
     "skip_count",
     "skip_courses",

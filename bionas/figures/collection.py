@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from bionas.figures.palette import ACCENT, GRID, INK, PAPER, class_color
-from bionas.figures.sheet import ABOVE, Chart, percent, picture, plain, rows, sheet
+from bionas.figures.sheet import ABOVE, Chart, hex_to_rgb, percent, picture, plain, rows, sheet
 from bionas.specimens.schema import missing
 
 LOGARITHMIC = 8
@@ -101,6 +101,67 @@ def specimen_grid(
     """
     titles = [""] * len(images) if titles is None else [str(t) for t in titles]
     return picture(list(images), titles, columns, heading or f"{len(images)} specimens", caption)
+
+
+def look_alikes(images: np.ndarray, labels: Sequence[str], n: int = 5, caption: str = "") -> Chart:
+    """Similar specimens of different classes above, different appearances of one class below (SERAN's Fig. 1).
+
+    Similarity is the distance of photographs averaged down to 8x8 pixels: it compares outline, pose and colour, not
+    the animals' characters.
+
+    Args:
+        images: uint8 (N, S, S, 3).
+        labels: the class of each.
+        n: per row; fewer where there are fewer classes, or specimens of a class.
+    """
+    labels = np.asarray(labels)
+    similar, varied = _similar_classes(images, labels, n), _varied_specimens(images, labels, n)
+    columns = max(len(similar), len(varied))
+    blank = np.full_like(images[0], hex_to_rgb(PAPER))
+    tiles, names = [], []
+    for chosen in (similar, varied):
+        tiles += [images[i] for i in chosen] + [blank] * (columns - len(chosen))
+        names += [str(labels[i]) for i in chosen] + [""] * (columns - len(chosen))
+    title = f"Above: {len(similar)} similar specimens of different classes; below: {labels[varied[0]]} in {len(varied)} looks"
+    return picture(tiles, names, columns, title, caption)
+
+
+def _thumbnails(images: np.ndarray, side: int = 8) -> np.ndarray:
+    """(N, S, S, 3) -> (N, side * side * 3) block averages."""
+    edges = np.linspace(0, images.shape[1], side + 1).astype(int)[:-1]
+    means = np.add.reduceat(np.add.reduceat(images.astype(float), edges, axis=1), edges, axis=2)
+    return means.reshape(len(images), -1)
+
+
+def _similar_classes(images: np.ndarray, labels: np.ndarray, n: int) -> list[int]:
+    """A specimen and its nearest ones of n - 1 other classes: the set with the smallest sum of distances."""
+    points = _thumbnails(images)
+    best: tuple[float, list[int]] = (math.inf, [0])
+    for i, point in enumerate(points):
+        distance = np.linalg.norm(points - point, axis=1)
+        nearest = []
+        for name in np.unique(labels[labels != labels[i]]):
+            own = np.flatnonzero(labels == name)
+            nearest.append(int(own[distance[own].argmin()]))
+        nearest = sorted(nearest, key=lambda j: distance[j])[: n - 1]
+        total = float(distance[nearest].sum())
+        if nearest and total < best[0]:
+            best = (total, [i, *nearest])
+    return best[1]
+
+
+def _varied_specimens(images: np.ndarray, labels: np.ndarray, n: int) -> list[int]:
+    """Of the class with the largest spread, n specimens far from each other."""
+    points = _thumbnails(images)
+    names, counts = np.unique(labels, return_counts=True)
+    enough = names[counts >= min(n, counts.max())]
+    spread = {name: float(points[labels == name].std(axis=0).mean()) for name in enough}
+    own = np.flatnonzero(labels == max(spread, key=spread.__getitem__))
+    chosen = [int(own[0])]
+    while len(chosen) < min(n, len(own)):
+        to_chosen = np.linalg.norm(points[own][:, None] - points[chosen][None], axis=2).min(axis=1)
+        chosen.append(int(own[to_chosen.argmax()]))
+    return chosen
 
 
 def missingness(records: pd.DataFrame, caption: str = "") -> Chart:

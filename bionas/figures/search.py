@@ -143,9 +143,9 @@ def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> Ch
 
 
 def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str = "") -> Chart:
-    """The weights of every edge at one epoch: a heat map a cell, edge x primitive, leaders framed.
+    """The weights of every edge at one epoch: one heat map per cell, edge x primitive, leaders framed.
 
-    Colours run from less to more than 1/K, where all weights begin, and are stretched to the largest distance from it.
+    Colours run from below to above 1/K, where all weights begin; their range is the largest distance from it.
 
     Args:
         alphas: a run's alphas.csv.
@@ -153,6 +153,46 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
     """
     epoch = int(alphas["epoch"].max()) if epoch is None else epoch
     now = alphas[alphas["epoch"] == epoch]
+    return _heatmap(now, _weights_title(now, epoch), caption)
+
+
+def alpha_epochs(alphas: pd.DataFrame, caption: str = "") -> Chart:
+    """`alpha_heatmap` with a slider over the epochs. All epochs are in the figure: it works without a kernel.
+
+    Args:
+        alphas: a run's alphas.csv.
+    """
+    epochs = sorted(int(e) for e in alphas["epoch"].unique())
+    of_epoch = {epoch: alphas[alphas["epoch"] == epoch] for epoch in epochs}
+    last = of_epoch[epochs[-1]]
+    even = 1 / alphas["primitive"].nunique()
+    furthest = float((alphas["alpha"] - even).abs().max())
+    figure = _heatmap(last, _weights_title(last, epochs[-1]), caption, furthest, slider=True)
+    cells = sorted(last["cell"].unique())
+    steps = []
+    for epoch, now in of_epoch.items():
+        tables = [_alpha_table(now, cell) for cell in cells]
+        drawn = {"z": [table(t) for t in tables], "text": [_three_digits(t) for t in tables]}
+        frames = [frame for row, t in enumerate(tables, 1) for frame in _leader_frames(t, row)]
+        change = {"shapes": frames, "title.text": f"<b>{_weights_title(now, epoch)}</b>"}
+        steps.append({"label": str(epoch), "method": "update", "args": [drawn, change]})
+    slider = {
+        "active": len(steps) - 1,
+        "steps": steps,
+        "currentvalue": {"prefix": "epoch "},
+        "x": 0,
+        "y": 0,
+        "yanchor": "top",
+        "pad": {"t": 92},
+        "len": 1.0,
+    }
+    return figure.update_layout(sliders=[slider])
+
+
+def _heatmap(
+    now: pd.DataFrame, title: str, caption: str, furthest: float | None = None, slider: bool = False
+) -> Chart:
+    """One epoch; `furthest` from 1/K is the end of the colours, that of this epoch if not given."""
     cells, edges, primitives = (list(now[c].unique()) for c in ("cell", "edge", "primitive"))
     reduction = now.groupby("cell")["reduction"].first()
     each, gap = 30 * len(edges), 34
@@ -165,18 +205,14 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
         subplot_titles=[f"cell {c} · {'reduction' if reduction[c] else 'normal'}" for c in cells],
     )
     for row, cell in enumerate(cells, 1):
-        alpha = (
-            now[now["cell"] == cell]
-            .pivot(index="edge", columns="primitive", values="alpha")
-            .loc[edges, primitives]
-        )
+        alpha = _alpha_table(now, cell)
         figure.add_trace(
             go.Heatmap(
                 z=table(alpha),
                 x=primitives,
                 y=_arrows(edges),
                 coloraxis="coloraxis",
-                text=[[f"{v:.3f}".lstrip("0") for v in line] for line in alpha.to_numpy()],
+                text=_three_digits(alpha),
                 texttemplate="%{text}",
                 textfont={"size": 12},
                 xgap=2,
@@ -186,29 +222,19 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
             row=row,
             col=1,
         )
-        for y, k in enumerate(alpha.to_numpy().argmax(axis=1)):
-            figure.add_shape(
-                type="rect",
-                x0=int(k) - 0.48,
-                x1=int(k) + 0.48,
-                y0=y - 0.46,
-                y1=y + 0.46,
-                line={"color": ACCENT, "width": 2.5},
-                row=row,
-                col=1,
-            )
+        for frame in _leader_frames(alpha, row):
+            figure.add_shape(frame)
     even = 1 / len(primitives)
-    reach = max(float((now["alpha"] - even).abs().max()), 1e-3)
-    held = now.groupby(["cell", "edge"])["alpha"].max()
-    title = f"Edge weights after epoch {epoch}: leaders hold {held.min():.3f} to {held.max():.3f}"
+    reach = max(float((now["alpha"] - even).abs().max()) if furthest is None else furthest, 1e-3)
+    below = 190 if slider else 100
     sheet(
         figure,
         title,
         caption,
-        height=HEAD + 26 + inner + 100,
+        height=HEAD + 26 + inner + below,
         head=HEAD + 26,
         left=84,
-        bottom=100,
+        bottom=below,
         right=96,
         coloraxis={
             "colorscale": DIVERGING,
@@ -230,6 +256,41 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
     for note in figure.layout.annotations:
         note.update(x=0, xanchor="left", font={"size": 12.5, "color": MUTED})
     return figure
+
+
+def _weights_title(now: pd.DataFrame, epoch: int) -> str:
+    held = now.groupby(["cell", "edge"])["alpha"].max()
+    return f"Edge weights after epoch {epoch}: leaders hold {held.min():.3f} to {held.max():.3f}"
+
+
+def _alpha_table(now: pd.DataFrame, cell: int) -> pd.DataFrame:
+    """Edges x primitives of one cell, in the order of the frame."""
+    own = now[now["cell"] == cell]
+    return own.pivot(index="edge", columns="primitive", values="alpha").loc[
+        list(own["edge"].unique()), list(own["primitive"].unique())
+    ]
+
+
+def _three_digits(alpha: pd.DataFrame) -> list[list[str]]:
+    return [[f"{v:.3f}".lstrip("0") for v in line] for line in alpha.to_numpy()]
+
+
+def _leader_frames(alpha: pd.DataFrame, row: int) -> list[dict]:
+    """A frame around the largest weight of each edge, on the axes of panel `row`."""
+    axis = "" if row == 1 else str(row)
+    return [
+        {
+            "type": "rect",
+            "xref": f"x{axis}",
+            "yref": f"y{axis}",
+            "x0": int(k) - 0.48,
+            "x1": int(k) + 0.48,
+            "y0": y - 0.46,
+            "y1": y + 0.46,
+            "line": {"color": ACCENT, "width": 2.5},
+        }
+        for y, k in enumerate(alpha.to_numpy().argmax(axis=1))
+    ]
 
 
 def skip_count(alphas: pd.DataFrame, caption: str = "") -> Chart:
