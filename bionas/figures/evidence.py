@@ -121,7 +121,6 @@ def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], captio
                     y=[fields.index(f) for f in own["fields"]],
                     mode="markers",
                     name=f"{model}, {name}",
-                    legendgroup=f"{model}{kind}",
                     showlegend=False,
                     marker={
                         "color": color,
@@ -139,21 +138,11 @@ def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], captio
             row=1,
             col=column,
         )
-    for kind, (name, color) in kinds.items():  # every pair once, though a panel may hold only some of them
-        for model in models:
-            figure.add_scatter(
-                x=[None],
-                y=[None],
-                mode="markers",
-                name=f"{model}, {name}",
-                legendgroup=f"{model}{kind}",
-                marker={
-                    "color": color,
-                    "size": 10,
-                    "symbol": symbols[model],
-                    "line": {"color": color, "width": 1.6},
-                },
-            )
+    keys = [(name, color, "square") for name, color in kinds.values()]
+    keys += [(model, INK, symbols[model]) for model in models]
+    for name, color, symbol in keys:  # the legend: a colour per kind, a symbol per model
+        look = {"color": color, "size": 10, "symbol": symbol, "line": {"color": color, "width": 1.6}}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=look)
     sheet(
         figure,
         "Records alone, fields taken away",
@@ -161,7 +150,7 @@ def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], captio
         height=rows(len(fields), 38) + 70,
         left=250,
         head=HEAD + 18,
-        bottom=140,
+        bottom=118,
         legend=BELOW,
     )
     figure.update_xaxes(range=[0, 104], dtick=20, title_text="accuracy (%)")

@@ -131,9 +131,9 @@ def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> Ch
         figure,
         f"How the edges of cell {cell} ({kind}) made up their mind",
         caption,
-        height=470,
+        height=500,
         head=HEAD + 24,
-        bottom=132,
+        bottom=165,
         right=84,
         legend=BELOW | {"entrywidth": 135},
     )
