@@ -55,13 +55,17 @@ def prefetched(jobs: Iterable[Callable[[], Item]], ahead: int = AHEAD) -> Genera
 
 
 class Parcel(NamedTuple):
-    """A batch on its way: uint8 (B, S, S, 3) or None, metadata, labels, the buffer it lies in, when it has arrived."""
+    """A batch on its way: uint8 (B, S, S, 3) or None, metadata, labels, the buffer it lies in, when it has arrived.
+
+    `kept` is where its images stand in the batch that was asked for; None where none was left out.
+    """
 
     pixels: Tensor | None
     metadata: Metadata
     label: Tensor
     buffer: Tensor | None
     copied: torch.cuda.Event | None
+    kept: Tensor | None = None
 
 
 class Delivery:

@@ -21,9 +21,9 @@ from bionas.errors import SpecimenError
 from bionas.specimens.archives import Archive
 from bionas.specimens.barcodes import barcode_keys
 from bionas.specimens.csv_stream import CsvStream
-from bionas.specimens.image_cache import image_cache
 from bionas.specimens.images import ImageStore
 from bionas.specimens.photographs import FolderPhotographs, Photographs, ZippedPhotographs
+from bionas.specimens.streaming import StreamedImages, open_images
 from bionas.system.files import replacing
 
 IDENTITIES = ("processid", "sampleid", "dna_barcode", "image_file")
@@ -45,7 +45,7 @@ class Paired(NamedTuple):
     """Records with their images, one each, and notes on what was left out."""
 
     records: pd.DataFrame
-    images: ImageStore
+    images: ImageStore | StreamedImages
     notes: tuple[str, ...]
 
 
@@ -239,6 +239,7 @@ def paired(
     missing_images: str,
     max_unreadable: float,
     workers: int | None,
+    image_store: str = "auto",
     remedy: str,
 ) -> Paired:
     """Each record with its photograph decoded; photograph i belongs to row i.
@@ -274,7 +275,10 @@ def paired(
         there = np.flatnonzero(photographs.present)
         frame, photographs = frame.iloc[there].reset_index(drop=True), photographs.subset(there)
 
-    store, unreadable = image_cache(photographs, image_size, fit=fit, cache_dir=cache_dir, workers=workers)
+    store, unreadable = open_images(
+        photographs, image_size, fit, cache_dir, workers, image_store, max_unreadable
+    )
+    max_unreadable = float(max_unreadable)
     if unreadable:
         listed = some(f"{photographs.name(i)} ({why})" for i, why in sorted(unreadable.items())[:SHOWN])
         more = f" and {len(unreadable) - SHOWN:,} more" if len(unreadable) > SHOWN else ""

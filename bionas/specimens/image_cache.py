@@ -71,16 +71,14 @@ def image_cache(
     """
     FITS[fit]
     cache_dir = places.cache() if cache_dir is None else Path(cache_dir)
-    recipe = [LAYOUT, RECIPE, size, fit, len(photographs), photographs.key]
-    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
-    files = _Files(cache_dir, photographs.label, size, key)
+    files = _files(photographs, size, fit, cache_dir)
     order = photographs.order()
     found = _cached(files, len(photographs), size)
     if found is None:
         with _alone(files, len(photographs), size):
             found = _cached(files, len(photographs), size)  # built by another process while this one waited
             if found is None:
-                _build(photographs, order, size, fit, files, workers or _processors())
+                _build(photographs, order, size, fit, files, workers or processors())
                 found = _cached(files, len(photographs), size)
     store, unreadable = found
     if (order == np.arange(len(order))).all():
@@ -88,6 +86,25 @@ def image_cache(
     row_of = np.empty_like(order)
     row_of[order] = np.arange(len(order))
     return store.subset(row_of), unreadable
+
+
+def room_for(photographs: Photographs, size: int, fit: str, cache_dir: Path) -> tuple[int, int]:
+    """Bytes that the cache of these photographs still needs (0 where it is there), and bytes that are free."""
+    files = _files(photographs, size, fit, cache_dir)
+    folder = next(path for path in (cache_dir.absolute(), *cache_dir.absolute().parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    if _cached(files, len(photographs), size) is not None:
+        return 0, free
+    finished = 0
+    with contextlib.suppress(FileNotFoundError):
+        finished = files.journal.read_bytes().count(b"\n") * _block(len(photographs), size)
+    return max(0, int(photographs.present.sum()) - finished) * size**2 * 3, free
+
+
+def _files(photographs: Photographs, size: int, fit: str, cache_dir: Path) -> _Files:
+    recipe = [LAYOUT, RECIPE, size, fit, len(photographs), photographs.key]
+    key = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
+    return _Files(cache_dir, photographs.label, size, key)
 
 
 class _Files:
@@ -309,7 +326,8 @@ def _bar(words: str, n: int) -> tqdm:
     return progress(total=n, desc=words, unit="image", leave=False, delay=2)
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -89,6 +89,14 @@ class ImageStore:
         """uint8 (n, 3, S, S), laid out in memory as channels_last."""
         return torch.from_numpy(self.pixels(np.asarray(positions))).permute(0, 3, 1, 2)
 
+    def readable(self, positions: np.ndarray) -> np.ndarray | None:
+        """None: every image here is one that could be read (`StreamedImages.readable`)."""
+        return None
+
+    def news(self) -> str:
+        """Nothing: unreadable photographs were reported when the store was built."""
+        return ""
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 hex of which images these are, in which order."""

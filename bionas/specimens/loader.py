@@ -35,6 +35,10 @@ from bionas.specimens.metadata import Metadata, MetadataEncoding
 __all__ = ["AHEAD", "MEAN", "STD", "Batch", "BatchLoader", "normalised"]
 
 
+MIN_IMAGES = 2
+"""Batch normalisation needs two images in training."""
+
+
 class Batch(NamedTuple):
     """B specimens: image float32 (B, 3, S, S), channels_last, None for records alone; metadata; label int64 (B,)."""
 
@@ -114,10 +118,12 @@ class BatchLoader:
                 if arrived.pixels is not None:
                     pixels = arrived.pixels.permute(0, 3, 1, 2)
                     if drawn is not None:
-                        pixels = type(drawn)(*(part[here] for part in drawn)).applied(pixels)
+                        pixels = _drawn_for(drawn, here, parcel.kept).applied(pixels)
                     image = normalised(pixels, self._memory)
                     delivery.release(parcel)
                 yield Batch(image, arrived.metadata, arrived.label)
+        if self.specimens.images is not None and (news := self.specimens.images.news()):
+            print(news, flush=True)
 
     def _under_way(self, epoch: int) -> tuple[Any, Delivery, Generator[Parcel]]:
         """What the augmentation drew for the epoch, and its batches as uint8, gathered in the background."""
@@ -132,14 +138,29 @@ class BatchLoader:
 
         def gathered(here: slice) -> Parcel:
             rows = order[here]
-            buffer = None
+            buffer, kept = None, None
             if images is not None:
                 buffer = delivery.buffer()
                 images.pixels(rows.numpy(), out=buffer[: len(rows)].numpy())
-            return delivery.send(buffer, len(rows), self._metadata.take(rows), self._labels[rows])
+                kept = self._readable(images.readable(rows.numpy()))
+                if kept is not None:
+                    buffer[: len(kept)] = buffer[kept]
+                    rows = rows[kept]
+            sent = delivery.send(buffer, len(rows), self._metadata.take(rows), self._labels[rows])
+            return sent._replace(kept=kept)
 
         jobs: Iterator[Callable[[], Parcel]] = (partial(gathered, here) for here in self._places())
         return drawn, delivery, prefetched(jobs, ahead)
+
+    def _readable(self, readable: np.ndarray | None) -> Tensor | None:
+        """Which images of a batch are used, where some could not be read; None for all of them.
+
+        Only a training batch of one process is shortened. Evaluation keeps its rows, and ranks keep batches of equal size:
+        there the image is black. A batch that would be left with fewer than two images keeps them all.
+        """
+        if readable is None or not self.shuffle or self.share[1] > 1 or readable.sum() < MIN_IMAGES:
+            return None
+        return torch.from_numpy(np.flatnonzero(readable))
 
     def _places(self) -> Iterator[slice]:
         """Where this rank's part of each batch stands in the order of the epoch."""
@@ -148,6 +169,12 @@ class BatchLoader:
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             size = min(self.batch_size, n - start)
             yield slice(start + size * rank // ranks, start + size * (rank + 1) // ranks)
+
+
+def _drawn_for(drawn: Any, here: slice, kept: Tensor | None) -> Any:
+    """The part of an epoch's draws that belongs to one batch."""
+    parts = (part[here] for part in drawn)
+    return type(drawn)(*(part if kept is None else part[kept] for part in parts))
 
 
 def _mixed(seed: int, epoch: int) -> int:

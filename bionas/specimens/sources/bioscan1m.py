@@ -86,6 +86,7 @@ def bioscan1m(
     fit: str = "stretch",
     max_unreadable: float = 0.05,
     workers: int | None = None,
+    image_store: str = "auto",
     renamed: Mapping[str, str] | None = None,
 ) -> Collected:
     """Records and photographs of a BIOSCAN-1M download.
@@ -102,6 +103,7 @@ def bioscan1m(
         images: False for the records alone.
         max_unreadable: share of photographs that may be damaged before the collection is refused.
         workers: threads that decode.
+        image_store: "auto", "decoded" or "stream" (`streaming.open_images`).
         renamed: {header in the table: column}, for a table whose headers were changed.
 
     Raises:
@@ -151,6 +153,7 @@ def bioscan1m(
         missing_images=missing_images,
         max_unreadable=max_unreadable,
         workers=workers,
+        image_store=image_store,
         remedy=remedy,
     )
     notes += (*photographs_left(photographs, archives, cache_dir), *pairs.notes)

@@ -61,6 +61,7 @@ def bioscan5m(
     fit: str = "stretch",
     max_unreadable: float = 0.05,
     workers: int | None = None,
+    image_store: str = "auto",
     renamed: Mapping[str, str] | None = None,
 ) -> Collected:
     """Records and photographs of a BIOSCAN-5M download.
@@ -77,6 +78,7 @@ def bioscan5m(
         images: False for the records alone.
         max_unreadable: share of photographs that may be damaged before the collection is refused.
         workers: threads that decode.
+        image_store: "auto", "decoded" or "stream" (`streaming.open_images`).
         renamed: {header in the table: column}, for a table whose headers were changed.
 
     Raises:
@@ -121,6 +123,7 @@ def bioscan5m(
         missing_images=missing_images,
         max_unreadable=max_unreadable,
         workers=workers,
+        image_store=image_store,
         remedy=remedy,
     )
     notes += photographs_left(photographs, archives, cache_dir) if wanted is None else ()

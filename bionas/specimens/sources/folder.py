@@ -18,10 +18,10 @@ import pandas as pd
 from bionas.errors import SpecimenError
 from bionas.specimens.decoding import SUFFIXES
 from bionas.specimens.gathering import SHOWN, existing, some
-from bionas.specimens.image_cache import image_cache
 from bionas.specimens.photographs import FolderPhotographs
 from bionas.specimens.schema import NUMERIC, missing
 from bionas.specimens.sources import SOURCES, Collected
+from bionas.specimens.streaming import open_images
 from bionas.specimens.tables import FILE_NAMES, Table, numbers, read_table
 
 SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test"})
@@ -40,6 +40,7 @@ def folder(
     fit: str = "crop",
     max_unreadable: float = 0.05,
     workers: int | None = None,
+    image_store: str = "auto",
 ) -> Collected:
     """Specimens of a folder of photographs.
 
@@ -53,6 +54,7 @@ def folder(
         labels: name of the table, relative to `data_dir`.
         max_unreadable: share of photographs that may be damaged before the folder is refused.
         workers: threads that decode; None for the machine's processors.
+        image_store: "auto", "decoded" or "stream" (`streaming.open_images`).
 
     Raises:
         SpecimenError: the folder, the table or too many photographs cannot be used; the message names rows and files.
@@ -74,7 +76,10 @@ def folder(
         )
 
     photographs = FolderPhotographs(data_dir, records["file"].tolist())
-    store, unreadable = image_cache(photographs, image_size, fit, cache_dir, workers)
+    store, unreadable = open_images(
+        photographs, image_size, fit, cache_dir, workers, image_store, max_unreadable
+    )
+    max_unreadable = float(max_unreadable)
     if unreadable:
         listed = some(
             [f"{records['file'][position]} ({reason})" for position, reason in sorted(unreadable.items())]

@@ -48,6 +48,7 @@ def insects1m(
     fit: str = "crop",
     max_unreadable: float = 0.05,
     workers: int | None = None,
+    image_store: str = "auto",
 ) -> Collected:
     """The records of an Insect-1M JSON and those of their photographs that were downloaded.
 
@@ -61,6 +62,7 @@ def insects1m(
         images: False for the records alone.
         max_unreadable: share of photographs that may be damaged before the collection is refused.
         workers: threads that decode.
+        image_store: "auto", "decoded" or "stream" (`streaming.open_images`).
 
     Raises:
         SpecimenError: the JSON is malformed (line and column), a key is missing (the nearest is named), or photographs
@@ -84,6 +86,7 @@ def insects1m(
         missing_images=missing_images,
         max_unreadable=max_unreadable,
         workers=workers,
+        image_store=image_store,
         remedy=f"`{FETCH} --records {path} --data-dir {path.parent}` downloads what is missing",
     )
     return Collected(found.records, found.images, (*notes, *found.notes), False, MIN_RECORDS, origin)

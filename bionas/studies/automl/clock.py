@@ -119,6 +119,12 @@ class WatchedImages:
         self._clock.saw(len(positions) if self._counted else 0)
         return self._store.pixels(positions, out)
 
+    def readable(self, positions: np.ndarray) -> np.ndarray | None:
+        return self._store.readable(positions)
+
+    def news(self) -> str:
+        return self._store.news()
+
     def take(self, positions: np.ndarray | list[int] | Tensor) -> Tensor:
         self._clock.saw(len(positions) if self._counted else 0)
         return self._store.take(positions)
