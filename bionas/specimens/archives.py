@@ -2,7 +2,7 @@
 
 Python's own `zipfile` keeps an object of half a kilobyte for each member. `Archive` keeps its table of contents as a
 mapped array of 40 bytes a member, sorted by a hash of the name, made once and kept in the cache folder. Reads name their
-place (`os.pread`), so any number of threads and forked processes may share one archive. ZIP64 (archives over 4 GB, of
+place (`files.read_at`), so any number of threads may share one archive. ZIP64 (archives over 4 GB, of
 more than 65,535 members), stored and deflated members are understood: APPNOTE.TXT 6.3, sections 4.3-4.5.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from bionas.errors import PhotographError, SpecimenError
-from bionas.system.files import replacing
+from bionas.system.files import read_at, replacing
 
 ENTRY = np.dtype(
     [
@@ -85,7 +85,7 @@ class Archive:
     def __init__(self, path: str | os.PathLike, cache_dir: str | os.PathLike | None = None):
         self.path = Path(path)
         try:
-            self._file = os.open(self.path, os.O_RDONLY)
+            self._file = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise SpecimenError(f"{self.path} cannot be opened: {error.strerror}.") from None
         weakref.finalize(self, os.close, self._file)
@@ -166,7 +166,7 @@ class Archive:
 
     def _bytes(self, offset: int, n: int) -> bytes:
         try:
-            return os.pread(self._file, n, offset)
+            return read_at(self._file, n, offset)
         except OSError as error:
             raise SpecimenError(
                 f"{self.path} cannot be read any further ({error.strerror}, byte {offset:,})."
@@ -246,10 +246,10 @@ def _table_of_contents(path: Path, file: int, size: int) -> np.ndarray:
 
 def _directory(path: Path, file: int, size: int) -> tuple[int, int, int]:
     """Where the central directory begins, its bytes, its members."""
-    tail = os.pread(file, END_SIZE + 0xFFFF, max(0, size - END_SIZE - 0xFFFF))
+    tail = read_at(file, END_SIZE + 0xFFFF, max(0, size - END_SIZE - 0xFFFF))
     at = tail.rfind(END)
     if at < 0 or len(tail) - at < END_SIZE:
-        begin = os.pread(file, 4, 0)
+        begin = read_at(file, 4, 0)
         if size and begin != LOCAL[: len(begin)]:
             raise SpecimenError(
                 f"{path} is no ZIP archive (it begins with {begin!r}). Fetch it again: `bionas fetch`."
@@ -263,10 +263,10 @@ def _directory(path: Path, file: int, size: int) -> tuple[int, int, int]:
     if end + END_SIZE + comment > size:
         raise _damaged(path, "its last bytes are missing")
     if members == 0xFFFF or ELSEWHERE in (length, first):
-        locator = os.pread(file, END64_LOCATOR_SIZE, max(0, end - END64_LOCATOR_SIZE))
+        locator = read_at(file, END64_LOCATOR_SIZE, max(0, end - END64_LOCATOR_SIZE))
         if locator[:4] == END64_LOCATOR:
             end = struct.unpack_from("<Q", locator, 8)[0]
-            record = os.pread(file, END64_SIZE, end) if end < size else b""
+            record = read_at(file, END64_SIZE, end) if end < size else b""
             if record[:4] != END64 or len(record) < END64_SIZE:
                 raise _damaged(path, "its table of contents is not where it says")
             members, length, first = struct.unpack_from("<QQQ", record, 32)

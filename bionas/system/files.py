@@ -9,6 +9,7 @@ import contextlib
 import errno
 import json
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from bionas.errors import BionasError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a spent quota, a limit on the size of a file: to the reader they are one."""
+_SEEKING = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -76,6 +78,15 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
 
 def write_csv(path: str | os.PathLike, frame: pd.DataFrame) -> None:
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def read_at(descriptor: int, n: int, place: int) -> bytes:
+    """Up to `n` bytes of an open file from `place` on; any number of threads may read one file."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, n, place)
+    with _SEEKING:  # Windows has one position per open file
+        os.lseek(descriptor, place, os.SEEK_SET)
+        return os.read(descriptor, n)
 
 
 def read_json(path: str | os.PathLike) -> Any:

@@ -154,7 +154,7 @@ def untrained(seed, image_size):
         **{name: list(backbone.default_cfg[name]) for name in ("mean", "std")},
     }
     config = {"architecture": BACKBONE, "num_features": backbone.num_features, "pretrained_cfg": shown}
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
 

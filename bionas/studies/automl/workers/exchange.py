@@ -43,9 +43,9 @@ def serve(fit):
     folder = Path(sys.argv[1])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     (folder / "started").touch()
-    task = json.loads((folder / "task.json").read_text())
+    task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     predict, said = fit(task, _arrays(folder / "train.npz"), _arrays(folder / "val.npz"))
-    _place(folder / "fitted.json", lambda path: path.write_text(json.dumps(said)))
+    _place(folder / "fitted.json", lambda path: path.write_text(json.dumps(said), encoding="utf-8"))
     if not sys.stdin.readline():  # whoever would have asked is gone
         return
     probabilities = np.asarray(predict(_arrays(folder / "test.npz")), dtype=np.float64)
