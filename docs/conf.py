@@ -22,7 +22,7 @@ suppress_warnings = [
     "mystnb.unknown_mime_type",
     "misc.highlighting_failure",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "data"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 napoleon_google_docstring = True
