@@ -189,3 +189,26 @@ def test_a_statement_is_readable():
         audit.statement("improvement_over_nass")
     assert textwrap.dedent(audit.statement("improvement_over_nas")).count("\n") == 1
     assert isinstance(published.table("context"), pd.DataFrame)
+
+
+def test_the_alphabetical_reading_of_the_class_numbers():
+    counts = {row["order"]: int(row["count"]) for row in PAPER["bioscan5m_order_counts"]}
+    names = sorted([order for order, n in counts.items() if n >= 500 or order == "Anomopoda"] + ["Other"])
+    assert len(names) == 21
+    assert [names[i] for i in (6, 11, 12, 13)] == ["Ephemeroptera", "Neuroptera", "Orthoptera", "Other"]
+    said = figures("class_numbers_have_a_reading")
+    assert said["with an AUC below 1.00"] == "Ephemeroptera, Neuroptera, Orthoptera, Other"
+    assert f"{names[15]} taken for {names[4]}" in said["confusions"]
+
+
+def test_the_named_confusions_are_few_of_the_errors():
+    errors = 513_539 * (100 - 96.81) / 100
+    said = figures("confusions_are_the_errors")
+    assert said["named confusions"] == 36 + 356 + 51 + 27
+    assert abs(said["errors implied"] - errors) < 2  # the rule rounds within every order
+
+
+def test_costs_of_attention_by_hand():
+    said = figures("attention_doubles_the_cost")
+    assert said["cross-attention, FLOPs"].startswith(f"{5.63 / 3.86:.2f}")
+    assert said["transformer, FLOPs"].startswith(f"{7.82 / 3.86:.2f}")

@@ -2,27 +2,34 @@
 
 A check is a small function that computes its figures from the transcribed tables (`published`) and, where a sentence of
 the paper gives a number, from that number. `CHECKS` knows them by name, `claims` is the table of verdicts, `statement`
-puts the two together for a reader. The checks stand in `scores` (Tables I to V), `costs` (Table I's other columns),
-`method` (sections III and V-A) and `counts` (section IV).
+puts the two together for a reader. The checks are in `scores` (Tables I to V), `costs` (Table I's other columns),
+`method` (sections III and V-A), `counts` (section IV) and `confusions` (Figure 5 and further sentences).
 
     CHECKS["f1_is_harmonic_mean"]() -> Finding(holds=False, figures={...})
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import textwrap
 
 import pandas as pd
 
+from bionas.studies.audit import confusions, costs, counts, method, scores  # each registers its checks
 from bionas.studies.audit.finding import CHECKS, Finding
 from bionas.system import places
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
-
-__all__ = ["CHECKS", "VERDICTS", "Finding", "claims", "statement"]
+__all__ = [
+    "CHECKS",
+    "VERDICTS",
+    "Finding",
+    "claims",
+    "confusions",
+    "costs",
+    "counts",
+    "method",
+    "scores",
+    "statement",
+]
 
 VERDICTS = ("holds", "does not hold", "ambiguous", "cannot be checked here")
 """The first two are what arithmetic alone decides; the others say what stands in its way."""
