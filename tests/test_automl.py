@@ -17,7 +17,7 @@ from bionas.specimens.loader import BatchLoader
 from bionas.studies.automl import SYSTEMS, clock, failure, measured, run, space, study, table, training
 from bionas.studies.automl.adapters import optuna as on_optuna
 from bionas.studies.automl.adapters import smac3 as on_smac3
-from bionas.studies.automl.clock import Clock, OutOfTime, TimedPlan
+from bionas.studies.automl.clock import Clock, OutOfTime, watched
 from bionas.studies.automl.command import minutes
 from bionas.system import places
 from bionas.training.runs import Run
@@ -73,7 +73,7 @@ def finished(request, photographs, ticking, tmp_path_factory):
 
 def test_training_images_are_counted_and_no_others(plan, tmp_path):
     watch = Clock(tmp_path / "clock.json", minutes=1000)
-    train, val, test = TimedPlan.of(plan, watch).splits()
+    train, val, test = watched(plan.splits(), watch)
     assert test is None and train.fingerprint == plan.splits().train.fingerprint
     encoding = plan.encoding()
     for side in (train, val):
@@ -193,7 +193,7 @@ def test_a_system_leaves_a_run_like_every_other(finished, monkeypatch):
     assert summary["macs"] > 0 and summary["parameters"] > 0 and summary["epochs"] >= 1
     assert left.config["inputs"] == "image+metadata" and left.config["system"] == SYSTEMS[name].paper
 
-    def no_more(task):
+    def no_more(problem):
         raise AssertionError("a finished run is only read")
 
     monkeypatch.setitem(SYSTEMS._things, name, study.dataclasses.replace(SYSTEMS[name], search=no_more))
@@ -259,20 +259,23 @@ def test_time_that_is_up_before_anything_is_trained_is_said(plan):
 
 
 def test_the_better_of_the_short_and_the_long_training_is_the_answer(plan, tmp_path):
-    task = study.Task(TimedPlan.of(plan, watch := Clock(tmp_path / "clock.json", 1000)), tmp_path, watch)
+    watch = Clock(tmp_path / "clock.json", 1000)
+    problem = study.Problem(plan, watched(plan.splits(), watch), tmp_path, watch)
     (tmp_path / "final_epochs.json").write_text("1")
 
     def build():
         return space.network(plan, CONFIGURATION)
 
     config = space.training(plan, CONFIGURATION, 2)
-    short = training.train(task, "short", build, config, {})
-    model, chosen = training.train_the_rest(task, build, config, {}, short._replace(val_accuracy=1.1))
+    short = training.train(problem, "short", build, config, {})
+    model, chosen = training.train_the_rest(problem, build, config, {}, short._replace(val_accuracy=1.1))
     assert chosen.run.path == short.run.path
     kept = short.run.load_checkpoint()["model"]
     assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
     assert (
-        training.train_the_rest(task, build, config, {}, short._replace(val_accuracy=-1.0))[1].run.path.name
+        training.train_the_rest(problem, build, config, {}, short._replace(val_accuracy=-1.0))[
+            1
+        ].run.path.name
         == "final"
     )
 
@@ -282,8 +285,8 @@ def test_the_better_of_the_short_and_the_long_training_is_the_answer(plan, tmp_p
 
 @pytest.fixture
 def breaking(monkeypatch):
-    def search(task):
-        next(BatchLoader(task.plan.splits().train, task.plan.encoding(), 8, shuffle=False).epoch(0))
+    def search(problem):
+        next(BatchLoader(problem.splits.train, problem.plan.encoding(), 8, shuffle=False).epoch(0))
         print("so far so good")
         raise ZeroDivisionError("a fault of the system's own")
 
@@ -293,11 +296,11 @@ def breaking(monkeypatch):
 
 @pytest.fixture
 def constant(monkeypatch):
-    def search(task):
-        prior = np.bincount(task.plan.splits().train.labels, minlength=task.n_classes) / len(
-            task.plan.splits().train
+    def search(problem):
+        prior = np.bincount(problem.splits.train.labels, minlength=problem.n_classes) / len(
+            problem.splits.train
         )
-        task.tell([{"index": 0, "val_accuracy": 0.5}])
+        problem.write_candidates([{"index": 0, "val_accuracy": 0.5}])
         return study.Found(
             lambda specimens: np.tile(prior, (len(specimens), 1)), {"rule": "prior"}, 1, "complete"
         )
@@ -354,7 +357,7 @@ def test_what_cannot_be_is_said(plan, capsys, monkeypatch):
         run(plan, "optun", 1.0)
     assert main(["automl", "--system", "optun"]) == 2
     assert "Did you mean 'optuna'" in capsys.readouterr().err
-    with pytest.raises(AutoMLError, match="is none"):
+    with pytest.raises(AutoMLError, match="give more than 0"):
         run(plan, "nao", 0)
     from bionas.studies.automl import systems
 

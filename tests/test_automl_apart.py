@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def test_a_worker_that_does_not_stop_is_ended(plan, worker, monkeypatch):
     monkeypatch.setattr(apart, "PATIENCE", 1.0)
     deaf = "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    time.sleep(100)\n"
     worker(f"import signal\n{HEAD}def fit(task, train, val):\n{deaf}serve(fit)\n")
-    with pytest.raises(AutoMLFailure, match="did not stop .* and was ended"):
+    with pytest.raises(AutoMLFailure, match="did not stop .* and was killed"):
         run(plan, "made_up", 5.0)
 
 
@@ -173,39 +174,56 @@ def test_an_environment_is_of_the_versions_that_its_file_says(tmp_path, monkeypa
     environment.require()
     (environment.folder / "made.json").write_text(json.dumps(told | {"requirements": "older"}))
     with pytest.raises(
-        AutoMLError, match=r"of other versions than tpot.txt says: bionas automl --make-env tpot"
+        AutoMLError, match=r"has other versions than tpot.txt says: bionas automl --make-env tpot"
     ):
         environment.require()
 
 
-def test_one_that_cannot_be_made_says_why(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(places, "root", lambda: tmp_path)
-    (tmp_path / "none.txt").write_text("no-such-thing==1.0\n")
-    monkeypatch.setattr(Environment, "requirements", tmp_path / "none.txt")
-    ran = []
+def pretend(monkeypatch, *outputs: tuple[int, str]) -> list[list[str]]:
+    """Answer the commands that make an environment with these exit codes and outputs; returns the commands."""
+    ran, answers = [], iter(outputs)
 
-    def pretend(step, stdout=None, **more):
+    def answer(step, stdout=None, **more):
         ran.append(step)
-        stdout.write("ERROR: No matching distribution found for no-such-thing==1.0\n")
-        stdout.flush()
-        return type("Result", (), {"returncode": len(ran) - 1})()
+        code, text = next(answers)
+        if hasattr(stdout, "write"):
+            stdout.write(text)
+            stdout.flush()
+        return subprocess.CompletedProcess(step, code, text)
 
-    monkeypatch.setattr(environments.subprocess, "run", pretend)
+    monkeypatch.setattr(environments.subprocess, "run", answer)
+    return ran
+
+
+def test_an_environment_is_made_by_uv_where_it_is_present(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "root", lambda: tmp_path)
+    for uv in ([], ["uv"]):
+        monkeypatch.setattr(environments, "find_uv", lambda uv=uv: uv)
+        ran = pretend(monkeypatch, (0, ""), (0, ""), (0, "tpot==1.1.0\n"))
+        environment = Environment("tpot")
+        assert environment.make() == tmp_path / ".envs" / "tpot"
+        environment.require()
+        assert environment.versions() == {"tpot": "1.1.0"}
+        assert "venv" in ran[0] and str(environment.requirements) in ran[1]
+        assert all((step[0] == "uv") == bool(uv) for step in ran)
+        assert all(str(environment.python) in step for step in ran[1:])
+
+
+def test_an_environment_that_cannot_be_made_says_why(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(places, "root", lambda: tmp_path)
+    pretend(monkeypatch, (0, "made\n"), (1, "ERROR: No matching distribution found for no-such-thing==1.0\n"))
     assert main(["automl", "--make-env", "tpot"]) == 2
     told = capsys.readouterr().err
-    assert (
-        "cannot be made: ERROR: No matching distribution found for no-such-thing==1.0" in told
-        and "install.log" in told
-    )
-    assert (
-        "venv" in ran[0]
-        and str(tmp_path / "none.txt") in ran[1]
-        and not (tmp_path / ".envs" / "tpot" / "made.json").exists()
-    )
+    assert "cannot be made: ERROR: No matching distribution found for no-such-thing==1.0" in told
+    assert "install.log" in told and not (tmp_path / ".envs" / "tpot" / "made.json").exists()
 
 
-@pytest.mark.parametrize("system", OWN, ids=lambda system: system.name)
-def test_what_is_shipped_with_a_system(system):
+def test_requirements_are_exact_and_workers_import_nothing_of_ours():
+    for system in OWN:
+        check(system)
+
+
+def check(system) -> None:
     lines = [
         line
         for line in system.environment.requirements.read_text().splitlines()

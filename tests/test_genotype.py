@@ -354,7 +354,10 @@ def test_describe_writes_the_equations():
 
 
 def test_drawings_are_svg_that_stands_alone():
-    for svg in (SOME._repr_mimebundle_()[0]["image/svg+xml"], cell_svg(("conv_1x1", "none", "none"), title="a < b & c", reduction=True)):
+    for svg in (
+        SOME._repr_mimebundle_()[0]["image/svg+xml"],
+        cell_svg(("conv_1x1", "none", "none"), title="a < b & c", reduction=True),
+    ):
         root = ET.fromstring(svg)
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert root.get("viewBox") and root.get("width") == "100%"

@@ -13,6 +13,8 @@ from bionas.specimens.metadata import METADATA_PRESETS
 from bionas.specimens.schema import COLUMNS
 from bionas.specimens.sources import SOURCES
 from bionas.specimens.sources.synthetic import (
+    CAMPAIGNS,
+    HOMES,
     MIN_RECORDS,
     sketch_collection,
     sketch_specimen,
@@ -180,3 +182,21 @@ def test_a_larger_picture_shows_the_same_specimen():
 def test_what_cannot_be_drawn_is_refused(tmp_path, wrong, says):
     with pytest.raises(SpecimenError, match=says):
         synthetic(**{"data_dir": None, "cache_dir": tmp_path, **wrong})
+
+
+def test_metadata_strength_changes_places_and_measurements_alone():
+    sketches = sketch_collection(600, 0)
+    plain, told = write_records(sketches), write_records(sketches, 0.7)
+    changed = {name for name in plain if not plain[name].equals(told[name])}
+    places = {"country", "province_state", "coord-lat", "coord-lon"}
+    assert changed == places | {"image_measurement_value", "area_fraction", "scale_factor"}
+    at_home = [CAMPAIGNS[HOMES[order]][1] for order in told["order"]]
+    known = told["province_state"].notna()
+    share = (told["province_state"] == at_home)[known].mean()
+    assert 0.65 < share < 0.85  # 0.7 on purpose, and some more by chance
+    assert write_records(sketches, 0.0).equals(plain)
+
+
+def test_metadata_strength_is_a_share(tmp_path):
+    with pytest.raises(SpecimenError, match=r"metadata_strength=1\.5: give a number from 0 to 1"):
+        synthetic(cache_dir=tmp_path, metadata_strength=1.5)

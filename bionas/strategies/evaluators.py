@@ -22,7 +22,7 @@ import pandas as pd
 from bionas.errors import SearchError, TrainingError
 from bionas.genotype import Genotype
 from bionas.network import SearchNetwork
-from bionas.specimens.collection import SpecimenSet
+from bionas.specimens.collection import SpecimenSet, Splits
 from bionas.specimens.metadata import MetadataEncoding
 from bionas.strategies.space import Space
 from bionas.system.progress import told_to
@@ -141,11 +141,13 @@ class PlanEvaluator:
     Args:
         plan: its networks are built at search width (`derived_channels` and `max_mmacs` are for retraining).
         epochs: of a child.
+        splits: other specimens than the plan's own splits, such as ones under a clock.
     """
 
     offers = frozenset({CHILDREN, SUPERNET})
 
-    def __init__(self, plan: Plan, epochs: int):
+    def __init__(self, plan: Plan, epochs: int, splits: Splits | None = None):
+        self.splits = plan.splits() if splits is None else splits
         self.plan = dataclasses.replace(plan, epochs=epochs, derived_channels=None, max_mmacs=None)
         self.config: FitConfig = self.plan.fit_config()
         self.description = {
@@ -157,7 +159,7 @@ class PlanEvaluator:
 
     @property
     def images(self) -> int:
-        n = len(self.plan.splits().train)
+        n = len(self.splits.train)
         batch = 1 if self.config.batch_size == "auto" else min(self.config.batch_size, n)
         return self.config.epochs * (n // batch * batch)  # whole batches; "auto": the most it can be
 
@@ -172,7 +174,7 @@ class PlanEvaluator:
         description = plan.describe(role="child", genotype=genotype.key(), primitive_set=plan.primitive_set)
         run = plan.run("child", self.config, description)
         if not run.complete:
-            train, val, _ = plan.splits()
+            train, val, _ = self.splits
             network, encoding = plan.derived(genotype), plan.encoding()
             with told_to(io.StringIO()):
                 trainer = Fit(network, train, val, encoding, self.config, run, description)
@@ -218,7 +220,7 @@ class PlanEvaluator:
         if space != self.space():
             raise SearchError(f"the plan's supernet spans {self.space()}, the search is over {space}.")
         plan = dataclasses.replace(self.plan, seed=seed)
-        train, val, _ = plan.splits()
+        train, val, _ = self.splits
         description = plan.describe(primitive_set=plan.primitive_set)
         return Supernet(plan.supernet(), train, val, plan.encoding(), plan.search_config(), description)
 

@@ -39,25 +39,28 @@ METRICS = (
 
 
 def run_row(model: str, run: Run, searched: Run | None = None) -> dict[str, Any]:
-    """A finished run as a row of a table of runs.
+    """A finished run as a row of a table of runs; None where the run has no such figure (a system without a network).
 
     Args:
         model: its name in the table.
         searched: the search that found its network, whose minutes are listed beside those of the training.
     """
     summary, config, provenance = run.summary, run.config, run.provenance
+    val_accuracy = summary.get("val_accuracy")
+    if (run.path / "history.csv").exists():
+        val_accuracy = run.history["val_accuracy"].iloc[-1]
     return {
         "model": model,
         "augment": config["augment"],
         "seed": config["seed"],
         **{name: run.metrics[name] for name in METRICS},
-        "val_accuracy": run.history["val_accuracy"].iloc[-1],
+        "val_accuracy": val_accuracy,
         "channels": config["network"]["channels"] if "genotype" in config else None,
-        "mmacs": summary["macs"] / 1e6,
-        "parameters": summary["parameters"],
+        "mmacs": summary["macs"] / 1e6 if "macs" in summary else None,
+        "parameters": summary.get("parameters"),
         "minutes": summary["minutes"],
         "search_minutes": searched.summary["minutes"] if searched else 0.0,
-        "epochs": summary["epochs"],
+        "epochs": summary.get("epochs"),
         "images_seen": summary["images_seen"],
         "learning_rate": config["learning_rate"],
         "threads": provenance["threads"],

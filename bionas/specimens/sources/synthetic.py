@@ -59,6 +59,9 @@ CAMPAIGNS: tuple[tuple[str, str, float, float, float], ...] = (
     ("Philippines", "Lanao del Norte", 8.19, 124.19, 0.02),
 )
 
+HOMES = {order.name: i % len(CAMPAIGNS) for i, order in enumerate(ORDERS)}
+"""The campaign that each order mainly comes from, as far as `metadata_strength` says so; only the rarest two share one."""
+
 
 class Sketch(NamedTuple):
     """What is decided about specimen `index` before anything is drawn or written down."""
@@ -81,6 +84,7 @@ def synthetic(
     cache_dir: str | os.PathLike = "data/cache",
     seed: int = 0,
     n_specimens: int = 3000,
+    metadata_strength: float = 0.0,
 ) -> Collected:
     """Draw the embedded collection, or open it where it has been drawn before.
 
@@ -90,6 +94,9 @@ def synthetic(
         cache_dir: where pictures (.npy, uint8 (n_specimens, S, S, 3)) and records (.csv) are kept, by seed and size.
         seed: of the whole collection. Specimen i depends on (seed, i) and on its order only.
         n_specimens: how many. The shares of the orders stay the same.
+        metadata_strength: how much place and measurements say about the order, 0 to 1. At 0 little: campaigns differ by
+            chance, sizes are blurred. At s, a share s of an order's specimens comes from its home campaign (`HOMES`), and
+            the blur of the measurements is 1 - s of what it is at 0. Pictures, ranks and BINs do not change.
 
     Raises:
         SpecimenError: a data folder was named, or sizes are out of range.
@@ -105,12 +112,15 @@ def synthetic(
         raise SpecimenError(
             f"n_specimens={n_specimens}: the collection needs at least {2 * len(ORDERS)}, two for each order."
         )
+    if not 0 <= metadata_strength <= 1:
+        raise SpecimenError(f"metadata_strength={metadata_strength}: give a number from 0 to 1.")
     name = f"synthetic-v{GENERATOR}-seed{seed}-{n_specimens}"
-    table, pictures = Path(cache_dir) / f"{name}.csv", Path(cache_dir) / f"{name}x{image_size}px.npy"
+    of_records = f"{name}-strength{metadata_strength:g}" if metadata_strength else name
+    table, pictures = Path(cache_dir) / f"{of_records}.csv", Path(cache_dir) / f"{name}x{image_size}px.npy"
     drawn = _is_complete(pictures, (n_specimens, image_size, image_size, 3))
     if not drawn or _read_records(table, n_specimens) is None:
         sketches = sketch_collection(n_specimens, seed)
-        write_csv(table, write_records(sketches))
+        write_csv(table, write_records(sketches, metadata_strength))
         if not drawn:
             _draw_all([sketch.plan for sketch in sketches], image_size, pictures)
     return Collected(
@@ -119,6 +129,11 @@ def synthetic(
         notes=(
             f"{n_specimens:,} synthetic specimens of {len(ORDERS)} orders, drawn by the program (seed {seed}): "
             "not photographs.",
+            *(
+                [f"metadata_strength={metadata_strength:g}: places and sizes tell the order."]
+                if metadata_strength
+                else []
+            ),
         ),
         synthetic=True,
         default_min_records=MIN_RECORDS,
@@ -158,9 +173,10 @@ def sketch_specimen(order: Order, index: int, seed: int) -> Sketch:
     )
 
 
-def write_records(sketches: Sequence[Sketch]) -> pd.DataFrame:
-    """One row a specimen, in BIOSCAN-5M's columns; unknown values are missing, `index_bioscan_1M_insect` always is."""
-    frame = pd.DataFrame([_record(sketch) for sketch in sketches], columns=list(COLUMNS))
+def write_records(sketches: Sequence[Sketch], metadata_strength: float = 0.0) -> pd.DataFrame:
+    """One row per specimen, in BIOSCAN-5M's columns; unknown values are missing, `index_bioscan_1M_insect` always is."""
+    records = [_record(sketch, metadata_strength) for sketch in sketches]
+    frame = pd.DataFrame(records, columns=list(COLUMNS))
     parts = np.array(["train"] * 7 + ["val"] + ["test"] * 2)
     turn = (
         frame.groupby("order").cumcount().to_numpy()
@@ -169,7 +185,7 @@ def write_records(sketches: Sequence[Sketch]) -> pd.DataFrame:
     return frame
 
 
-def _record(sketch: Sketch) -> dict[str, object]:
+def _record(sketch: Sketch, strength: float) -> dict[str, object]:
     rng, index = np.random.default_rng([sketch.seed, sketch.index, 1]), sketch.index
     family = sketch.family.name if rng.random() < KNOWN["family"] else None
     subfamily = (
@@ -182,8 +198,10 @@ def _record(sketch: Sketch) -> dict[str, object]:
         else None
     )
     plate, well = divmod(index, 95)
-    long_side, short_side, area = _measure(sketch.plan, rng)
-    country, province, latitude, longitude = _place(sketch.order.name, rng)
+    # a generator of its own: whether a specimen comes from its home campaign changes no other draw
+    at_home = np.random.default_rng([sketch.seed, index, 2]).random() < strength
+    long_side, short_side, area = _measure(sketch.plan, rng, blur=1 - strength)
+    country, province, latitude, longitude = _place(sketch.order.name, rng, at_home)
     return {
         "processid": f"SYN{index + 1:05d}-26",
         "sampleid": f"SYN-P{plate + 1:03d}-{'ABCDEFGH'[well // 12]}{well % 12 + 1:02d}",
@@ -211,23 +229,28 @@ def _record(sketch: Sketch) -> dict[str, object]:
     }
 
 
-def _measure(plan: SpecimenPlan, rng: np.random.Generator) -> tuple[float, float, float]:
+def _measure(plan: SpecimenPlan, rng: np.random.Generator, blur: float) -> tuple[float, float, float]:
     """Sides of the crop and area of the animal, in pixels of the uncropped photograph.
 
     The magnification differs from plate to plate and the outline is found by a machine: both blur what size says.
     """
-    body = plan.body_mm * PIXELS_PER_MM * np.exp(rng.normal(0, 0.35))
+    body = plan.body_mm * PIXELS_PER_MM * np.exp(rng.normal(0, 0.35 * blur))
     long_side = float(np.clip(1.45 * body, 90, PHOTOGRAPH[0]))
     short_side = float(
-        np.clip(long_side * np.clip(rng.normal(0.62 + plan.slenderness, 0.22), 0.3, 1.0), 70, PHOTOGRAPH[1])
+        np.clip(
+            long_side * np.clip(rng.normal(0.62 + plan.slenderness, 0.22 * blur), 0.3, 1.0), 70, PHOTOGRAPH[1]
+        )
     )
-    area = float(np.round(0.24 * long_side * short_side * np.exp(rng.normal(0, 0.35))))
+    area = float(np.round(0.24 * long_side * short_side * np.exp(rng.normal(0, 0.35 * blur))))
     return long_side, short_side, area
 
 
-def _place(order: str, rng: np.random.Generator) -> tuple[str | None, str | None, float, float]:
+def _place(
+    order: str, rng: np.random.Generator, at_home: bool
+) -> tuple[str | None, str | None, float, float]:
     """Where it was caught: a campaign, which catches some orders a little more than others, and one of its sites."""
-    country, province, latitude, longitude, _ = CAMPAIGNS[int(rng.choice(len(CAMPAIGNS), p=_catches(order)))]
+    drawn = int(rng.choice(len(CAMPAIGNS), p=_catches(order)))
+    country, province, latitude, longitude, _ = CAMPAIGNS[HOMES[order] if at_home else drawn]
     latitude, longitude = (
         np.array([latitude, longitude]) + _site(province, int(rng.integers(4))) + rng.normal(0, 0.01, 2)
     )

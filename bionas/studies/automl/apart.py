@@ -1,11 +1,11 @@
-"""A system in an environment of its own: what it is given and what it leaves are files in `exchange/` of its run.
+"""A system in a separate environment, which exchanges files with ours in `exchange/` of its run.
 
-    task.json            seed, time, classes           fitted.json         what it says of itself, once it has a predictor
-    train.npz, val.npz   arrays and labels             probabilities.npz   its answer
-    test.npz             arrays alone, written when it has said that it is fitted
+    task.json            seed, time, classes           fitted.json         its description, once it has a predictor
+    train.npz, val.npz   arrays and labels             probabilities.npz   its predictions
+    test.npz             arrays alone, written after fitted.json
 
-A worker (`workers/`) is a script that the environment's Python runs. It is asked to stop when its time is up, and is
-ended where it does not. It begins anew when its run does: what such a system keeps by itself is not gone on with.
+A worker (`workers/`) is a script that the environment's Python runs. It is asked to stop when its time is up, and killed
+if it does not. It starts from the beginning when its run is started again: such a system cannot resume.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
 from bionas.errors import AutoMLError
 from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.metadata import MetadataEncoding
 from bionas.studies.automl.environments import Environment
-from bionas.studies.automl.systems import Found, System, Task
+from bionas.studies.automl.systems import Found, Problem, System
 from bionas.studies.automl.tabular import image_features, metadata_table
 from bionas.system import files
 
 WORKERS = Path(__file__).parent / "workers"
 GRACE = 120.0
-"""Seconds after its time in which a worker may finish what it does; then it is asked to stop."""
+"""Seconds after its time in which a worker may finish; then it is asked to stop."""
 PATIENCE = 60.0
-"""Seconds after that, until it is ended."""
+"""Seconds after that, until it is killed."""
 STARTED = "started"
-"""The file by which a worker says that it can be asked to stop."""
+"""The file that a worker writes once it can be asked to stop."""
 
 ARRAYS: dict[str, Callable[[SpecimenSet, MetadataEncoding], np.ndarray]] = {
     "images": lambda specimens, encoding: specimens.images.pixels(np.arange(len(specimens))),
@@ -46,48 +47,50 @@ ARRAYS: dict[str, Callable[[SpecimenSet, MetadataEncoding], np.ndarray]] = {
 }
 """What a worker can be given of specimens: images (N, S, S, 3) uint8, features and metadata float32 (`tabular`)."""
 
+STOP = signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGTERM
+"""How a worker is asked to stop."""
+
 
 def apart(name: str, paper: str, note: str, arrays: Sequence[str]) -> System:
     """A system whose worker is `workers/<name>_worker.py` and whose environment is `envs/<name>.txt`.
 
     Args:
         paper, note: as in `System`.
-        arrays: names of `ARRAYS`, what it is given.
+        arrays: names of `ARRAYS`: the worker's inputs.
     """
     environment = Environment(name)
     return System(
         name,
         paper,
-        lambda task: _search(task, environment, arrays),
+        lambda problem: _search(problem, environment, arrays),
         note,
         environment.require,
         environment=environment,
     )
 
 
-def _search(task: Task, environment: Environment, arrays: Sequence[str]) -> Found:
-    exchange = task.folder / "exchange"
+def _search(problem: Problem, environment: Environment, arrays: Sequence[str]) -> Found:
+    exchange = problem.folder / "exchange"
     shutil.rmtree(exchange, ignore_errors=True)
     exchange.mkdir(parents=True)
-    task.clock.restart()
-    plan = task.plan
-    train, val, _ = plan.splits()
+    problem.clock.restart()
+    plan, (train, val, _) = problem.plan, problem.splits
     for side, specimens in (("train", train), ("val", val)):
         _hand_over(exchange / f"{side}.npz", specimens, plan.encoding(), arrays, labels=True)
     files.write_json(
         exchange / "task.json",
         {
             "seed": plan.seed,
-            "seconds": task.clock.left,
-            "until": time.time() + task.clock.left,
-            "n_classes": task.n_classes,
+            "seconds": problem.clock.left,
+            "until": time.time() + problem.clock.left,
+            "n_classes": problem.n_classes,
             "mode": plan.mode,
             "threads": torch.get_num_threads(),
         },
     )
-    worker = Worker(environment, exchange, task.folder / "log.txt")
-    said = worker.fitted(task.clock.left)
-    task.tell(said["candidates"])
+    worker = Worker(environment, exchange, problem.folder / "log.txt")
+    said = worker.fitted(problem.clock.left)
+    problem.write_candidates(said["candidates"])
 
     def predict(specimens: SpecimenSet) -> np.ndarray:
         _hand_over(exchange / "test.npz", specimens, plan.encoding(), arrays, labels=False)
@@ -119,7 +122,7 @@ class Worker:
     Args:
         environment: whose Python runs it.
         exchange: its folder.
-        log: what it prints is appended to this file.
+        log: its output is appended to this file.
     """
 
     def __init__(self, environment: Environment, exchange: Path, log: Path):
@@ -134,12 +137,13 @@ class Worker:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=exchange,
-                start_new_session=True,
+                start_new_session=True,  # POSIX: a process group, which `end` kills whole
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows: can be sent STOP
                 env={**own, **offline, "OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"},
             )
 
     def fitted(self, seconds: float) -> dict:
-        """Wait until it has a predictor, `seconds` and some grace at the most; then ask it to stop, then end it.
+        """Wait until it has a predictor, at most `seconds` and some grace; then ask it to stop, then kill it.
 
         Raises:
             AutoMLError: it ended without one.
@@ -153,10 +157,10 @@ class Worker:
                     )
                 if time.time() > until + PATIENCE:
                     raise AutoMLError(
-                        f"it did not stop {GRACE + PATIENCE:g} seconds after its time was up, and was ended."
+                        f"it did not stop {GRACE + PATIENCE:g} seconds after its time was up, and was killed."
                     )
                 if time.time() > until and not asked and (self.exchange / STARTED).exists():
-                    self.process.send_signal(signal.SIGTERM)
+                    self.process.send_signal(STOP)
                     asked = True
                 time.sleep(0.2)
         except BaseException:
@@ -165,7 +169,7 @@ class Worker:
         return json.loads((self.exchange / "fitted.json").read_text(encoding="utf-8"))
 
     def probabilities(self) -> np.ndarray:
-        """Its answer for test.npz, (N, n_classes).
+        """Its predictions for test.npz, (N, n_classes).
 
         Raises:
             AutoMLError: it ended without one.
@@ -183,10 +187,13 @@ class Worker:
             self.end()
 
     def end(self) -> None:
-        """End it and whatever it started."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if hasattr(os, "killpg"):
+        """Kill it and the processes that it started."""
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            else:
-                self.process.kill()
+        else:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                tree = psutil.Process(self.process.pid)
+                for process in (*tree.children(recursive=True), tree):
+                    process.kill()
         self.process.wait()

@@ -1,8 +1,8 @@
-"""The budget: wall time, over all the times a run was started, and the training images that it was spent on.
+"""The budget: wall time over all starts of a run, and the training images that were drawn in it.
 
-Both are kept at the one door through which images come. `TimedPlan` is a plan whose splits are watched: each training image
-that is drawn is counted, and once the time is up the next draw raises `OutOfTime`. So whatever trains on such a plan
-stops within a batch, and what it had finished by then is on disk. The test split is not behind that door at all.
+`watched` returns splits whose images report to a `Clock`: each training image that is drawn is counted, and once the time is
+up the next draw raises `OutOfTime`. Whatever trains on such splits stops within a batch, and what it had finished by then
+is on disk. Watched splits have no test side.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -21,18 +19,17 @@ from torch import Tensor
 from bionas.specimens.collection import SpecimenSet, Splits
 from bionas.specimens.images import ImageStore
 from bionas.system import files
-from bionas.training.configuration import Plan
 
 KEPT_EVERY = 5.0
-"""Seconds after which the time that was used is written to disk again."""
+"""Seconds after which the time used is written to disk again."""
 
 
 class OutOfTime(Exception):
-    """The time is up. Caught by whoever knows what was best so far."""
+    """The time is up; caught by the code that knows the best result so far."""
 
 
 class Clock:
-    """Seconds and training images of a run. What an earlier start of it used is read from `path`.
+    """Seconds and training images of a run; what earlier starts used is read from `path`.
 
     Args:
         path: clock.json of the run.
@@ -55,12 +52,12 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Seconds until the end of the part that is being worked on; not below 0."""
+        """Seconds until the end of the current part (`until`); not below 0."""
         return max(0.0, self._end - self.used)
 
     @contextlib.contextmanager
     def until(self, share: float) -> Iterator[None]:
-        """In this block the time is up when `share` of the whole is used."""
+        """Context in which the time is up when `share` of the whole is used."""
         self._end = share * self.seconds
         try:
             yield
@@ -68,7 +65,7 @@ class Clock:
             self._end = self.seconds
 
     def saw(self, images: int) -> None:
-        """Training images are about to be drawn.
+        """Count training images that are about to be drawn.
 
         Raises:
             OutOfTime: the time is up.
@@ -81,21 +78,21 @@ class Clock:
             self.keep()
 
     def restart(self) -> None:
-        """Forget what earlier starts used: their work is lost, so it is not counted."""
+        """Reset to zero: the work of earlier starts is lost, so it is not counted."""
         self._before, self._started, self.images = 0.0, monotonic(), 0
 
     def keep(self) -> None:
-        """Write to disk what is used."""
+        """Write what is used to disk."""
         self._kept = monotonic()
         files.write_json(self.path, {"seconds": round(self.used, 3), "images": self.images})
 
 
 class WatchedImages:
-    """An `ImageStore` behind the door.
+    """An `ImageStore` that reports every draw to a clock.
 
     Args:
-        store: what it shows.
-        counted: whether images that are drawn count as seen: those of training do, those only looked at do not.
+        store: the images.
+        counted: whether drawn images count as training images; those of validation do not.
     """
 
     def __init__(self, store: ImageStore, clock: Clock, counted: bool):
@@ -130,26 +127,10 @@ class WatchedImages:
         return self._store.take(positions)
 
 
-@dataclasses.dataclass(frozen=True)
-class TimedPlan(Plan):
-    """A plan whose images are watched by a clock, and which has no test split."""
+def watched(splits: Splits, clock: Clock) -> Splits:
+    """Training and validation specimens whose images report to `clock`; None for test."""
 
-    clock: Clock = dataclasses.field(compare=False, repr=False)
+    def side(specimens: SpecimenSet, counted: bool) -> SpecimenSet:
+        return dataclasses.replace(specimens, images=WatchedImages(specimens.images, clock, counted))
 
-    @classmethod
-    def of(cls, plan: Plan, clock: Clock, **changes: Any) -> TimedPlan:
-        """`plan` with `changes`, under `clock`."""
-        choices = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
-        return cls(**{**choices, **changes}, clock=clock)
-
-    @cached_property
-    def _watched(self) -> Splits:
-        def watched(side: SpecimenSet, counted: bool) -> SpecimenSet:
-            return dataclasses.replace(side, images=WatchedImages(side.images, self.clock, counted))
-
-        train, val, _ = super().splits()
-        return Splits(watched(train, counted=True), watched(val, counted=False), None)
-
-    def splits(self) -> Splits:
-        """Training and validation, watched; None for test."""
-        return self._watched
+    return Splits(side(splits.train, counted=True), side(splits.val, counted=False), None)

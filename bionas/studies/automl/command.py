@@ -1,4 +1,4 @@
-"""`bionas automl`: from what was typed to a table."""
+"""`bionas automl`: from the options to a table."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ UNITS = {"s": 1 / 60, "m": 1.0, "h": 60.0, "": 1.0}
 
 
 def run(options: argparse.Namespace, command: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Run the systems that were asked for: a row a run, and the summary, which is printed. None where none was asked for.
+    """Run the chosen systems: one row per run, and the summary, which is printed. None where none was chosen.
 
     Raises:
-        UnknownName: a system or parameter that there is not.
-        AutoMLError: a budget that is no time; an environment that cannot be made.
+        UnknownName: no such system or parameter.
+        AutoMLError: a budget that is not a time; an environment that cannot be made.
     """
     if options.make_env:
         system = SYSTEMS[options.make_env]
@@ -45,9 +45,10 @@ def run(options: argparse.Namespace, command: str) -> tuple[pd.DataFrame, pd.Dat
     if not options.system:
         print(catalogue().to_string(index=False))
         return None
-    names = [SYSTEMS[name].name for name in options.system]
+    for name in options.system:
+        SYSTEMS.require(name)
     plan = experiments.plan(**runner.typed(options.settings, experiments.plan))
-    rows = study.measured(plan, names, options.seeds, minutes(options.budget))
+    rows = study.measured(plan, options.system, options.seeds, minutes(options.budget))
     table = study.table(rows, plan, command)
     print(table.reindex(columns=SHOWN).to_string(index=False, na_rep=""))
     return rows, table
@@ -66,7 +67,7 @@ def minutes(text: str) -> float:
 
 
 def catalogue() -> pd.DataFrame:
-    """What there is: model (the paper's name), typed, here (whether it can be run now), note."""
+    """The systems: model (the paper's name), typed, here (whether it can be run now), note."""
 
     def here(system) -> str:
         try:

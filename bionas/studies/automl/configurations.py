@@ -1,4 +1,4 @@
-"""What Optuna and SMAC3 have in common: configurations of `space` that are trained for a few epochs and compared."""
+"""Common to Optuna and SMAC3: configurations of `space` that are trained for a few epochs and compared."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from collections.abc import Callable
 
 from bionas.studies.automl import space
 from bionas.studies.automl.space import Configuration
-from bionas.studies.automl.systems import Found, Task
+from bionas.studies.automl.systems import Found, Problem
 from bionas.studies.automl.training import Trained, forget, identity, train, train_the_rest
 from bionas.training.loop import predict
 from bionas.training.runs import Run
 
 EPOCHS = {"smoke": 1, "quick": 4, "full": 10}
-"""Of a configuration that is compared with others, by the plan's mode."""
+"""Epochs of a configuration that is compared with others, by the plan's mode."""
 
 
 class Configurations:
-    """Those tried so far.
+    """The configurations tried so far.
 
     Attributes:
-        best: the training that did best on validation, the first of equals; None before the first.
-        rows: one a configuration, in the order in which they were tried: candidates.csv.
+        best: the training with the highest validation accuracy, ties: the first; None before the first.
+        rows: one per configuration, in the order in which they were tried: candidates.csv.
 
     Args:
-        task: what is searched on; trainings lie in its folder, named after their configuration.
+        problem: what is searched on; trainings lie in its folder, named after their configuration.
     """
 
-    def __init__(self, task: Task):
-        self.task, self.epochs = task, EPOCHS[task.plan.mode]
+    def __init__(self, problem: Problem):
+        self.problem, self.epochs = problem, EPOCHS[problem.plan.mode]
         self.best: tuple[Configuration, Trained] | None = None
         self.rows: list[dict] = []
 
@@ -38,10 +38,10 @@ class Configurations:
         configuration: Configuration,
         watch: Callable[[int, float], None] = lambda epoch, val_accuracy: None,
     ) -> Trained:
-        """Train a configuration, or read what came of it; of all of them only the best keeps its weights."""
-        plan, start = self.task.plan, time.perf_counter()
+        """Train a configuration, or read its finished training; only the best one keeps its weights."""
+        plan, start = self.problem.plan, time.perf_counter()
         trained = train(
-            self.task,
+            self.problem,
             self._name(configuration),
             lambda: space.network(plan, configuration),
             space.training(plan, configuration, self.epochs),
@@ -54,12 +54,12 @@ class Configurations:
                 "val_accuracy": trained.val_accuracy,
                 "epochs": trained.epochs,
                 "ended": trained.ended,
-                "images": self.task.clock.images,
+                "images": self.problem.clock.images,
                 "seconds": round(time.perf_counter() - start, 2),
                 "configuration": json.dumps(configuration),
             }
         )
-        self.task.tell(self.rows)
+        self.problem.write_candidates(self.rows)
         worse = trained
         if trained.epochs and (self.best is None or trained.val_accuracy > self.best[1].val_accuracy):
             worse, self.best = self.best and self.best[1], (configuration, trained)
@@ -68,8 +68,8 @@ class Configurations:
         return trained
 
     def knows(self, configuration: Configuration) -> bool:
-        """Whether a configuration has been trained, now or before the search was broken off."""
-        return Run(self.task.folder / self._name(configuration)).complete
+        """Whether a configuration has been trained, also before an interruption of the search."""
+        return Run(self.problem.folder / self._name(configuration)).complete
 
     def _name(self, configuration: Configuration) -> str:
         return f"trials/{identity(configuration)}"
@@ -80,15 +80,17 @@ class Configurations:
         Raises:
             AutoMLError: no time for one epoch.
         """
-        plan = self.task.plan
-        # Nothing was complete: the first one's configuration is trained as far as it goes.
+        plan = self.problem.plan
+        # where no training was complete, the first configuration is trained as far as time allows
         configuration, earlier = self.best or (json.loads(self.rows[0]["configuration"]), None)
 
         def build() -> object:
             return space.network(plan, configuration)
 
         config = space.training(plan, configuration, self.epochs)
-        model, trained = train_the_rest(self.task, build, config, {"configuration": configuration}, earlier)
+        model, trained = train_the_rest(
+            self.problem, build, config, {"configuration": configuration}, earlier
+        )
         return Found(
             predict=lambda specimens: predict(model, specimens, plan.encoding(), device=plan.device),
             chosen=configuration,

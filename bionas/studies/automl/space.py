@@ -1,7 +1,7 @@
-"""What Optuna and SMAC3 search: a small CNN and its training, declared once and asked for in two languages.
+"""The space that Optuna and SMAC3 search: a small CNN and its training, declared once for both.
 
-The paper says "HPO for CNN" and "Bayesian Opt." and no more: the space is ours. `SPACE` is the whole of it. A configuration is
-a dict, name -> value; `network` and `training` make of it what is trained.
+The paper says "HPO for CNN" and "Bayesian Opt." and no more: the space is ours, and `SPACE` is all of it. A configuration is
+a dict, name -> value; `network` and `training` turn it into a network and its recipe.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SPACE: tuple[Whole | Real | Choice, ...] = (
     Choice("schedule", ("one_cycle", "cosine")),
 )
 """stages of equal width, each after the first at half the resolution and twice the width of the one before; blocks of
-convolution, BN and ReLU in a stage; width of the first stage; the rest is said by its name. Augmentation is the plan's."""
+convolution, BN and ReLU in a stage; width of the first stage. Augmentation is the plan's."""
 
 
 class CNN(nn.Module):
@@ -129,7 +129,7 @@ def network(plan: Plan, configuration: Configuration) -> nn.Module:
 
 
 def training(plan: Plan, configuration: Configuration, epochs: int) -> FitConfig:
-    """How the network of a configuration is trained; what the space does not say is the plan's."""
+    """The recipe of a configuration; what the space does not contain is the plan's."""
     names = ("learning_rate", "weight_decay", "label_smoothing", "batch_size", "schedule")
     return dataclasses.replace(
         plan.fit_config(), epochs=epochs, **{name: configuration[name] for name in names}

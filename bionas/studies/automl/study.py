@@ -1,8 +1,8 @@
-"""A system's run, and several side by side.
+"""The run of one system, and several side by side.
 
-`run` makes one run folder, as every other network has one; `measured` makes a row a system and seed; `table` folds them with
-the majority class first. A system that breaks off leaves failed.json and its log, a row that says so, and is tried again
-when the same command is given again.
+`run` makes one run folder; `measured` returns one row per system and seed; `table` summarises them with the majority class
+first. A system that fails leaves failed.json, its log and a row with the reason, and is tried again when the same command
+is given again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pandas as pd
 
 from bionas.errors import AutoMLError, BionasError
 from bionas.studies import report
-from bionas.studies.automl.clock import Clock, TimedPlan
-from bionas.studies.automl.systems import SYSTEMS, Found, System, Task
+from bionas.studies.automl.clock import Clock, watched
+from bionas.studies.automl.systems import SYSTEMS, Found, Problem, System
 from bionas.system import files, places
 from bionas.system.progress import told_to
 from bionas.training import evaluation, experiments
@@ -29,7 +29,7 @@ from bionas.training.cost import cost
 from bionas.training.runs import Run, code_fingerprint, provenance
 
 BY = ("augment", "inputs", "budget_minutes", "model")
-"""What makes a group of runs."""
+"""The columns that define a group of runs."""
 
 
 def run_of(plan: Plan, name: str, minutes: float) -> tuple[Run, dict[str, Any]]:
@@ -41,7 +41,7 @@ def run_of(plan: Plan, name: str, minutes: float) -> tuple[Run, dict[str, Any]]:
     """
     system = SYSTEMS[name]
     if minutes <= 0:
-        raise AutoMLError(f"a budget of {minutes:g} minutes is none.")
+        raise AutoMLError(f"a budget of {minutes:g} minutes: give more than 0.")
     if plan.specimens().images is None:
         raise AutoMLError(
             f"source={plan.source} has records without photographs: the systems of Table V need images."
@@ -64,26 +64,26 @@ def inputs_of(plan: Plan) -> str:
 
 
 def run(plan: Plan, name: str, minutes: float) -> Run:
-    """Give a system so many minutes on the training and validation split, and judge what it leaves on the test split.
+    """Give a system a number of minutes on the training and validation split, and judge its predictor on the test split.
 
-    A finished run is returned at once; one that was broken off goes on where the system can, with the time that is left.
+    A finished run is returned at once; an interrupted one resumes where the system can, with the time that is left.
 
     Raises:
         UnknownName, AutoMLError: what cannot be run as asked; see `run_of` and `System.require`.
-        AutoMLFailure: the system broke off. failed.json and log.txt in the run folder say why.
+        AutoMLFailure: the system failed. failed.json and log.txt in the run folder say why.
     """
     system, (folder, config) = SYSTEMS[name], run_of(plan, name, minutes)
     if folder.complete:
         return folder
     system.require()
-    born = provenance(plan.seed, plan.device, plan.specimens().fingerprint)
-    folder.begin(config, born | {"packages": born["packages"] | _versions(system)})
+    origin = provenance(plan.seed, plan.device, plan.specimens().fingerprint)
+    folder.begin(config, origin | {"packages": origin["packages"] | _versions(system)})
     (folder.path / "failed.json").unlink(missing_ok=True)
     experiments.report_leakage(plan.encoding().fields, plan.splits(), folder)
     with (folder.path / "log.txt").open("a", encoding="utf-8") as log, told_to(log):
         try:
             _finish(plan, system, folder, minutes)
-        except Exception as error:
+        except Exception as error:  # third-party systems raise anything; the others must still run
             traceback.print_exc(file=log)
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             reason = reason if isinstance(error, BionasError) else f"{type(error).__name__}: {reason}"
@@ -93,24 +93,25 @@ def run(plan: Plan, name: str, minutes: float) -> Run:
 
 
 class AutoMLFailure(AutoMLError):
-    """A system that broke off; `folder` holds the reason and the log."""
+    """A system that failed; `folder` holds the reason and the log."""
 
     def __init__(self, system: str, reason: str, folder: Path):
-        super().__init__(f"{system} broke off: {reason} Its log: {places.shown(folder / 'log.txt')}")
+        super().__init__(f"{system} failed: {reason} Its log: {places.shown(folder / 'log.txt')}")
         self.reason, self.folder = reason, folder
 
 
 def failure(folder: Run) -> str | None:
-    """Why a run broke off, None where it did not."""
+    """Why a run failed, None where it did not."""
     path = folder.path / "failed.json"
     return files.read_json(path)["reason"] if path.exists() else None
 
 
 def _finish(plan: Plan, system: System, folder: Run, minutes: float) -> None:
     clock = Clock(folder.path / "clock.json", minutes)
-    task = Task(TimedPlan.of(plan, clock, run_dir=str(folder.path / "runs")), folder.path, clock)
+    own = dataclasses.replace(plan, run_dir=str(folder.path / "runs"))
+    problem = Problem(own, watched(plan.splits(), clock), folder.path, clock)
     try:
-        found = system.search(task)
+        found = system.search(problem)
     finally:
         clock.keep()
     used, test = clock.used, plan.splits().test
@@ -153,7 +154,7 @@ def _versions(system: System) -> dict[str, str]:
 
 
 def measured(plan: Plan, names: Sequence[str], seeds: Sequence[int], minutes: float) -> pd.DataFrame:
-    """One row a system and seed, each system with the first seed before any is run with the next.
+    """One row per system and seed, each system with the first seed before any is run with the next.
 
     Raises:
         UnknownName, AutoMLError: what cannot be run as asked, before anything is.
@@ -189,35 +190,21 @@ def measured(plan: Plan, names: Sequence[str], seeds: Sequence[int], minutes: fl
 
 
 def row_of(finished: Run) -> dict[str, Any]:
-    """A finished run as a row of a table of runs: the columns of `report.run_row`, and what a search adds."""
-    summary, config, born = finished.summary, finished.config, finished.provenance
-    return {
-        "model": config["system"],
-        "augment": config["augment"],
+    """A finished run as a row of a table of runs: the columns of `report.run_row`, and those of a search."""
+    summary, config = finished.summary, finished.config
+    return report.run_row(config["system"], finished) | {
         "inputs": config["inputs"],
-        "seed": config["seed"],
-        **{name: finished.metrics[name] for name in report.METRICS},
-        "val_accuracy": summary["val_accuracy"],
-        "mmacs": summary["macs"] / 1e6 if "macs" in summary else None,
-        "parameters": summary.get("parameters"),
-        "minutes": summary["minutes"],
-        "search_minutes": 0.0,  # within the budget: search and training are one
-        "epochs": summary.get("epochs"),
-        "images_seen": summary["images_seen"],
-        "learning_rate": summary.get("learning_rate"),
+        "learning_rate": summary.get("learning_rate"),  # of what the system chose; the plan's does not apply
         "budget_minutes": config["budget_minutes"],
         "candidates": summary["candidates"],
         "stopped": summary["stopped"],
         "chosen": str(summary["chosen"]),
-        "threads": born["threads"],
-        "code": born["commit"],
-        "run": finished.path.name,
         "note": "",
     }
 
 
 def table(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
-    """Mean and spread of each system, the majority class first, and last those of Table V that were not asked for."""
+    """Mean and standard deviation of each system, the majority class first; last the systems that were not chosen."""
     asked = set(rows["model"])
     absent = {s.paper: "not run: not chosen" for s in SYSTEMS.values() if s.paper not in asked}
     folded = report.summary(rows, plan, command, by=BY, notes=absent)

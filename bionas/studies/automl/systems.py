@@ -1,4 +1,4 @@
-"""What a system is to the rest: a function from a `Task` to what it `Found`, and the registry of those that have a name."""
+"""The interface of an AutoML system, a function from a `Problem` to what it `Found`, and the registry of systems."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ from torch import nn
 
 from bionas.errors import AutoMLError
 from bionas.registry import Registry
-from bionas.specimens.collection import SpecimenSet
-from bionas.studies.automl.clock import Clock, TimedPlan
+from bionas.specimens.collection import SpecimenSet, Splits
+from bionas.studies.automl.clock import Clock
 from bionas.studies.automl.environments import Environment
 from bionas.system import files
+from bionas.training.configuration import Plan
 
 SEARCH_SHARE = 0.5
-"""Of the time, for the systems that search with short trainings; the rest is for training what they chose."""
+"""Share of the time for the search, for systems that search with short trainings; the rest trains what they chose."""
 
 
-class Task(NamedTuple):
+class Problem(NamedTuple):
     """What a system is given.
 
     Attributes:
-        plan: its splits (without a test side), its encoding, its seed; runs that are made of it lie in `folder`.
-        folder: where the system keeps what it needs in order to go on.
+        plan: the encoding, seed and training choices; runs that are made of it lie in `folder`.
+        splits: training and validation specimens under the clock; there is no test side.
+        folder: where the system keeps what it needs in order to resume.
         clock: how long it may work.
     """
 
-    plan: TimedPlan
+    plan: Plan
+    splits: Splits
     folder: Path
     clock: Clock
 
@@ -41,21 +44,21 @@ class Task(NamedTuple):
     def n_classes(self) -> int:
         return len(self.plan.specimens().class_names)
 
-    def tell(self, candidates: list[dict[str, Any]]) -> None:
-        """Write candidates.csv: a row a candidate, in the order in which they were tried."""
+    def write_candidates(self, candidates: list[dict[str, Any]]) -> None:
+        """Write candidates.csv: one row per candidate, in the order in which they were tried."""
         files.write_csv(self.folder / "candidates.csv", pd.DataFrame(candidates))
 
 
 class Found(NamedTuple):
-    """What a system leaves.
+    """What a system returns.
 
     Attributes:
         predict: specimens -> class probabilities (N, n_classes).
         chosen: what it chose, as plain data.
         candidates: how many it chose among.
         stopped: why it ended, in words.
-        val_accuracy: of what is left, on the validation split; None where the system does not say.
-        model: where it is a network of ours, which can be weighed.
+        val_accuracy: of the predictor on the validation split; None where the system does not report it.
+        model: the predictor where it is a network of ours, whose cost can be counted.
         about: parameters, epochs, learning_rate, images_seen, where they are known otherwise.
     """
 
@@ -75,16 +78,16 @@ class System:
     Attributes:
         name: as it is typed.
         paper: its row of `data/paper/table5_automl_nas.csv`.
-        search: what it does with a task.
+        search: solves a problem.
         note: what a reader of its row must know.
-        require: raises AutoMLError where it cannot be had here.
+        require: raises AutoMLError where it is not installed here.
         environment: its own, where it has one.
-        packages: of this environment, whose versions belong to a run's birth.
+        packages: of this environment, whose versions are recorded in a run's provenance.
     """
 
     name: str
     paper: str
-    search: Callable[[Task], Found]
+    search: Callable[[Problem], Found]
     note: str
     require: Callable[[], None] = lambda: None
     environment: Environment | None = None

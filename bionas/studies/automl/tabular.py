@@ -1,7 +1,7 @@
 """Specimens as a table of numbers, for systems that see no images (TPOT) and for the metadata of those that do.
 
-The features of an image are declared here and learnt nowhere: oriented gradients (Dalal & Triggs 2005, in their plainest form) and
-colours on a grid. They need no weights, and so no download.
+The features of an image are fixed, not learnt: oriented gradients (Dalal & Triggs 2005, in their simplest form) and colours
+on a grid. They need no weights, and so no download.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.metadata import MetadataEncoding
 
 GRID = 4
-"""Cells a side, each described by itself."""
+"""Cells per side; each is described separately."""
 ORIENTATIONS = 8
 """Bins of the direction of a gradient, over half a turn."""
 CHUNK = 512
-"""Images at one time."""
+"""Images described at a time."""
 LARGEST_ONE_HOT = 64
 """Categories of a field, at the most, that become a column each; a longer vocabulary stays one column of codes."""
 
@@ -51,8 +51,8 @@ def _described(pixels: np.ndarray) -> np.ndarray:
 
 
 def metadata_table(specimens: SpecimenSet, encoding: MetadataEncoding) -> np.ndarray:
-    """(N, M) float32: a column a category (index 0, unknown, among them), or its code where there are many; numbers, 0 where
-    missing, and a flag for that."""
+    """(N, M) float32: one column per category (index 0, unknown, among them), or its code where there are many; numbers, 0
+    where missing, with a column that flags missing values."""
     metadata = encoding.transform(specimens)
     codes, numbers = metadata.categorical.numpy(), metadata.numeric.numpy()
     columns = [

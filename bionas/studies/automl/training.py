@@ -1,7 +1,7 @@
-"""Trainings inside a search: short ones that are compared, and the last one, as long as the time that is left allows.
+"""Trainings inside a search: short ones that are compared, and a final one as long as the remaining time allows.
 
-Every training has a folder of its own inside the task's. One that is finished is read, one that was broken off goes on, so a
-search that is killed and started again loses no more than an epoch.
+Every training has its own folder inside the problem's. A finished one is read, an interrupted one resumes, so a search that
+is killed and started again loses no more than an epoch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bionas.errors import AutoMLError, TrainingError
 from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.loader import BatchLoader
 from bionas.studies.automl.clock import OutOfTime
-from bionas.studies.automl.systems import Task
+from bionas.studies.automl.systems import Problem
 from bionas.system import files
 from bionas.training.fitting import Fit
 from bionas.training.loop import adamw
@@ -32,17 +32,17 @@ from bionas.training.recipe import FitConfig
 from bionas.training.runs import Run
 
 MARGIN = 0.9
-"""Of the time that is left, so much is planned for: a machine is not equally fast throughout."""
+"""Share of the remaining time that is planned for: a machine is not equally fast throughout."""
 TIMED_BATCHES = 12
-"""So many steps are timed in order to know what an epoch takes; the first is not counted."""
+"""Steps that are timed in order to know what an epoch takes; the first is not counted."""
 
 
 class Pruned(Exception):
-    """A training that is not worth going on with."""
+    """Raised to end a training that is not worth continuing."""
 
 
 class Watched(Fit):
-    """A `Fit` that tells of each complete epoch, which may raise `Pruned`."""
+    """A `Fit` that calls `watch(epoch, val_accuracy)` after each epoch, which may raise `Pruned`."""
 
     phase = "trial"
 
@@ -56,7 +56,7 @@ class Watched(Fit):
 
 
 class Trained(NamedTuple):
-    """A training after its end, whatever ended it.
+    """An ended training, whatever ended it.
 
     Attributes:
         run: its folder; its weights are those of the last complete epoch.
@@ -77,22 +77,22 @@ def identity(configuration: dict[str, Any]) -> str:
 
 
 def train(
-    task: Task,
+    problem: Problem,
     name: str,
     build: Callable[[], nn.Module],
     config: FitConfig,
     description: dict[str, Any],
     watch: Callable[[int, float], None] = lambda epoch, val_accuracy: None,
 ) -> Trained:
-    """Train what `build` makes, in the folder `name` of the task, or go on with it, or read what came of it."""
-    run = Run(task.folder / name)
+    """Train what `build` makes in the folder `name` of the problem, resume it, or read its result."""
+    run = Run(problem.folder / name)
     if run.complete:
         found = run.summary
         return Trained(run, found["epochs"], found["val_accuracy"], found["ended"])
-    train, val, _ = task.plan.splits()
+    train, val, _ = problem.splits
     trainer = None
     try:
-        trainer = Watched(build(), train, val, task.plan.encoding(), config, run, description, watch=watch)
+        trainer = Watched(build(), train, val, problem.plan.encoding(), config, run, description, watch=watch)
         trainer.train()
         ended = "complete"
     except Pruned:
@@ -123,43 +123,43 @@ def weights_of(trained: Trained, build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def train_the_rest(
-    task: Task,
+    problem: Problem,
     build: Callable[[], nn.Module],
     config: FitConfig,
     description: dict[str, Any],
     earlier: Trained | None = None,
 ) -> tuple[nn.Module, Trained]:
-    """Train what was chosen from scratch, with as many epochs as fit in the time that is left.
+    """Train the choice from scratch, with as many epochs as fit in the remaining time.
 
     Args:
-        earlier: a short training of the same network; where it is the better of the two on validation, or there was no time
-            for a single epoch, it is the answer.
+        earlier: a short training of the same network; it is returned where it is the better of the two on validation, or
+            where there was no time for a single epoch.
 
     Raises:
         AutoMLError: no time for an epoch, and nothing earlier.
     """
-    planned = task.folder / "final_epochs.json"
+    planned = problem.folder / "final_epochs.json"
     if not planned.exists():
         try:
-            epochs = max(1, int(MARGIN * task.clock.left / seconds_an_epoch(task, build(), config)))
+            epochs = max(1, int(MARGIN * problem.clock.left / seconds_an_epoch(problem, build(), config)))
         except OutOfTime:
             epochs = 1
         files.write_json(planned, epochs)
     config = dataclasses.replace(config, epochs=files.read_json(planned))
-    final = train(task, "final", build, config, description)
+    final = train(problem, "final", build, config, description)
     answers = [t for t in (final, earlier) if t is not None and t.epochs and not t.ended.startswith("failed")]
     if not answers:
         raise AutoMLError(
-            f"{task.clock.seconds / 60:g} minutes are too few: what was chosen was not trained for one epoch. Give more, or a "
+            f"{problem.clock.seconds / 60:g} minutes are too few: what was chosen was not trained for one epoch. Give more, or a "
             "smaller preset."
         )
     best = max(answers, key=lambda trained: trained.val_accuracy)
     return weights_of(best, build), best
 
 
-def seconds_an_epoch(task: Task, network: nn.Module, config: FitConfig) -> float:
-    """What an epoch of training and validation takes here and now, from a few batches of each."""
-    train, val, _ = task.plan.splits()
+def seconds_an_epoch(problem: Problem, network: nn.Module, config: FitConfig) -> float:
+    """Seconds of an epoch of training and validation on this machine, measured over a few batches of each."""
+    train, val, _ = problem.splits
     device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
     network = network.to(device, memory_format=torch.channels_last)
     optimizer, size = (
@@ -169,7 +169,7 @@ def seconds_an_epoch(task: Task, network: nn.Module, config: FitConfig) -> float
 
     def seconds(side: SpecimenSet, learning: bool) -> float:
         loader = BatchLoader(
-            side, task.plan.encoding(), min(size, len(side)), shuffle=learning, drop_last=learning
+            side, problem.plan.encoding(), min(size, len(side)), shuffle=learning, drop_last=learning
         )
         network.train(learning)
         laps = [time.perf_counter()]

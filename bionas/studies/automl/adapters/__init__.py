@@ -1,1 +1,1 @@
-"""One file a system: what `systems.SYSTEMS` holds is registered here."""
+"""Adapters: each module registers its systems in `systems.SYSTEMS`; `automl/__init__.py` imports them."""

@@ -1,14 +1,14 @@
-"""Optuna (Akiba et al. 2019): tree-structured Parzen estimator over `space`, with a pruner and a journal to go on from."""
+"""Optuna (Akiba et al. 2019): tree-structured Parzen estimator over `space`, with a pruner and a journal to resume from."""
 
 from __future__ import annotations
 
 from bionas.studies.automl.configurations import Configurations
 from bionas.studies.automl.space import SPACE, Choice, Configuration, Whole
-from bionas.studies.automl.systems import SEARCH_SHARE, SYSTEMS, Found, System, Task, needs
+from bionas.studies.automl.systems import SEARCH_SHARE, SYSTEMS, Found, Problem, System, needs
 from bionas.studies.automl.training import Pruned
 
 STARTUP = 5
-"""Configurations before any is pruned."""
+"""Trials before any is pruned."""
 
 
 def suggested(trial) -> Configuration:
@@ -23,16 +23,16 @@ def suggested(trial) -> Configuration:
     return values
 
 
-def search(task: Task) -> Found:
+def search(problem: Problem) -> Found:
     """Half of the time for trials, pruned at the median of the earlier ones; the rest trains the best configuration.
 
-    optuna.journal in the task's folder holds the study: what was running when it was killed is put first in line.
+    optuna.journal in the problem's folder holds the study: a trial that was running when it was killed is repeated first.
     """
     import optuna
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal = optuna.storages.journal.JournalFileBackend(str(task.folder / "optuna.journal"))
+    journal = optuna.storages.journal.JournalFileBackend(str(problem.folder / "optuna.journal"))
     study = optuna.create_study(
         study_name="cnn",
         direction="maximize",
@@ -40,17 +40,17 @@ def search(task: Task) -> Found:
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
     )
-    tried = Configurations(task)
+    tried = Configurations(problem)
     earlier = study.get_trials()
-    study.sampler = optuna.samplers.TPESampler(seed=task.plan.seed + len(earlier))
-    with task.clock.until(SEARCH_SHARE):
+    study.sampler = optuna.samplers.TPESampler(seed=problem.plan.seed + len(earlier))
+    with problem.clock.until(SEARCH_SHARE):
         for trial in earlier:
             if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
                 tried.score(_as_asked(trial.params))
             elif trial.state == TrialState.RUNNING:
                 study.tell(trial.number, state=TrialState.FAIL)
                 study.enqueue_trial(trial.params)
-        while task.clock.left or not tried.rows:
+        while problem.clock.left or not tried.rows:
             trial = study.ask()
 
             def watch(epoch: int, val_accuracy: float, trial=trial) -> None:
@@ -69,7 +69,7 @@ def search(task: Task) -> Found:
 
 
 def _as_asked(parameters: Configuration) -> Configuration:
-    """In the order of the space, as a new trial's are."""
+    """In the order of the space, as those of a new trial."""
     return {dimension.name: parameters[dimension.name] for dimension in SPACE}
 
 

@@ -1,23 +1,23 @@
 """SMAC3 (Lindauer et al. 2022): Bayesian optimisation by a random forest over `space`, expected improvement next.
 
-It is asked and told, and keeps nothing that it needs: with one seed and the same answers it asks the same questions again, and the
-answers are read from the trainings that are finished. So a killed search goes on.
+With the same seed and the same scores it proposes the same configurations again, and the scores are read from finished
+trainings: so a killed search resumes without a state of its own.
 """
 
 from __future__ import annotations
 
 from bionas.studies.automl.configurations import Configurations
 from bionas.studies.automl.space import SPACE, Choice, Configuration, Whole
-from bionas.studies.automl.systems import SEARCH_SHARE, SYSTEMS, Found, System, Task, needs
+from bionas.studies.automl.systems import SEARCH_SHARE, SYSTEMS, Found, Problem, System, needs
 
 INITIAL = 8
-"""Configurations of a Sobol sequence before the forest decides."""
+"""Configurations of a Sobol sequence before the forest proposes."""
 MOST = 10_000
-"""SMAC3 wants a number of trials; the time ends the search."""
+"""SMAC3 requires a number of trials; the time ends the search."""
 
 
 def configuration_space(seed: int):
-    """`space.SPACE` in ConfigSpace's words."""
+    """`space.SPACE` as a ConfigSpace."""
     from ConfigSpace import CategoricalHyperparameter, ConfigurationSpace, Float, Integer
 
     def hyperparameter(dimension):
@@ -31,17 +31,17 @@ def configuration_space(seed: int):
     return found
 
 
-def search(task: Task) -> Found:
+def search(problem: Problem) -> Found:
     """Half of the time for trials of equal length; the rest trains the best configuration."""
     from smac import HyperparameterOptimizationFacade as Facade
     from smac import Scenario
     from smac.runhistory.dataclasses import TrialValue
 
-    seed = task.plan.seed
+    seed = problem.plan.seed
     scenario = Scenario(
         configuration_space(seed),
         name="cnn",
-        output_directory=task.folder / "smac3",
+        output_directory=problem.folder / "smac3",
         deterministic=True,
         n_trials=MOST,
         seed=seed,
@@ -53,12 +53,12 @@ def search(task: Task) -> Found:
         logging_level=False,
         initial_design=Facade.get_initial_design(scenario, n_configs=INITIAL),
     )
-    tried = Configurations(task)
-    with task.clock.until(SEARCH_SHARE):
+    tried = Configurations(problem)
+    with problem.clock.until(SEARCH_SHARE):
         while True:
             asked = smac.ask()
             configuration = _plain(asked.config)
-            if tried.rows and not task.clock.left and not tried.knows(configuration):
+            if tried.rows and not problem.clock.left and not tried.knows(configuration):
                 break
             trained = tried.score(configuration)
             smac.tell(asked, TrialValue(cost=1 - trained.val_accuracy))

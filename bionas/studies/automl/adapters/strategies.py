@@ -1,4 +1,4 @@
-"""ENAS, NAO and the paper's own search: ours, over its cells (`strategies`), under a budget of time instead of images."""
+"""ENAS, NAO and the paper's search, ours over its cells (`strategies`), under a budget of time instead of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bionas.strategies import STRATEGIES, PlanEvaluator
 from bionas.strategies.gradient import images_of_epoch
 from bionas.strategies.searching import SearchResult
 from bionas.studies.automl.clock import OutOfTime
-from bionas.studies.automl.systems import SEARCH_SHARE, SYSTEMS, Found, System, Task
+from bionas.studies.automl.systems import SEARCH_SHARE, SYSTEMS, Found, Problem, System
 from bionas.studies.automl.training import MARGIN, train_the_rest
 from bionas.studies.table1.grid import BUDGETS
 from bionas.system import files
@@ -19,93 +19,95 @@ from bionas.training.loop import predict
 from bionas.training.runs import Run
 
 OVERRUN = 0.7
-"""Of the time: an epoch of ENAS on a machine that became slower may take its search so far, and no further."""
+"""Share of the time after which a search ends even if the machine became slower than planned."""
 UNBOUNDED = 10**12
 """Training images: the time ends the search."""
 
 
-def by_epochs(strategy: str) -> Callable[[Task], Found]:
-    """A search that trains a supernet: one epoch first, to know what it takes; then a search of as many epochs as half of
-    the time allows.
+def by_epochs(strategy: str) -> Callable[[Problem], Found]:
+    """A search that trains a supernet: one epoch first, to measure its time; then a search of as many epochs as half of the
+    time allows.
 
-    Where even so the time runs out, the answer is that of the one epoch. What is returned raises AutoMLError where there is
-    no time for one.
+    Where the time runs out all the same, the result is that of the one epoch. The returned function raises AutoMLError
+    where there is no time for one.
     """
 
-    def search(task: Task) -> Found:
-        plan, evaluator = task.plan, _evaluator(task)
-        space, planned = evaluator.space(), task.folder / f"{strategy}_epochs.json"
+    def search(problem: Problem) -> Found:
+        plan, evaluator = problem.plan, _evaluator(problem)
+        space, planned = evaluator.space(), problem.folder / f"{strategy}_epochs.json"
         supernet = evaluator.supernet(space, plan.seed)
         w, theta = images_of_epoch(supernet) if strategy == "gradient" else (images_of_epoch(supernet)[0], 0)
         warmup = supernet.config.warmup_epochs * w if strategy == "gradient" else 0
 
         def searched(name: str, epochs: int) -> SearchResult:
             budget = warmup + epochs * (w + theta)
-            return STRATEGIES[strategy](space, evaluator, budget, plan.seed, folder=task.folder / name)
+            return STRATEGIES[strategy](space, evaluator, budget, plan.seed, folder=problem.folder / name)
 
-        with task.clock.until(OVERRUN):
+        with problem.clock.until(OVERRUN):
             try:
                 start = time.perf_counter()
                 result = searched("first_epoch", 1)
                 if not planned.exists():
-                    *warm, epoch = Run(task.folder / "first_epoch" / "supernet").history["seconds"]
+                    *warm, epoch = Run(problem.folder / "first_epoch" / "supernet").history["seconds"]
                     # a warm-up, making the supernet, ENAS's finalists; an epoch of an earlier start was only read
                     around = max(sum(warm), time.perf_counter() - start - epoch)
-                    left = SEARCH_SHARE * task.clock.seconds - task.clock.used
+                    left = SEARCH_SHARE * problem.clock.seconds - problem.clock.used
                     files.write_json(
                         planned, int((MARGIN * left - around) / (epoch + (around - sum(warm)) / 4))
                     )
             except OutOfTime:
-                raise _too_short(task, f"one epoch of the search ({strategy})") from None
+                raise _too_short(problem, f"one epoch of the search ({strategy})") from None
             if (epochs := files.read_json(planned)) > 1:
                 try:
                     result = searched("search", epochs)
                 except OutOfTime:
                     print(
-                        f"{strategy}: the time was up before its {epochs} epochs were; the answer is that of one epoch."
+                        f"{strategy}: the time ran out before its {epochs} epochs; the result is that of one epoch."
                     )
-        return _retrained(task, result, {"score": "val_accuracy"})
+        return _retrained(problem, result, {"score": "val_accuracy"})
 
     return search
 
 
-def nao(task: Task) -> Found:
-    """Children for half of the time, the best of those that were finished is the answer.
+def nao(problem: Problem) -> Found:
+    """Train children for half of the time; the result is the best of those that were finished.
 
     Raises:
         AutoMLError: no time for one child.
     """
-    evaluator, folder = _evaluator(task), task.folder / "search"
-    with task.clock.until(SEARCH_SHARE):
+    evaluator, folder = _evaluator(problem), problem.folder / "search"
+    with problem.clock.until(SEARCH_SHARE):
         try:
-            result = STRATEGIES["nao"](evaluator.space(), evaluator, UNBOUNDED, task.plan.seed, folder=folder)
+            result = STRATEGIES["nao"](
+                evaluator.space(), evaluator, UNBOUNDED, problem.plan.seed, folder=folder
+            )
         except OutOfTime:
             if not (folder / "trace.csv").exists():
-                raise _too_short(task, "one child of NAO") from None
+                raise _too_short(problem, "one child of NAO") from None
             trace = Run(folder).table("trace")
             best = trace.loc[trace["score"].idxmax()]
             result = SearchResult(
                 Genotype.from_json(best["genotype"]), trace, int(trace["images"].iloc[-1]), "out of time"
             )
-    return _retrained(task, result, {"score": "val_accuracy"})
+    return _retrained(problem, result, {"score": "val_accuracy"})
 
 
-def _evaluator(task: Task) -> PlanEvaluator:
-    return PlanEvaluator(task.plan, BUDGETS[task.plan.mode]["child_epochs"])
+def _evaluator(problem: Problem) -> PlanEvaluator:
+    return PlanEvaluator(problem.plan, BUDGETS[problem.plan.mode]["child_epochs"], problem.splits)
 
 
-def _too_short(task: Task, what: str) -> AutoMLError:
+def _too_short(problem: Problem, what: str) -> AutoMLError:
     return AutoMLError(
-        f"{task.clock.seconds / 60:g} minutes are too few: {what} was not finished. Give more."
+        f"{problem.clock.seconds / 60:g} minutes are too few: {what} was not finished. Give more."
     )
 
 
-def _retrained(task: Task, result: SearchResult, names: dict[str, str]) -> Found:
-    plan, genotype = task.plan, result.genotype
-    task.tell(result.trace.drop(columns="genotype").rename(columns=names).to_dict("records"))
-    genotype.save(task.folder / "genotype.json")
+def _retrained(problem: Problem, result: SearchResult, names: dict[str, str]) -> Found:
+    plan, genotype = problem.plan, result.genotype
+    problem.write_candidates(result.trace.drop(columns="genotype").rename(columns=names).to_dict("records"))
+    genotype.save(problem.folder / "genotype.json")
     config, description = plan.fit_config(), {"genotype": genotype.key()}
-    model, trained = train_the_rest(task, lambda: plan.derived(genotype), config, description)
+    model, trained = train_the_rest(problem, lambda: plan.derived(genotype), config, description)
     return Found(
         predict=lambda specimens: predict(model, specimens, plan.encoding(), device=plan.device),
         chosen={"genotype": genotype.key()},

@@ -1,7 +1,7 @@
-"""What every worker does: read the task, fit, say so, wait to be asked, answer. Of this package nothing is imported here.
+"""The common part of all workers: read the task, fit, write fitted.json, wait for test.npz, predict.
 
-A worker is `serve(fit)`, where `fit(task, train, val)` gives back a function of arrays to probabilities, and what it says of
-itself: chosen, candidates, stopped, val_accuracy, about.
+Nothing of this package is imported here. A worker calls `serve(fit)`, where `fit(task, train, val)` returns a function from
+arrays to probabilities, and the content of fitted.json: chosen, candidates, stopped, val_accuracy, about.
 """
 
 import json
@@ -20,7 +20,7 @@ def left(task):
 
 
 def spread(probabilities, classes, n_classes):
-    """(N, K) probabilities of the classes that a system knows -> (N, n_classes), those it has never seen 0."""
+    """(N, K) probabilities of the classes that a system knows -> (N, n_classes), 0 for the others."""
     full = np.zeros((len(probabilities), n_classes))
     full[:, np.asarray(classes, dtype=int)] = probabilities
     return full / full.sum(axis=1, keepdims=True)
@@ -39,14 +39,15 @@ def decided(probabilities, named):
 
 
 def serve(fit):
-    """Asked to stop, a system is interrupted as by Ctrl-C: what it has by then is its answer."""
+    """Run a worker. A request to stop interrupts `fit` like Ctrl-C; its result so far is used."""
     folder = Path(sys.argv[1])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop = getattr(signal, "SIGBREAK", signal.SIGTERM)  # what the parent sends on Windows, and elsewhere
+    signal.signal(stop, signal.default_int_handler)
     (folder / "started").touch()
     task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     predict, said = fit(task, _arrays(folder / "train.npz"), _arrays(folder / "val.npz"))
     _place(folder / "fitted.json", lambda path: path.write_text(json.dumps(said), encoding="utf-8"))
-    if not sys.stdin.readline():  # whoever would have asked is gone
+    if not sys.stdin.readline():  # the parent process is gone
         return
     probabilities = np.asarray(predict(_arrays(folder / "test.npz")), dtype=np.float64)
     _place(folder / "probabilities.npz", lambda path: np.savez(path.open("wb"), probabilities=probabilities))
