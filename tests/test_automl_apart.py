@@ -139,7 +139,7 @@ def test_a_worker_that_breaks_leaves_its_log_and_a_row(plan, worker):
 def test_at_its_limit_a_worker_is_asked_for_what_it_has(plan, worker, monkeypatch):
     monkeypatch.setattr(apart, "GRACE", -300.0)  # the limit is reached at once
     monkeypatch.setattr(apart, "STARTED", "asleep")
-    slow = "    try:\n        open('asleep', 'w').close()\n        time.sleep(100)\n    except KeyboardInterrupt:\n        pass\n    said = "
+    slow = "    try:\n        open('asleep', 'w').close()\n        time.sleep(600)\n    except KeyboardInterrupt:\n        pass\n    said = "
     worker(PRIOR.replace("    said = ", slow))
     assert run(plan, "made_up", 5.0).complete
 
@@ -147,7 +147,8 @@ def test_at_its_limit_a_worker_is_asked_for_what_it_has(plan, worker, monkeypatc
 def test_a_worker_that_does_not_stop_is_ended(plan, worker, monkeypatch):
     monkeypatch.setattr(apart, "GRACE", -300.0)
     monkeypatch.setattr(apart, "PATIENCE", 1.0)
-    deaf = "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    time.sleep(100)\n"
+    monkeypatch.setattr(apart, "STARTED", "deaf")  # asked only after it ignores the request
+    deaf = "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    open('deaf', 'w').close()\n    time.sleep(600)\n"
     worker(f"import signal\n{HEAD}def fit(task, train, val):\n{deaf}serve(fit)\n")
     with pytest.raises(AutoMLFailure, match="did not stop .* and was killed"):
         run(plan, "made_up", 5.0)
