@@ -1,20 +1,23 @@
 # %% [markdown]
 # # 02 · The search space
 #
-# > **What you will have at the end.** Every building block of the paper opened on the bench: ten primitives beside
-# > their equations, each checked by hand, each shown at work on a specimen, each with its price. From them the mixed
-# > edge that makes the choice differentiable, the cell that holds three such edges, and an honest count of how many
-# > different networks the search chooses among.
+# > **What you will have at the end.** Every part of the network, with its equation, checked by hand: ten primitives, each
+# > applied to a specimen and with its cost; the mixed edge that makes the choice among them differentiable; the cell of
+# > three such edges; the number of different networks; the metadata encoder, the head, and eight ways to join image and
+# > metadata.
 #
-# 1. a specimen to try things on
+# 1. a specimen to try the primitives on
 # 2. ten primitives, five equations
-# 3. what they make of a picture
+# 3. what they do to a picture
 # 4. the same at half the size
 # 5. what each one costs
 # 6. the mixed edge
 # 7. the cell
 # 8. when is an operation light enough to skip?
 # 9. how many networks is that?
+# 10. the whole network
+# 11. the metadata encoder and the head
+# 12. eight ways to join image and metadata
 #
 # Nothing is trained here; the notebook runs in seconds.
 
@@ -36,19 +39,22 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from IPython.display import SVG, display
+from IPython.display import display
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bionas import cells, figures, genotype, network
-from bionas.training import experiments
+from bionas.fusion import FUSIONS, ImageFeatures, MetadataFeatures, Sizes, head
 from bionas.operators import PRIMITIVE_SETS, PRIMITIVES, build
+from bionas.specimens.metadata import Metadata
+from bionas.training import experiments
 
 # %% [markdown]
-# ## 1 · A specimen to try things on
+# ## 1 · A specimen to try the primitives on
 #
-# The first of the collection, with their numbers: take any by `-p specimen=`. Where they come from is said above each
-# picture; notebook 01 looks at them closely.
+# The first specimens of the collection with their numbers; `-p specimen=` takes another one. The caption of each picture
+# says where they come from; notebook 01 describes them.
 
 # %%
 collection = experiments.plan(mode, source=source, data_dir=data_dir).specimens()
@@ -69,7 +75,7 @@ caption = f"Specimen {specimen}, {orders[specimen]}. {collection.caption}."
 # ## 2 · Ten primitives, five equations
 #
 # A *primitive* is a small operation from C feature maps to C feature maps. The paper offers ten for each edge of a
-# cell. They live in one registry; its order is the order of the weights everywhere else.
+# cell. They are in one registry, whose order is that of the weights everywhere else.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -80,8 +86,8 @@ list(PRIMITIVES)
 #
 # $$y = \text{ReLU}\left(\text{BN}\left(W_{pw} * (x *_{\rm dw} W_{dw,k})\right)\right), \qquad k = 3, 5$$
 #
-# Two thin steps instead of one thick one: a filter of its own for each channel (*depthwise*, $*_{\rm dw}$), then a
-# 1×1 convolution that mixes channels. Written out with nothing but PyTorch's functions, it is what the registry builds.
+# Two cheap steps instead of one expensive one: one filter per channel (*depthwise*, $*_{\rm dw}$), then a 1×1 convolution
+# that mixes channels. Written with PyTorch's functions alone, it equals what the registry builds.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -97,15 +103,15 @@ torch.allclose(y, separable(x), atol=1e-6)
 #
 # $$y = \text{ReLU}\left(\text{BN}\left(\text{Conv}_{k \times k}^{D=2}(x)\right)\right), \qquad k = 3, 5$$
 #
-# The same number of taps, spread out: every second pixel is looked at, so a 3×3 filter spans 5 pixels and a 5×5
-# filter spans 9. The equation has no depthwise step: this is a full convolution, and section 5 presents the bill.
+# The same number of weights, spread out: every second pixel is read, so a 3×3 filter spans 5 pixels and a 5×5 filter
+# spans 9. The equation has no depthwise step: this is a full convolution, and section 5 shows what that costs.
 #
-# One bright pixel in the middle, all weights one: where is it felt?
+# One bright pixel in the middle, all weights one: which outputs does it reach?
 
 # %%
 # NBVAL_CHECK_OUTPUT
 def reach(name, size=9):
-    """Rows of ■ where a single bright pixel in the middle is felt."""
+    """Rows of ■ where the output depends on a single bright pixel in the middle."""
     operation = build(name, channels=2).eval()
     for convolution in (m for m in operation.modules() if isinstance(m, nn.Conv2d)):
         nn.init.ones_(convolution.weight)
@@ -120,13 +126,14 @@ for line in zip(*map(reach, names)):
     print("   ".join(f"{part:<12}" for part in line))
 
 # %% [markdown]
-# Reach without weights: the last filter spans the whole window and still has 25 taps. The gaps are its price.
+# A larger span without more weights: the last filter spans the whole window with 25 of them, and skips the pixels
+# between.
 #
 # ### 1×1 convolution (Eq. 3)
 #
 # $$y = \text{ReLU}\left(\text{BN}\left(\text{Conv}_{1\times 1,\, s=S}(x)\right)\right)$$
 #
-# It never looks beside a pixel. At every position it multiplies the vector of channels by one matrix.
+# It reads no neighbours. At every position it multiplies the vector of channels by one matrix.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -140,8 +147,8 @@ torch.allclose(y, pointwise(x), atol=1e-6)
 #
 # $$g = \sigma (W_2\, \delta (W_1 \operatorname{GAP}(x))), \quad y = x \odot g$$
 #
-# The whole map is squeezed into one number a channel; a small network turns these into a volume knob for each channel,
-# between 0 and 1.
+# The whole map is averaged to one number per channel; a small network turns these into a factor between 0 and 1 for each
+# channel.
 #
 # > *The paper says* that r is "the reduction ratio controlling the bottleneck". *It does not say* how large it is, nor
 # > what the operation does at stride 2. We assume r = 4 with at least four hidden units, and at stride 2 an average
@@ -172,9 +179,8 @@ print(build("max_pool_3x3", channels=2)(ones)[0, 0])
 # %% [markdown]
 # ### Skip and none
 #
-# The last two compute nothing: `skip_connect` hands x on, `none` hands on zeros. They are the search's ways of saying
-# "not here" and "not at all". `none` is never computed: in a mixture it takes weight away from the others, after the
-# search it cuts its edge.
+# The last two compute nothing: `skip_connect` returns x, `none` returns zeros. `none` is never computed: in a mixture it
+# takes weight from the others, after the search it removes its edge.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -182,10 +188,10 @@ skip, none = build("skip_connect", channels=4), build("none", channels=4)
 print(torch.equal(skip(x), x), torch.equal(none(x), 0 * x))
 
 # %% [markdown]
-# ## 3 · What they make of a picture
+# ## 3 · What they do to a picture
 #
-# A convolution does nothing in particular until it is trained, so its filters are set by hand here. Each k×k filter
-# answers to dark detail on a light ground: the average of the surroundings minus the pixel itself. The 1×1 convolution
+# An untrained convolution computes nothing meaningful, so its filters are set by hand here. Each k×k filter responds to
+# dark detail on a light ground: the average of the surroundings minus the pixel itself. The 1×1 convolution
 # takes from each colour the average of the two others. What differs between the panels is then the primitive alone.
 
 # %%
@@ -218,10 +224,10 @@ figures.primitive_responses(panels, caption=f"Stride 1, filters set by hand. {ca
 
 # %% [markdown]
 # Dark is a high value. The separable filters draw thin dark things, 5×5 more boldly. `dil_conv_3x3` spans the same five
-# pixels as `sep_conv_5x5` with nine taps for twenty-five, and draws nearly the same; `dil_conv_5x5` answers to whole
-# legs. (Near the border the convolutions see the zeros of the padding, and fall silent.) The 1×1 convolution knows no
-# shape, only colour. Squeeze-and-excitation keeps the picture: it changes what each channel weighs. Max pooling swells
-# what is bright, so that thin legs all but vanish; average pooling blurs them.
+# pixels as `sep_conv_5x5` with nine weights instead of 25, and the result is nearly the same; `dil_conv_5x5` responds to
+# whole legs. (Near the border the convolutions read the zeros of the padding and respond little.) The 1×1 convolution
+# responds to colour, not to shape. Squeeze-and-excitation keeps the picture and changes the weight of each channel. Max
+# pooling widens what is bright, so that thin legs almost vanish; average pooling blurs them.
 # `none` is blank, as it should be.
 #
 # ## 4 · The same at half the size
@@ -291,16 +297,16 @@ figures.cost_bars(
 )
 
 # %% [markdown]
-# One bar dwarfs the rest. `dil_conv_5x5` costs ten times its separable cousin because Eq. 2 has no depthwise step. A
-# search that sees only accuracy has no reason to mind: keep it in view when a derived network is called efficient.
+# `dil_conv_5x5` costs ten times as much as `sep_conv_5x5`, because Eq. 2 has no depthwise step. A search that is scored
+# by accuracy alone does not avoid it: remember this when a derived network is called efficient.
 #
 # ## 6 · The mixed edge
 #
 # $$\alpha_k = \frac{\exp(\theta_k)}{\sum_j \exp(\theta_j)} \quad (6) \qquad\qquad
 # e(x) = \sum_k \alpha_k\, o_k(x) \quad (7)$$
 #
-# Choosing one of ten is not differentiable. So the edge does not choose: it computes all of them and adds them up,
-# weighted by a softmax of ten numbers theta. Small enough for pencil and paper: four primitives without weights, and
+# Choosing one of ten is not differentiable. So the edge computes all of them and adds them up, weighted by a softmax of
+# ten numbers theta. An example to work by hand: four primitives without weights, and
 # theta = (0, ln 2, ln 4, 0), so that alpha = (1, 2, 4, 1) / 8.
 
 # %%
@@ -316,8 +322,8 @@ print(f"middle {mixed[1, 1]:.3f} = 1/8 · 9 + 2/8 · 1 + 4/8 · 9 + 1/8 · 0")
 print(f"corner {mixed[0, 0]:.3f} = 1/8 · 9 + 2/8 · 1 + 4/8 · 0 + 1/8 · 0")
 
 # %% [markdown]
-# Check the last line with a pencil: the corner's neighbourhood holds the bright middle, so its maximum is 9 and its
-# average 9/9. And `none` is why the weights that are computed add up to 7/8 only.
+# In the last line, the corner's neighbourhood contains the bright middle, so its maximum is 9 and its average 9/9. The
+# weights that are computed add up to 7/8, because `none` has the rest.
 #
 # The edge comes in two forms: `WeightedSum` is the equation; `FoldedSum`, which the networks use, moves alpha into the
 # batch normalisation where that is exact. With all ten primitives they agree with the equation written out:
@@ -343,7 +349,7 @@ for edge in (plain, folded):
 
 # %%
 chosen = ("sep_conv_3x3", "dil_conv_3x3", "max_pool_3x3")
-SVG(genotype.cell_svg(chosen, title="A cell after derivation"))
+figures.cell_svg(chosen, title="A cell after derivation")
 
 # %% [markdown]
 # During the search all ten are on every edge. Here are Eqs. 7-9 line by line, against `SearchCell`:
@@ -383,7 +389,7 @@ rescued = genotype.derive_cell(alpha, list(PRIMITIVES))
 rescued
 
 # %%
-SVG(genotype.cell_svg(rescued, alphas=[0.60, 0.34, alpha[2, k["none"]]], title="Cut in two, and rescued"))
+figures.cell_svg(rescued, alphas=[0.60, 0.34, alpha[2, k["none"]]], title="Without a path, and repaired")
 
 # %% [markdown]
 # `none` led on both edges, 0.60 and 0.50. The better runner-up is `max_pool_3x3` with 0.34, so x → z2 keeps it.
@@ -393,8 +399,8 @@ SVG(genotype.cell_svg(rescued, alphas=[0.60, 0.34, alpha[2, k["none"]]], title="
 # > *The paper says* that operations with a weight "below a threshold (e.g., 10⁻⁶)" are omitted in the forward pass, and
 # > that this makes the model more efficient as training progresses.
 #
-# How far must theta spread for that? Two extremes. If one of ten falls behind and nine are level, its weight is
-# $e^{-d} / (9 + e^{-d})$; if one runs ahead and nine are level, each of the nine has $1 / (e^{d} + 9)$.
+# How far must theta spread for that? Two extremes. If one of ten is lower by d and the others are equal, its weight is
+# $e^{-d} / (9 + e^{-d})$; if one is higher by d, each of the other nine has $1 / (e^{d} + 9)$.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -408,8 +414,8 @@ for gap in (11.6, 11.7):
     print(f"gap {gap}: {sum(cells.kept(torch.softmax(theta, 0)))} of {K} operations are computed")
 
 # %% [markdown]
-# Theta starts at N(0, 10⁻³) and Adam moves each number by about its learning rate, 3·10⁻⁴, a step. Two that run
-# straight apart, never turning, need this long; an epoch has one theta step for every two batches:
+# Theta starts at N(0, 10⁻³) and Adam moves each number by about its learning rate, 3·10⁻⁴, a step. Two that move
+# apart at every step need this many steps; an epoch has one theta step for every two batches:
 
 # %%
 steps = int(np.ceil(one_falls_behind / (2 * 3e-4)))
@@ -418,8 +424,8 @@ print(f"{steps:,} theta steps at the least")
 print(f"on this collection, in batches of 64: {steps / (train / 64 / 2):,.0f} epochs")
 
 # %% [markdown]
-# On a few thousand specimens the threshold is never reached, whatever the search prefers: every operation is computed
-# to the end. It takes millions of images to get there, and then only for an edge that has not hesitated once.
+# On a few thousand specimens the threshold is never reached, whatever the search prefers: every operation is computed to
+# the end. It takes millions of images to reach it, and then only where theta moved in one direction all the time.
 #
 # ## 9 · How many networks is that?
 #
@@ -479,8 +485,8 @@ counted = genotype.space_size(len(reductions))
 print(f"{different:.1e} different networks of {counted:.0e} notations: one in {counted / different:.1f}")
 
 # %% [markdown]
-# Isomorphism takes off a factor, not the exponent. Trained for a minute each, one after the other, they would outlast
-# the sun. The point of Eq. 6 is to look at none of them separately.
+# Isomorphism removes a factor, not orders of magnitude: training each for a minute would still take longer than the age
+# of the universe. With Eq. 6 none of them is trained separately.
 #
 # How different are they in price? The three edges of each cell added up (without the 1×1 convolution they share):
 
@@ -490,23 +496,241 @@ prices = pd.Series([sum(int(costs.loc[name, "macs"]) for name in operations) for
 prices.describe(percentiles=[0.5])[["min", "50%", "mean", "max"]].round(2).rename("million MACs").to_frame().T
 
 # %% [markdown]
-# From nothing at all to nearly twenty million: a cell drawn blindly costs anything. That is why the cost of a derived
-# network is shown beside those of random ones in notebook 04, and not alone. Here are two such draws:
+# From zero to nearly twenty million: the cost of a random cell varies that much. Notebook 04 therefore shows the cost of
+# a derived network beside those of random ones. Two random genotypes:
 
 # %%
 for i in range(2):
     drawn = genotype.Genotype.random(3, [False, True, True], generator=np.random.default_rng([seed, i]))
-    display(SVG(drawn.to_svg(f"Random genotype {i + 1}")))
+    display(drawn.to_svg(f"Random genotype {i + 1}"))
+
+# %% [markdown]
+# ## 10 · The whole network
+#
+# Cells are one part of the network. A stem of 3×3 convolutions precedes them; their last map becomes a vector of 256
+# image features; a second encoder makes 256 features of the record; both are joined, and a head predicts the class.
+# This drawing (the paper's Fig. 1) is made from a live model, and the shapes are those that it computes:
+
+# %%
+sizes = network.preset("quick")
+supernet = network.SearchNetwork(sizes, n_classes=10, vocabulary_sizes=(12, 40), n_numeric=3)
+figures.network_svg(supernet, "The supernet at preset quick, with metadata")
+
+# %% [markdown]
+# During the search every edge holds all ten operations (the paper's Fig. 3). The first edge of the untrained supernet:
+
+# %%
+figures.mixed_edge_svg(list(PRIMITIVES), supernet.alpha()[0, 0].tolist(), "An untrained edge: all weights are near 1/10")
+
+# %% [markdown]
+# > *The paper says* that image features are 256-d. *It does not say* how a map becomes 256 numbers, nor what the stem is.
+# > We widen each place to 256 channels by a 1×1 convolution and average over the map; the stem has one 3×3 convolution
+# > at stride 1 or 2, and two at stride 4. Dropout (0.2) is in the head and in the metadata encoder; the paper gives no
+# > rate. All of these are fields of `NetworkConfig`.
+#
+# ## 11 · The metadata encoder and the head (Eqs. 10-11)
+#
+# $$X_{\rm meta} = F_{\rm meta}(\operatorname{Concat}[E_1[m_1], \dots, E_F[m_F]]) \quad (10) \qquad\qquad
+# \hat y = H(\operatorname{Concat}[X_{\rm img}, X_{\rm meta}]) \quad (11)$$
+#
+# A categorical field is an index into a table of learned vectors, its *embedding*; index 0 means unknown or missing.
+#
+# > *The paper's* fields are all categorical. *It does not say* what happens to coordinates and measurements. We append
+# > them to the concatenation as standardised numbers, each with a flag; a missing number is replaced by a learned value.
+#
+# Eq. 10 written out for one record: the categories 2 and 0 (missing), and a number that is missing too.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+torch.manual_seed(0)
+encoder = network.MetadataEncoder(vocabulary_sizes=(4, 6), n_numeric=1, embedding=3).eval()
+record = Metadata(torch.tensor([[2, 0]]), torch.tensor([[float("nan")]]))
+first, second = encoder.embeddings
+parts = [first.weight[2], second.weight[0], encoder.missing, torch.ones(1)]  # the last one: "was missing"
+layer_1, _, _, layer_2 = encoder.project
+by_hand = layer_2(F.relu(layer_1(torch.cat(parts))))
+print(f"{len(torch.cat(parts))} numbers -> {len(by_hand)} features, as the encoder:", torch.allclose(encoder(record)[0], by_hand, atol=1e-6))
+
+# %% [markdown]
+# And Eq. 11 on a small network: concatenate, then two layers with dropout between them.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+small = network.NetworkConfig(image_size=16, channels=4, cells=3, stem_stride=2)
+model = network.SearchNetwork(small, n_classes=5, vocabulary_sizes=(4, 6), n_numeric=1).eval()
+picture = torch.randn(1, 3, 16, 16)
+x_img, x_meta = model.image_features(picture).vector, model.metadata_encoder(record)
+_, hidden, _, _, classes = model.head
+by_hand = classes(F.relu(hidden(torch.cat([x_img, x_meta], dim=1))))
+print(tuple(x_img.shape), tuple(x_meta.shape), "-> logits", tuple(by_hand.shape))
+print("as the network:", torch.allclose(model(picture, record), by_hand, atol=1e-5))
+
+# %% [markdown]
+# ## 12 · Eight ways to join image and metadata
+#
+# > *The paper says*, in Table I, that eight fusions were compared: concatenation, bilinear pooling, gating, progressive,
+# > cross-attention, transformer, multi-head and ensemble. *It describes* none but the first (Eq. 11). We take each name
+# > to mean the best-known method that is called so, and name the source.
+#
+# Below, $x$ is $X_{\rm img}$, $y$ is $X_{\rm meta}$, $d = 256$, and $\odot$ multiplies element by element. First the four
+# that join vectors.
+#
+# ### Concatenation (Eq. 11)
+#
+# $$f = [x, y] \in \mathbb{R}^{2d}$$
+#
+# It sees the two vectors and has no weights of its own: what belongs together is left to the head.
+
+# %%
+figures.fusion_svg("concatenation", "Concatenation leaves the joining to the head")
+
+# %% [markdown]
+# ### Bilinear pooling (Kim et al. 2017, MLB)
+#
+# $$f = P^\top\left(\tanh(U^\top x) \odot \tanh(V^\top y)\right) + b$$
+#
+# It sees products of a feature of the image with one of the record.
+#
+# > *We assume* the low-rank form with rank 2d: all products would need $d^3$ = 17 million weights. Compact bilinear pooling
+# > (Gao et al. 2016) would be another reading; it approximates the same products by hashing.
+
+# %%
+figures.fusion_svg("bilinear_pooling", "Bilinear pooling multiplies two projections")
+
+# %% [markdown]
+# ### Gating (Arevalo et al. 2017, gated multimodal unit)
+#
+# $$z = \sigma(W_z [x, y]), \qquad f = z \odot \tanh(W_i x) + (1 - z) \odot \tanh(W_m y)$$
+#
+# It sees both vectors and decides for each feature which of the two counts.
+#
+# > *We assume* the GMU for two modalities, where one gate serves both sides as z and 1 − z.
+
+# %%
+figures.fusion_svg("gating", "Gating weighs image against record, feature by feature")
+
+# %% [markdown]
+# ### Progressive (Pérez-Rúa et al. 2019, MFAS)
+#
+# $$h_l = \operatorname{ReLU}(W_l [x_l, y_l, h_{l-1}]), \qquad f = h_L$$
+#
+# It sees intermediate features: $x_l$ is the average map at the end of the l-th resolution, $y_l$ the hidden layer of the
+# metadata encoder; at the last step they are $x$ and $y$.
+#
+# > *We assume* that all depths are joined in order. MFAS searches which ones are.
+
+# %%
+figures.fusion_svg("progressive", "Progressive fusion joins at every resolution")
+
+# %% [markdown]
+# The next three use attention. Their tokens are 256 numbers each: one for each place of the last map, with its position,
+# one for each field of the record, and the vectors $x$ and $y$. Missing fields are masked.
+#
+# $$\operatorname{Attention}(Q, K, V) = \operatorname{softmax}\left(Q K^\top / \sqrt{d/8}\right) V
+# \quad\text{in 8 subspaces (Vaswani et al. 2017)}$$
+#
+# ### Cross-attention (Lu et al. 2019, ViLBERT)
+#
+# $$X' = \operatorname{Attention}(X, Y, Y), \qquad Y' = \operatorname{Attention}(Y, X, X), \qquad f = [x', y']$$
+#
+# It sees places and fields; each side takes keys and values from the other.
+#
+# > *We assume* one co-attentional layer, then one layer of self-attention for each side, pre-normalised. The two first
+# > tokens are concatenated, as in Eq. 11; ViLBERT multiplies them.
+
+# %%
+figures.fusion_svg("cross_attention", "Cross-attention: each side reads the other")
+
+# %% [markdown]
+# ### Transformer (Li et al. 2019, VisualBERT)
+#
+# $$f = \operatorname{Encoder}([\text{CLS}, Y, X])_{\text{CLS}}$$
+#
+# It sees places and fields as one sequence, in which every token attends to every other.
+#
+# > *We assume* two layers. Fields become tokens as in FT-Transformer (Gorishniy et al. 2021), since a record has no words.
+
+# %%
+figures.fusion_svg("transformer", "Transformer: one sequence of places and fields")
+
+# %% [markdown]
+# ### Multi-head (Vaswani et al. 2017; Yu et al. 2019, MCAN)
+#
+# $$f = [\,x + \operatorname{Attention}(y, X, X),\; y + \operatorname{Attention}(x, Y, Y)\,]$$
+#
+# It sees places and fields, but only the two vectors send queries: one for each side.
+#
+# > *We assume* this as the cheapest method whose name mentions heads; the results are added to the vectors as in MCAN's
+# > guided attention.
+
+# %%
+figures.fusion_svg("multi_head", "Multi-head: the record queries the map, the image queries the record")
+
+# %% [markdown]
+# ### Ensemble (Kittler et al. 1998, sum rule)
+#
+# $$\hat p = \tfrac13\left(p_{\rm img} + p_{\rm meta} + p_{\rm both}\right)$$
+#
+# It sees predictions only: three heads predict by themselves, and probabilities are averaged.
+#
+# > *We assume* three heads of the form of Eq. 11. A record without any value does not vote.
+
+# %%
+figures.fusion_svg("ensemble", "Ensemble averages three predictions")
+
+# %% [markdown]
+# ### What they cost
+#
+# Per specimen, with 10 classes, a record of 5 fields, and a last map of 14×14 places, as at 224 pixels in preset `paper`.
+# The head that follows is counted too, because its width depends on the fusion.
+
+# %%
+def priced(name):
+    """(what it reads, width of its output, parameters, MACs) of a fusion and its head."""
+    fusion = FUSIONS[name](Sizes(n_classes=10, stages=(64, 128))).eval()
+    following = nn.Identity() if fusion.predicts else head(fusion.out_features, 10, 0.0).eval()
+    vectors = ImageFeatures(torch.zeros(1, 256), torch.zeros(1, 256, 14, 14), (torch.zeros(1, 64), torch.zeros(1, 128)))
+    fields = MetadataFeatures(torch.zeros(1, 256), torch.zeros(1, 256), torch.ones(1, 5, dtype=bool), torch.zeros(1, 5, 256))
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        following(fusion(vectors, fields))
+    reads = "places, fields" if fusion.reads_fields else "each resolution" if fusion.reads_stages else "vectors"
+    weights = sum(p.numel() for part in (fusion, following) for p in part.parameters())
+    return "predictions" if fusion.predicts else reads, fusion.out_features, weights, counter.get_total_flops() // 2
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+columns = ["sees", "width", "parameters", "macs"]
+prices_of_fusions = pd.DataFrame([priced(name) for name in FUSIONS], list(FUSIONS), columns)
+prices_of_fusions
+
+# %%
+figures.cost_bars(
+    prices_of_fusions[["macs", "parameters"]].rename_axis("fusion").reset_index(),
+    caption="Fusion and head, per specimen: 10 classes, 14×14 places, 5 fields.",
+    title="Attention over places costs most; joining vectors is almost free",
+)
+
+# %%
+# NBVAL_CHECK_OUTPUT
+dearest = prices_of_fusions["macs"].idxmax()
+print(f"{dearest}: {prices_of_fusions.loc[dearest, 'macs'] / 2.95e9:.0%} of the 2.95 billion MACs of a network at the paper's size")
+
+# %% [markdown]
+# > *The paper says* that fusions "nearly double" the cost. Notebook 07 compares that with its own Table I; by the counts
+# > above no fusion at 256 features does.
 
 # %% [markdown]
 # ## Recap
 #
-# - Ten primitives, each an equation of a line or two; all keep C channels and all halve alike.
-# - Eq. 2 is a full convolution: `dil_conv_5x5` costs ten times `sep_conv_5x5`, and nothing in the search minds.
-# - A mixed edge is a weighted sum: the choice becomes thirty real numbers a cell, with gradients.
+# - Ten primitives, each an equation of a line or two; all keep C channels and halve the side alike.
+# - Eq. 2 is a full convolution: `dil_conv_5x5` costs ten times `sep_conv_5x5`, and the search does not count costs.
+# - A mixed edge is a weighted sum: the choice becomes thirty real numbers per cell, with gradients.
 # - `none` competes for weight but computes nothing; a cell is never left without a path, by a rule that is ours.
 # - The 10⁻⁶ threshold wants theta to spread by 11.6 to 13.8: about twenty thousand steps in one direction.
-# - 10³ cells are 817 different ones (862 where they reduce). The space is large because cells are many.
+# - 10³ cells are 817 different ones (862 where they reduce). The space is large because a network has several cells.
+# - Records become 256 features (Eq. 10) and join those of the image (Eq. 11), in one of eight ways; Table I names them,
+#   the readings are ours.
 #
 # ## Exercises
 #
