@@ -43,15 +43,15 @@ run_dir: str = None  # where runs are written; None: runs/ of the repository
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from IPython.display import SVG, display
+from IPython.display import SVG
 
-from bionas.training import experiments
 from bionas import figures
-from bionas.system import places
 from bionas.figures import widgets
 from bionas.genotype import EDGES, derive, space_size
 from bionas.network import NetworkConfig, SearchNetwork
 from bionas.operators import PRIMITIVE_SETS
+from bionas.system import places
+from bionas.training import experiments
 
 plan = experiments.plan(
     mode, source=source, data_dir=data_dir, source_options=source_options, target=target, min_records=min_records,

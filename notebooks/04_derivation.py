@@ -1,15 +1,5 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
-# # 4. Derivation
+# # 04 · Derivation
 #
 # **What you will have at the end.** A network that nobody drew, taken out of the supernet, trained from nothing and tested
 # once; every figure of the paper's results section for it, from the confusion matrix to the cost; and the answer to the
@@ -60,17 +50,16 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from IPython.display import display
 
-from bionas.training import evaluation, experiments
 from bionas import figures
-from bionas.system import files, places
-from bionas.studies import published, report
-from bionas.training.cost import cost, latency
 from bionas.genotype import EDGES, CellGenotype, Genotype, derive
 from bionas.network import DerivedNetwork
 from bionas.network import preset as network_size
 from bionas.operators import PRIMITIVE_SETS
+from bionas.studies import published, report
+from bionas.system import files, places
+from bionas.training import evaluation, experiments
+from bionas.training.cost import cost, latency
 
 pd.set_option("display.precision", 4)
 
@@ -86,7 +75,7 @@ specimens = plan.specimens()
 print(f"{len(specimens):,} specimens, {len(specimens.class_names)} classes of {target}. {specimens.caption}.")
 
 # %% [markdown]
-# ## 1. The rule, by hand
+# ## 1 · The rule, by hand
 #
 # > **The paper says** (section III-B.2) that the operation with the highest alpha is kept on each edge, and that an edge
 # > whose winner is `none` is removed. **It does not say** what happens when this cuts a cell in two. **We assume:** if both
@@ -144,7 +133,7 @@ print(example.cells[2].operations, "and", twin.operations)
 print("the same file:", example.cells[2] == twin, "| the same network:", example.cells[2].key() == twin.key())
 
 # %% [markdown]
-# ## 2. What the search chose, and how sure it was
+# ## 2 · What the search chose, and how sure it was
 
 # %%
 search = experiments.search(plan)
@@ -172,7 +161,7 @@ margins = pd.DataFrame({
 margins.assign(margin=[f"{share:.1%}" for share in 1 - margins["its alpha"] / margins["alpha"]]).round(4)
 
 # %% [markdown]
-# ## 3. From supernet to network
+# ## 3 · From supernet to network
 #
 # The supernet carries all primitives of all edges; the derived network only the chosen ones. What is lost in between is
 # called the discretisation gap: the same trained weights, once with all operations mixed and once with the winners alone.
@@ -197,7 +186,7 @@ print(f"after training them on                         {inherited.history['val_a
 # Batch statistics and the 1×1 convolutions were trained on the mixture, so the middle line can be far below the first.
 # That is the price of a relaxation, and the reason why derived networks are trained again.
 #
-# ## 4. Training it from scratch
+# ## 4 · Training it from scratch
 #
 # > **The paper does not say** whether the derived network keeps the supernet's weights or starts anew. **We assume** a new
 # > start for the headline: then the figure judges the architecture alone. Inherited weights stand beside it in section 8.
@@ -213,7 +202,7 @@ figures.loss_curves(derived[0].history, f"Derived network, first of {seeds} seed
 # %% [markdown]
 # Look where the two lines part: from there on the network learns its training specimens rather than their orders.
 #
-# ## 5. The test, once
+# ## 5 · The test, once
 #
 # The test split was touched by no decision above. It is read when a training is complete, and the figures are written
 # into the run's folder with a row for each specimen. Now the table, with the row that every table here begins with.
@@ -263,7 +252,7 @@ pd.DataFrame({
 # The two tables do not stand on the same data and must not be subtracted. What can be compared is their shape: on a long
 # tail weighted and macro figures differ by far more than the paper's four differ among themselves.
 #
-# ## 6. Which orders it confuses
+# ## 6 · Which orders it confuses
 
 # %%
 figures.confusion(tested.confusion, tested.class_names, caption=f"Derived network, test split. {specimens.caption}")
@@ -289,7 +278,7 @@ ours = tested.by_class[["class", "auc"]].dropna().sort_values("auc").reset_index
 pd.concat({"ours": ours.round(3), "the paper's Fig. 5": theirs.rename(columns={"class_index": "class"})}, axis=1)
 
 # %% [markdown]
-# ## 7. Can its confidence be believed?
+# ## 7 · Can its confidence be believed?
 #
 # A lab that sorts by confidence, and looks at the doubtful ones by hand, needs more than accuracy: of a hundred answers
 # given with 0.9, ninety should be right. Label smoothing pulls confidence down on purpose, so expect bars above the diagonal
@@ -299,7 +288,7 @@ pd.concat({"ours": ours.round(3), "the paper's Fig. 5": theirs.rename(columns={"
 figures.reliability(tested.reliability, f"Derived network, test split. {specimens.caption}")
 
 # %% [markdown]
-# ## 8. Weights inherited, and the control by dice
+# ## 8 · Weights inherited, and the control by dice
 #
 # Two questions remain. Does it help to start from the supernet's weights? And was the search needed: would a network drawn
 # at random from the same space, trained the same way, have done as well? Many search papers leave the second open; in a
@@ -351,7 +340,7 @@ print("More than twice its standard error." if abs(gain) > 2 * noise else "That 
 #
 # In `smoke` mode the sentence means nothing at all: two epochs on 240 specimens prove that the code runs.
 #
-# ## 9. What it costs
+# ## 9 · What it costs
 #
 # > **The paper says** 2.95 GFLOPs, 40.06 MB, 7.42 ms on a GPU and 64.33 ms on a CPU for its best network. **It does not
 # > say** whether a multiply-add counts once or twice, at what image size, or on which CPU. **We show** MACs and

@@ -1,15 +1,5 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
-# # 5. The ablations
+# # 05 · The ablations
 #
 # **What you will have at the end.** The fifteen experiments of the paper's Table I beside the same fifteen run here,
 # under one budget, with the spread over seeds; what each search was worth against dice; what networks cost, and what
@@ -37,11 +27,11 @@ import pandas as pd
 from IPython.display import display
 from scipy.stats import f_oneway
 
-from bionas.studies.table1 import tables as grids
-from bionas.training import experiments
 from bionas import figures
 from bionas.studies import published, results
+from bionas.studies.table1 import tables as grids
 from bionas.studies.table1.grid import BUDGETS, table_one
+from bionas.training import experiments
 from bionas.training.skips import guard, leading_skips
 
 pd.set_option("display.max_columns", 30, "display.width", 150)
@@ -63,7 +53,7 @@ seed: int = 0  # of that search
 run_dir: str = None  # where runs are written; None: runs/ of the repository
 
 # %% [markdown]
-# ## 1. The experiment
+# ## 1 · The experiment
 #
 # An experiment is three words: what is searched, how image and metadata are joined, and who searches. The words are
 # the paper's; what they mean here is data, and one function runs any of them.
@@ -93,7 +83,7 @@ print(pd.DataFrame(BUDGETS).T.rename_axis("mode").to_string())
 # At `quick` a search that trains its candidates pays for ten. That is few: evolution draws three at random and mutates
 # seven times, the controller of REINFORCE is moved twice. A search that beats dice by little can do no more than that here.
 #
-# ## 2. The paper's table and ours
+# ## 2 · The paper's table and ours
 #
 # Mean ± standard deviation over n seeds, in per cent of the test split. Ours is measured on **synthetic** specimens,
 # theirs on BIOSCAN-5M: compare rows within a column, and the order of rows between the columns, never a figure with
@@ -136,7 +126,7 @@ else:
     print("not run: fewer than three rows have more than one seed")
 
 # %% [markdown]
-# ## 3. What the search bought over dice
+# ## 3 · What the search bought over dice
 #
 # Random search is the control: the same space, the same images, no learning from what was seen. In the paper it is
 # 7.07 points below the gradient search, and above evolution.
@@ -186,7 +176,7 @@ if len(regret):
 # %% [markdown]
 # The last column is a test over paired repeats. Where it says "no better than chance", that is the result.
 #
-# ## 4. Accuracy against cost
+# ## 4 · Accuracy against cost
 #
 # The line is the Pareto front: nothing below and right of it is worth having. The buttons change between our points,
 # the paper's, and both relative to E009, the only way to lay one over the other.
@@ -210,7 +200,7 @@ print(f"{len(beaten)} of the other 14 rows cost at least as much as E009 and are
 print("cheaper than E009:", ", ".join(paper.index[paper["gflops"] < best["gflops"]]))
 
 # %% [markdown]
-# ## 5. What networks of the paper's size cost
+# ## 5 · What networks of the paper's size cost
 #
 # Cost needs no training. At preset `paper`, 200 random genotypes of each primitive set are counted; medians of the
 # full set are fitted to the paper's E009 (2.95 GFLOPs, read as multiply-accumulates, and 40.06 MB, read as fp32
@@ -278,7 +268,7 @@ for name in ("E009", "E007", "E006", "E005", "E008"):
     print(f"{name} {row['strategy']:<15} {row['gflops']:.2f}: {dearer:4.0%} of random genotypes cost more")
 
 # %% [markdown]
-# ## 6. Skips, and a guard against them
+# ## 6 · Skips, and a guard against them
 #
 # The known way for this kind of search to fail: a skip needs no training, so while convolutions are still raw it is
 # the better choice; theta leans towards it; the convolutions beside it get less gradient and stay raw. Here is one
@@ -355,7 +345,7 @@ if len(guarded):
 # one is much worse), and a search whose warm-up ends with a skip in the lead has nothing to go back to and fails. A difference
 # within the spread is no effect, of the warm-up neither.
 #
-# ## 7. Real photographs
+# ## 7 · Real photographs
 #
 # Field photographs have no records, and a photograph paired with another animal's record would be an invented
 # specimen. So the fusions cannot be tried on them, and these rows stay unrun:
@@ -391,7 +381,7 @@ figures.keep(figures.gains(gained, dice, caption), "searches_on_photographs")
 # scale on these photographs (`bionas ablate --rows E009 --seeds 1 --mode full -p source=folder
 # -p data_dir=../shared/data/field_orders -p metadata=none`).
 #
-# ## 8. What can be concluded
+# ## 8 · What can be concluded
 #
 # The embedded specimens are drawn by a program. From rows on them one can conclude that the code of every fusion,
 # strategy and set runs and learns; how the searches compare *in this space, on this task, at this budget*; what a

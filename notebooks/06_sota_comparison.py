@@ -1,15 +1,5 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
-# # 6. Other networks, other searches
+# # 06 · Other networks, other searches
 #
 # **What you will have at the end.** Tables II, III, IV and V of the paper with what was measured here beside them: the
 # same networks by the same names, on the same specimens, with the same budget and the same metadata; what each costs;
@@ -35,13 +25,13 @@ import os
 
 import pandas as pd
 
-from bionas.studies import audit, published, results, sota_tables
-from bionas.training import evaluation, experiments
 from bionas import figures
+from bionas.errors import BaselineError
+from bionas.studies import audit, published, results, sota_tables
 from bionas.studies.backbones import BASELINES, catalogue, find
 from bionas.studies.backbones import paper_backbones as backbones
-from bionas.errors import BaselineError
 from bionas.studies.sota_tables import EMBEDDED, OURS, PHOTOGRAPHS
+from bionas.training import evaluation, experiments
 
 pd.set_option("display.max_colwidth", 70, "display.width", 150, "display.max_rows", 60)
 
@@ -58,7 +48,7 @@ seed: int = 0  # of the training in section 8
 run_dir: str = None  # where runs are written; None: runs/ of the repository
 
 # %% [markdown]
-# ## 1. Twenty names, and what stands behind them
+# ## 1 · Twenty names, and what stands behind them
 #
 # > **The paper says** which networks it compares with: ten by transfer learning (Table II) and ten transformers (Table
 # > III). **It does not say** at which input size, with which training, from which weights, or whether they saw the
@@ -94,7 +84,7 @@ print(rest[["model", "native", "parameters", "training_gb", "gmacs", "gmacs_64"]
 # step on the meta device in the tests, and want a machine of another kind to be trained. The foot of it is what a
 # laptop can train.
 #
-# ## 2. Tables II and III, side by side
+# ## 2 · Tables II and III, side by side
 #
 # Read down a column, never across: the paper's scores are of BIOSCAN-5M and Insects-1M, ours of other specimens. What
 # may be compared is the order of the rows.
@@ -130,7 +120,7 @@ done = sota_tables.trained(rows)
 sota_tables.blanked(done[spent])
 
 # %% [markdown]
-# ## 3. The row that is missing
+# ## 3 · The row that is missing
 #
 # Every table of ours begins with the majority class: what one gets by always naming the commonest order. The paper's
 # tables have no such row, but it can be computed from the published record counts.
@@ -158,7 +148,7 @@ figures.published_scores(
 print(audit.statement("baselines_above_majority"))
 
 # %% [markdown]
-# ## 4. Accuracy against cost
+# ## 4 · Accuracy against cost
 #
 # First as published. Across are multiply-accumulates at each network's native size, as we counted them; for the
 # proposed network Table I prints FLOPs and memory, read here as multiply-accumulates and fp32 weights. The area of a
@@ -206,7 +196,7 @@ against_macs(EMBEDDED, "embedded specimens, images alone")
 # The embedded specimens are synthetic: drawn by the program, so that everything runs anywhere. Scores on them order
 # networks on that collection and say nothing about insects.
 #
-# ## 5. With metadata and without, the same for all
+# ## 5 · With metadata and without, the same for all
 #
 # > **The paper says** that its network joins images and metadata. **It does not say** that any network of Tables II,
 # > III and V was given the metadata. If they were not, the tables compare two things at once: another network, and
@@ -228,7 +218,7 @@ figures.with_and_without_metadata(
 sota_tables.blanked(panel.set_index("model"))
 
 # %% [markdown]
-# ## 6. Table V: AutoML and NAS systems
+# ## 6 · Table V: AutoML and NAS systems
 #
 # > **The paper does not say** what its systems searched, for how long, on what hardware, or what they were given to
 # > see. **We assume** the same wall time for each, with images counted beside it, and metadata wherever a system can
@@ -265,7 +255,7 @@ if len(grid):
 print(audit.statement("enas_in_two_tables"))
 
 # %% [markdown]
-# ## 7. Table IV: other data sets
+# ## 7 · Table IV: other data sets
 #
 # Table IV sets the proposed network beside published models. Its column `dataset` is the caveat: every row but the last
 # two is of another collection, with other classes and another test set, one of them of sounds. These are the figures as
@@ -280,7 +270,7 @@ shared = set(other["dataset"]) & set(literature.loc[literature["model"].eq(OURS)
 print(f"{len(other)} models of others on {other['dataset'].nunique()} data sets; on one of the paper's: {len(shared)}.")
 
 # %% [markdown]
-# ## 8. One of them, trained here
+# ## 8 · One of them, trained here
 #
 # The rows above were made by a command; this is what it does, with one network, one seed and a few epochs. The plan is
 # the same object that the search and the derived network of notebooks 03 and 04 are made from, so collection, split,
@@ -323,7 +313,7 @@ for typed, size in (("deit-tiny", 56), ("swin-transformer-l", 30)):
         print(error)
 
 # %% [markdown]
-# ## 9. What was not run, and how to run it
+# ## 9 · What was not run, and how to run it
 #
 # One row a missing file, or a network that its file leaves out, with the command that makes it; each goes on where it
 # was stopped. A file that lands in `data/results/` is read the next time this notebook runs.

@@ -1,15 +1,5 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
-# # 7. The audit
+# # 07 · The audit
 #
 # **What you will have at the end.** A verdict on 37 claims of the paper, each with the figure that decides it and a check
 # that computes the figure anew; how far metadata name the order, with no network, with one, and beside the image; and the
@@ -41,13 +31,13 @@ import os
 
 import pandas as pd
 
-from bionas.studies import audit, metadata_baselines, published, report, results
-from bionas.training import experiments
 from bionas import figures
-from bionas.studies.audit import counts, scores
-from bionas.studies.evidence.assumptions import AS_DECLARED, VARIANTS
 from bionas.specimens.leakage import leakage_report, warning
 from bionas.specimens.metadata import METADATA_PRESETS
+from bionas.studies import audit, metadata_baselines, published, report, results
+from bionas.studies.audit import counts, scores
+from bionas.studies.evidence.assumptions import AS_DECLARED, VARIANTS
+from bionas.training import experiments
 
 pd.set_option("display.max_colwidth", 80, "display.width", 150)
 
@@ -63,7 +53,7 @@ seed: int = 0  # of the gradient boosting
 run_dir: str = None  # where figures are written; None: runs/ of the repository
 
 # %% [markdown]
-# ## 1. What goes in
+# ## 1 · What goes in
 #
 # > **The paper says** (III-A) that the metadata encoder "encodes biological descriptors, including DNA barcodes,
 # > hierarchical taxonomic ranks, and order-level labels", and (IV-B) that insects are classified by order.
@@ -85,7 +75,7 @@ print(audit.statement("label_in_input"))
 print(audit.statement("metadata_contribution"))
 
 # %% [markdown]
-# ## 2. The scores
+# ## 2 · The scores
 #
 # Tables I, II, III and V print accuracy, precision, recall and F1 for 70 rows. They do not say how the last three are
 # averaged over classes. Recall weighted by class size *is* accuracy, whatever the classifier; macro recall is another
@@ -131,7 +121,7 @@ print(audit.statement("f1_below_mean"))
 print(audit.statement("baselines_above_majority"))
 
 # %% [markdown]
-# ## 3. The text against the tables
+# ## 3 · The text against the tables
 #
 # The abstract's three improvements are differences in points to the best row of Tables II, III and V.
 
@@ -173,7 +163,7 @@ for check in ("efficientformer_underperforms", "other_fusions_gain"):
     print(audit.statement(check), "\n")
 
 # %% [markdown]
-# ## 4. What it costs
+# ## 4 · What it costs
 #
 # Table I gives FLOPs, memory, two latencies and hours for fifteen networks. Memory lies almost on a line in FLOPs, and CPU
 # latency is almost a fixed multiple of GPU latency.
@@ -210,7 +200,7 @@ for check in ("hours_for_an_epoch", "bin_table_in_memory"):
 print(audit.statement("attention_doubles_the_cost"))
 
 # %% [markdown]
-# ## 5. The method
+# ## 5 · The method
 #
 # A primitive is skipped once its alpha is below 1e-6. Alpha starts near one tenth, and Adam moves theta by about its rate
 # a step, so the way there has a length.
@@ -245,7 +235,7 @@ for check in ("convolutions_in_the_space", "one_head_for_both"):
 print(audit.statement("zero_operations_remove_edges"))
 
 # %% [markdown]
-# ## 6. The classes and their counts
+# ## 6 · The classes and their counts
 #
 # > **The paper says** that "any order with fewer than 500 instances was grouped into an Other category", in both data sets.
 
@@ -274,7 +264,7 @@ for check in ("class_numbers_have_a_reading", "confusions_are_the_errors", "inse
     print(audit.statement(check), "\n")
 
 # %% [markdown]
-# ## 7. Metadata alone, measured
+# ## 7 · Metadata alone, measured
 #
 # From here on the figures are of the collection of this run. For each field: what does a table of counts, made from the
 # training records, say about validation records? `information` is what the field tells of the target, in bits, of at
@@ -334,7 +324,7 @@ left = {
 pd.DataFrame(left).rename_axis("per cent of test specimens left").round(1)
 
 # %% [markdown]
-# ## 8. Image and metadata, measured
+# ## 8 · Image and metadata, measured
 #
 # What the paper's tables do not show: one network, one budget, three seeds, given the image, the metadata, or both. The
 # network is that of a search which saw images alone (one a division); metadata alone go through the paper's encoder
@@ -380,7 +370,7 @@ shuffled = results.table("audit_inputs_permuted")
 figures.shuffled_inputs(shuffled[shuffled["split"] == "paper"], synthetic + "; division: paper")
 
 # %% [markdown]
-# ## 9. Real records, fields taken away
+# ## 9 · Real records, fields taken away
 #
 # 42,060 records of real specimens with BIN, ranks and places (a public extract, not included here), without photographs:
 # the paper's encoder (Eq. 10) and head, given all ranks below the order and the BIN, then fewer and fewer of them. *Seen* are
@@ -416,7 +406,7 @@ bins = both[(both["split"] == "paper") & (both["fields"] == "dna_bin")].set_inde
 print("given the BIN alone, of specimens whose BIN was shown:", ", ".join(f"{name} {100 * share:.1f} %" for name, share in bins.items()))
 
 # %% [markdown]
-# ## 10. How sure our own figures are
+# ## 10 · How sure our own figures are
 #
 # The questions above, asked of the network with image and `leak_free` metadata of section 8. First its accuracy: an interval
 # over test specimens (bootstrap, 95 %) for each training, beside the spread over trainings.
@@ -476,7 +466,7 @@ print((100 * kept[["inherited_val_accuracy", "val_accuracy"]]).round(1).to_strin
 figures.turned_assumptions(results.table("audit_assumptions_runs"), AS_DECLARED, "Synthetic specimens drawn by the program; differences are means ± standard error")
 
 # %% [markdown]
-# ## 11. What was published elsewhere
+# ## 11 · What was published elsewhere
 #
 # Images alone have named the order of BIOSCAN-1M specimens. The classes and records are others than those of the paper,
 # so these figures are context and no comparison. They are taken over as reported and were not checked against the
@@ -490,7 +480,7 @@ print(*context["source"].unique(), sep="\n")
 print("\n" + audit.statement("state_of_the_art_context"))
 
 # %% [markdown]
-# ## 12. All claims
+# ## 12 · All claims
 #
 # The table is `data/paper/claims.csv`; the tests compute every figure in it again.
 

@@ -1,15 +1,5 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
-# # 8. SERAN
+# # 08 · SERAN
 #
 # **What you will have at the end.** The network of a neighbouring paper, built from its text: gates that weigh channels,
 # masks that weigh places, and both alternating in a ResNet. Its modules worked by hand, its parameters counted beside those
@@ -36,11 +26,11 @@ import pandas as pd
 import torch
 
 from bionas import figures
+from bionas.specimens.loader import normalised
 from bionas.studies import report, results
 from bionas.studies.seran import study as seran_study
 from bionas.studies.seran.network import POOLINGS, ROWS, SIZES, AttentionModule, SEGate, build, size
 from bionas.training.cost import cost
-from bionas.specimens.loader import normalised
 
 pd.set_option("display.max_colwidth", 90, "display.width", 160)
 
@@ -61,7 +51,7 @@ seed: int = 0  # of the trainings
 run_dir: str = None  # where runs are written; None: runs/ of the repository
 
 # %% [markdown]
-# ## 1. The gate
+# ## 1 · The gate
 #
 # > **The paper says** (3.2) that "global spatial information gets squeezed into channel embedding", which passes "two
 # > convolutional layers with a ReLU in between, and finally a Sigmoid". **It does not say** how wide the space between the
@@ -85,7 +75,7 @@ print("the module does the same:", torch.allclose(gate(x), x * by_hand))
 # In an SE-ResNet module the gate weighs the residual branch, and the identity is added after it: a closed gate leaves the
 # block's input as it was, so a gate can take a block away but cannot do harm to what comes past it.
 #
-# ## 2. The attention module
+# ## 2 · The attention module
 #
 # A trunk of residual blocks computes T. A mask branch sees the same features, halves them, sums up what is there,
 # enlarges them again with lateral connections, and ends in a sigmoid: M, one number in 0 to 1 for each channel and place.
@@ -108,7 +98,7 @@ print("module = after((1 + M) T):", torch.allclose(module(image), module.after((
 print("poolings of the mask by stage, maps of 56, 28 and 14 pixels at 224:", *POOLINGS)
 
 # %% [markdown]
-# ## 3. The networks, and how many parameters they have
+# ## 3 · The networks, and how many parameters they have
 #
 # Every row of its two tables is a string of modules: `r` residual block, `s` SE-ResNet module, `a` attention module; a word
 # is a stage, and the map is halved between words. The counts of modules are the paper's, the places are ours.
@@ -145,7 +135,7 @@ print("widths of the twins:", *(f"{name} {size(name).width:g}" for name in SIZES
 # The width-reduced twins that section 8 trains have a quarter and a sixteenth of every channel at the same depth: they are
 # ours, made for machines without a GPU, and no networks of the paper.
 #
-# ## 4. What had to be assumed
+# ## 4 · What had to be assumed
 #
 # Each line is a place where the text is silent and a network needs an answer.
 
@@ -155,7 +145,7 @@ for told in seran_study.assumptions().itertuples():
     print(f"{told.matter}\n    text: {told.text}\n    ours: {told.ours}")
 
 # %% [markdown]
-# ## 5. Its text against its tables
+# ## 5 · Its text against its tables
 #
 # Seven figures of section 4 of its text follow from its tables. Two do not, as they read: "Without the SE blocks, the accuracy of the
 # modified network declines by 3.59% (top-1)" names no network to compare with but "the model with Attention module only",
@@ -169,7 +159,7 @@ print(seran_study.audit().to_string(index=False))
 # 3.59 is the distance between the two ablations, attention only and SE only. What the SE modules add to the full network
 # is 6.41 points of its Table 2, more than the text claims for them. A harmless reading is a slip in the comparison's name.
 #
-# ## 6. A small training
+# ## 6 · A small training
 #
 # > **The paper says** (4.1) AdamW, weight decay 0.01, an initial rate of 5×10⁻⁴, 224 pixels, crops or padding, flips both
 # > ways, lighting, zoom; 70, 15 and 15 per cent of each species. **It does not say** how many epochs, nor which batch.
@@ -198,7 +188,7 @@ table[["model", *errors, "parameters", "mmacs", "epochs", "images_seen"]].round(
 # Errors in per cent. Top-5 is small for anything that knows which classes are common: the majority row, which ranks the
 # classes by how frequent they are, shows how small.
 #
-# ## 7. Where the mask looks
+# ## 7 · Where the mask looks
 #
 # The first attention module of the network just trained, on a specimen of the test split: the two channels whose trunk says
 # most. T and H share a scale; the mask runs from 0, light, to 1, dark.
@@ -220,7 +210,7 @@ figures.attention(
 # channel. A mask that follows the animal's outline would be the sign that attention localises anything; with `-p epochs=60`
 # it can be looked for.
 #
-# ## 8. Tables 1 and 2, published and ours
+# ## 8 · Tables 1 and 2, published and ours
 #
 # Two columns that must not be subtracted. Theirs: 123 species of 34,525 photographs, full width, 224 pixels. Ours, where they
 # were run: width-reduced twins on other photographs, 5,598 field photographs of 12 orders at 64 pixels, every network under
@@ -293,7 +283,7 @@ else:
 # The networks at full size on a GPU, 224 pixels (64-pixel photographs enlarged): `not run` here, where no GPU was to be had.
 # `bionas seran --size full --rows seran seran_d -p mode=full -p source=folder -p data_dir=FOLDER` trains them.
 #
-# ## 9. Its data
+# ## 9 · Its data
 
 # %%
 # NBVAL_CHECK_OUTPUT

@@ -1,15 +1,5 @@
-# ---
-# jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
-#   kernelspec:
-#     display_name: Python 3 (ipykernel)
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
-# # 9. EB-LNAST
+# # 09 · EB-LNAST
 #
 # **What was available of this paper, and what was not.** Its abstract, its authors and where it appeared; not its text,
 # tables, figures or data. From the abstract come two levels and what each searches, the two tasks, the kinds of models it
@@ -39,7 +29,6 @@ import pandas as pd
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from bionas.training import experiments
 from bionas import figures
 from bionas.studies import published, report, results
 from bionas.studies.eb_lnast import (
@@ -61,6 +50,7 @@ from bionas.studies.eb_lnast import (
     tuning,
 )
 from bionas.studies.eb_lnast.search import PENALTY
+from bionas.training import experiments
 
 torch.set_num_threads(1)  # networks of a few hundred parameters: a second thread costs more than it gives
 pd.set_option("display.max_colwidth", 80, "display.width", 160)
@@ -75,7 +65,7 @@ seed: int = 0  # of divisions, starts and evolutions
 run_dir: str = None  # where figures are written; None: runs/ of the repository
 
 # %% [markdown]
-# ## 1. Two levels
+# ## 1 · Two levels
 #
 # > **The abstract says** that the upper level "focuses on minimizing the network complexity penalized by the lower level
 # > performance function, while the lower level optimizes training parameters to minimize the loss function". **It does
@@ -102,7 +92,7 @@ for architecture, performance in (
 # The second is as good as the first with a twelfth of its parameters; the third pays more for its four points than all
 # parameters of the second cost.
 #
-# ## 2. An architecture as a point
+# ## 2 · An architecture as a point
 #
 # > **The abstract says** that the architecture is optimised, and names activation functions among what tuned MLPs search.
 # > **It does not say** how it is encoded. **We assume** a point of the unit cube: number of layers, neurons of each
@@ -118,7 +108,7 @@ for point in ([0.1, 0.2, 0.9, 0.9, 0.6], [0.5, 0.2, 0.9, 0.9, 0.6], [0.99, 0.2, 
 # The first point carries two genes that nobody reads: the layers past its last. They are carried along, and may be of use
 # to a descendant with more layers.
 #
-# ## 3. One generation by hand
+# ## 3 · One generation by hand
 #
 # > **The abstract says** "evolutionary", and its index of terms "DE". **It does not say** which variant. **We assume**
 # > DE/rand/1/bin: a mutant is one member plus F times the difference of two others; the trial takes each gene from the
@@ -141,7 +131,7 @@ print(pd.DataFrame({"target": list(population), "f": values.round(3), "trial": [
 # "Not worse" rather than "better": on a plateau, where many architectures have the same performance, equal trials let the
 # population drift instead of freezing it.
 #
-# ## 4. The lower level
+# ## 4 · The lower level
 #
 # > **The abstract says** that weights and biases are optimised. **It does not say** how. **We assume** AdamW on all rows,
 # > 150 steps, the rate falling from 0.02 to zero on a cosine.
@@ -186,7 +176,7 @@ pd.Series({name: 100 * level([tiny])[0] for name, level in levels.items()}, name
 # %% [markdown]
 # `bionas eb-lnast --lower evolution` runs the study so, in a space cut to networks that evolution bears.
 #
-# ## 5. A search, watched
+# ## 5 · A search, watched
 #
 # One training part of WDBC, 455 cases, and nothing but its inner folds decides. Each dot is a member of the population, the ring
 # is the one with the smallest objective.
@@ -220,7 +210,7 @@ print(f"logistic regression: {logistic.parameters} parameters, {alone:.1%}; alwa
 # %% [markdown]
 # One fold says little: one case is nearly a point. Section 7 has fifty.
 #
-# ## 6. The two tasks
+# ## 6 · The two tasks
 #
 # WDBC is real and comes with scikit-learn. The paper's colour readings are not available; ours are drawn by the program:
 # surfaces of ten named colours, lit by lamps and skies of varying warmth and brightness, read by a sensor with noise and a
@@ -240,7 +230,7 @@ figures.colour_readings(colours.x[:, :3], colours.y, colours.class_names, f"36 r
 # Brown is dark orange, and dim white is what bright black might be: under unknown light no classifier can be right
 # everywhere.
 #
-# ## 7. The claims, and what came out
+# ## 7 · The claims, and what came out
 #
 # > **The abstract says** that against MLPs "optimized with extensive hyperparameter tuning, including architecture,
 # > activation functions, regularization, and optimizers" the loss is "no more than 0.99%" and the reduction in size "up to
@@ -312,7 +302,7 @@ for name in drawn:
 print(*(f"Pareto plot of {name}: {results.describe(f'eb_lnast_{name}')}" for name in TASKS if name not in drawn), sep="\n")
 
 # %% [markdown]
-# ## 8. The metadata encoder, searched
+# ## 8 · The metadata encoder, searched
 #
 # The main model embeds each field in 16 numbers and passes them through two layers to 256 features and a head (Eq. 10).
 # The same search over embedding, layers, neurons and activation asks whether that is more than the records need.
@@ -358,7 +348,7 @@ pd.concat(measured, names=["collection, fields"]) if measured else report.NOT_RU
 # Read it with care: where the majority class is hard to beat for either network, equal scores say that there was little
 # to learn, not that a small network learns it as well.
 #
-# ## 9. What training together is worth
+# ## 9 · What training together is worth
 #
 # The same networks, starts, rows and steps in one computation and one by one, alternating within one run
 # (`benchmarks/population_training.py`). Ratios of one run compare between machines, seconds do not.

@@ -134,3 +134,28 @@ def test_tidying_drops_widget_models_and_bookkeeping(executed, script):
     assert list(executed.cells[2].outputs[1].data) == ["text/plain"]
     assert executed.cells[2].outputs[2].metadata == {"image/png": {"alt": "a bar chart"}}
     assert executed.cells[1].metadata == {"tags": ["parameters"]}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_saving_in_jupyterlab_changes_nothing_in_the_script(script):
+    """JupyterLab writes the paired .py through jupytext with the project's settings."""
+    import jupytext
+    from jupytext.config import load_jupytext_config
+
+    config = load_jupytext_config(str(script))
+    notebook = notebooks.from_script(script)
+    config.set_default_format_options(options := {})
+    written = jupytext.writes(notebook, fmt={"extension": ".py", "format_name": "percent", **options}, config=config)
+    assert written == script.read_text(encoding="utf-8")
+
+
+def test_titles_are_uniform():
+    for script in SCRIPTS:
+        text = script.read_text(encoding="utf-8")
+        title = next(line for line in text.splitlines() if line.startswith("# # "))
+        assert title.startswith(f"# # {script.stem[:2]} · ")
+        sections = [line for line in text.splitlines() if line.startswith("# ## ")]
+        numbered = [line for line in sections if line[5].isdigit()]
+        assert [line.split(" · ")[0] for line in numbered] == [f"# ## {i}" for i in range(1, len(numbered) + 1)]
+        for word in ("What you will have at the end", "Recap", "Exercises"):
+            assert word in text, f"{script.name} has no {word!r}"
