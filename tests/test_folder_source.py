@@ -258,7 +258,8 @@ def test_a_name_in_another_case_is_pointed_out(folder):
         folder.write().load()
     assert str(error.value) == (
         "labels.csv, row 6: 'images/P04.PNG' is not there, but 'images/p04.png' is.\n"
-        '1 of 12 files are missing (8.3%). Fix the names, or pass `missing_images="skip"` to go on without them.'
+        '1 of 12 files are missing (8.3%). Fix the names, or pass `missing_images="skip"` '
+        '(on the command line: -p source_options="missing_images=skip") to go on without them.'
     )
 
 

@@ -14,7 +14,7 @@ from bionas.specimens import SpecimenSet
 from bionas.specimens.barcodes import barcode_keys
 from bionas.specimens.collection import compare_splits
 from bionas.specimens.grouping import SHARES, balanced_sides, linked
-from bionas.specimens.splits import OF_COMPANIONS, SPLITS, paper_counts, seran_counts
+from bionas.specimens.splits import NOT_COMPARED, SPLITS, paper_counts, seran_counts
 from bionas.system import places
 
 
@@ -393,7 +393,7 @@ def test_a_class_of_one_specimen_is_in_one_side_only(scheme):
 def test_schemes_side_by_side():
     specimens = collection(mixed(), dna_bin=[f"BOLD:{i % 170}" for i in range(1000)])
     frame = compare_splits(specimens).set_index("scheme")
-    assert [*frame.index, *OF_COMPANIONS] == sorted(SPLITS, key=lambda name: name in OF_COMPANIONS)
+    assert [*frame.index, *NOT_COMPARED] == sorted(SPLITS, key=lambda name: name in NOT_COMPARED)
     splits = specimens.split("paper")
     seen = [bin in set(splits.train.records["dna_bin"]) for bin in splits.test.records["dna_bin"]]
     assert (

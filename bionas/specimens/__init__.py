@@ -1,33 +1,40 @@
-"""Specimens (section IV): what one is, where they come from, how they are divided and drawn in batches.
+"""Specimens (section IV): records, photographs and labels; sources, splits and batches.
 
-`load_specimens("folder", "my_photographs")` is the way in. It asks the source for records and images, takes the labels
-from the target column, folds rare classes into Other, and returns a `SpecimenSet`: everything after that is the same
-for every source.
+`load_specimens("folder", "my_photographs")` is the entry point. It reads records and images from the source, takes the
+labels from the target column, folds rare classes into Other, and returns a `SpecimenSet`, whatever the source.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import numbers
 import os
-import pkgutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bionas.errors import UnknownName
-from bionas.specimens import sources
+from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens.augmentation import AUGMENTATIONS
 from bionas.specimens.collection import SpecimenSet, Splits, limited
+from bionas.specimens.copies import copies_note
 from bionas.specimens.images import ImageStore
 from bionas.specimens.labels import fold_rare, labelled
 from bionas.specimens.loader import Batch, BatchLoader
+from bionas.specimens.measurements import plausible
 from bionas.specimens.metadata import METADATA_PRESETS, Metadata, MetadataEncoding
-from bionas.specimens.sources import SOURCES, Collected
+from bionas.specimens.notes import require_balance
+from bionas.specimens.sources import (
+    SOURCES,
+    Collected,
+    bioscan1m,
+    bioscan5m,
+    folder,
+    insects1m,
+    records,
+    synthetic,
+)
 from bionas.specimens.splits import SPLITS
 from bionas.system import places
-
-for _module in pkgutil.iter_modules(sources.__path__):
-    importlib.import_module(f"{sources.__name__}.{_module.name}")
 
 __all__ = [
     "AUGMENTATIONS",
@@ -42,8 +49,14 @@ __all__ = [
     "MetadataEncoding",
     "SpecimenSet",
     "Splits",
+    "bioscan1m",
+    "bioscan5m",
     "fold_rare",
+    "folder",
+    "insects1m",
     "load_specimens",
+    "records",
+    "synthetic",
 ]
 
 
@@ -63,25 +76,34 @@ def load_specimens(
 ) -> SpecimenSet:
     """A collection, ready to be split.
 
+    The rows that the source reads equal the specimens plus the rows counted in `notes` (see `specimens.notes`).
+
     Args:
         source: a name of `SOURCES`.
-        data_dir: where the collection lies, for sources that read one.
+        data_dir: folder or file of the collection, for sources that read one.
         target: the column to predict.
         min_records: classes of fewer records become "Other" (the paper: 500); None for the source's own default.
         image_size: side of the decoded images in pixels.
         limit: draw that many specimens, stratified, for a run of seconds; None for all.
-        seed: of `limit` and of whatever the source draws.
-        unlabelled: records without a value in the target column are left out and counted ("drop"), or are a class of
-            their own, "Unlabelled" ("class").
+        seed: of `limit` and of a source that draws.
+        unlabelled: records without a value in the target column are left out and counted ("drop"), or form the class
+            "Unlabelled" ("class").
         missing_images: "error" or "skip", for records whose image is not there.
-        cache_dir: where decoded images are kept; a relative one lies in the repository (`places.root`).
-        source_options: what else the source takes.
+        cache_dir: folder of decoded images; a relative path starts at the repository (`places.root`).
+        source_options: further options of the source.
 
     Raises:
         UnknownName: no such source, no such option of it, no such column to predict.
-        SpecimenError: the collection cannot be used as it is; the message says what to do.
+        SpecimenError: the collection cannot be used as it is, or a number is out of its range; the message says what to
+            do.
     """
     collect = SOURCES[source]
+    target = str(target)  # `-p target=2024` arrives as a number
+    _require_whole("image_size", image_size, 1)
+    _require_whole("min_records", min_records, 0)
+    _require_whole("limit", limit, 1)
+    _require_whole("workers", source_options.get("workers"), 1)
+    _require_share("max_unreadable", source_options.get("max_unreadable", 0.0))
     if missing_images not in ("error", "skip"):
         raise UnknownName("choice of missing_images", missing_images, ("error", "skip"))
     known = inspect.signature(collect).parameters
@@ -94,11 +116,39 @@ def load_specimens(
     found = collect(
         None if data_dir is None else Path(data_dir),
         image_size=image_size,
-        cache_dir=places.root() / cache_dir,  # an absolute one stays what it is
+        cache_dir=places.root() / cache_dir,  # an absolute path stays as it is
         seed=seed,
         **{name: value for name, value in asked.items() if name in options},
         **source_options,
     )
+    plausible_records, implausible = plausible(found.records)
+    found = found._replace(records=plausible_records, notes=(*found.notes, *implausible))
     min_records = found.default_min_records if min_records is None else min_records
     specimens = labelled(found, source, target, min_records, unlabelled)
-    return specimens if limit is None else limited(specimens, limit, seed)
+    specimens = _with_copies_noted(specimens)
+    specimens = specimens if limit is None else limited(specimens, limit, seed)
+    if found.rows is not None:
+        require_balance(found.rows, len(specimens), specimens.notes, source)
+    return specimens
+
+
+def _require_whole(name: str, value: object, lowest: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < lowest:
+        raise SpecimenError(f"{name}={value!r}: expected a whole number of at least {lowest}.")
+
+
+def _require_share(name: str, value: object) -> None:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise SpecimenError(
+            f"{name}={value!r}: expected a share between 0 and 1, such as 0.05 (with a decimal point)."
+        )
+
+
+def _with_copies_noted(specimens: SpecimenSet) -> SpecimenSet:
+    copies = specimens.copies
+    note = copies_note(copies, specimens.records, specimens.label_names)
+    noted = replace(specimens, notes=(*specimens.notes, *note)) if note else specimens
+    vars(noted)["copies"] = copies  # a cached property: not compared again by `split`
+    return noted

@@ -1,7 +1,7 @@
-"""A collection of specimens: records, labels and images that stay aligned, whatever is selected from them.
+"""A collection of specimens: aligned records, labels and images.
 
-`SpecimenSet` is what every source becomes and what every notebook, split and loader takes. `compare_splits` holds the
-ways to divide one side by side; `limited` is a small stratified share of a collection, for a run of seconds.
+`SpecimenSet` is the result of every source and the input of every notebook, split and loader. `compare_splits` compares
+the split schemes on one collection; `limited` draws a small stratified share of it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import numpy as np
 import pandas as pd
 
 from bionas.errors import SpecimenError
+from bionas.specimens.copies import identical_images
 from bionas.specimens.grouping import SHARES
 from bionas.specimens.images import ImageStore
+from bionas.specimens.notes import LeftOut, some
 from bionas.specimens.schema import coded, joined, members
-from bionas.specimens.splits import OF_COMPANIONS, SPLITS, Sides, divide
+from bionas.specimens.splits import NOT_COMPARED, SPLITS, Sides, divide
 
 OTHER = "Other"
 MIN_SPECIMENS = 3
 """Specimens a class needs to be in training, validation and test at once."""
 SLICE = 1 << 16
-"""Values of a column that are written out together where they are hashed."""
+"""Values of a column that are hashed at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,15 +34,15 @@ class SpecimenSet:
     """N specimens.
 
     Attributes:
-        records: one row a specimen, columns by `schema`, index 0..N-1.
+        records: one row per specimen, columns by `schema`, index 0..N-1.
         labels: (N,) int64, positions in `class_names`.
         class_names: all classes of the collection; a subset keeps them, so that labels mean the same on every side.
         images: image i belongs to row i; None for a collection of records alone.
-        source: registered name of the source; `origin` says it in words (used by `caption`).
-        min_records: the rule that made "Other": classes of fewer records are in it.
+        source: registered name of the source; `origin` names it in captions.
+        min_records: classes of fewer records are in "Other".
         synthetic: the specimens were drawn by the program.
-        target: the column the labels come from.
-        notes: what was skipped, folded or dropped on the way here, in plain sentences.
+        target: the column of the labels.
+        notes: what was skipped, folded or dropped, in sentences (`specimens.notes`).
 
     Raises:
         SpecimenError: the parts do not have the same length, or a label is outside `class_names`.
@@ -78,7 +80,7 @@ class SpecimenSet:
 
     @property
     def caption(self) -> str:
-        """What a figure of these specimens must say about where they come from."""
+        """The origin of these specimens, as every figure of them must state it."""
         return "Synthetic specimens drawn by the program" if self.synthetic else self.origin or self.source
 
     @property
@@ -87,7 +89,7 @@ class SpecimenSet:
         return np.array(self.class_names, dtype=object)[self.labels]
 
     def counts(self) -> pd.Series:
-        """Specimens a class, largest first (equal ones by name); a class without any counts 0."""
+        """Specimens per class, largest first (ties: by name), classes without any included."""
         counts = pd.Series(
             np.bincount(self.labels, minlength=len(self.class_names)), index=list(self.class_names)
         )
@@ -95,7 +97,7 @@ class SpecimenSet:
         return counts[order].rename("specimens").rename_axis(self.target)
 
     def counts_as_recorded(self) -> pd.Series:
-        """Specimens a value of the target column, before the rule, largest first (equal ones by name)."""
+        """Specimens per value of the target column, before rare ones are folded, largest first (ties: by name)."""
         codes, texts = coded(self.records[self.target])
         counts = pd.Series(np.bincount(codes[codes >= 0], minlength=len(texts)), index=texts)
         return (
@@ -114,19 +116,32 @@ class SpecimenSet:
             images=None if self.images is None else self.images.subset(positions),
         )
 
-    def split(self, scheme: str = "paper", seed: int = 0) -> Splits:
+    @cached_property
+    def copies(self) -> np.ndarray | None:
+        """int64 (N,): equal for specimens with identical photographs, -1 for others; None where that was not compared."""
+        return None if self.synthetic else identical_images(self.images)
+
+    def split(self, scheme: str = "paper", seed: int = 0, group: str | None = None) -> Splits:
         """Training, validation and test specimens by a scheme of `splits.SPLITS`; records keep their order.
 
-        `official` can be told which of the records' names make a side: "official:pretrain+train/val/test+test_unseen".
+        Identical photographs stay on one side, unless the records decide the sides. `Splits.notes` says what limits the
+        use of the result: specimens on no side, classes that training or test lack.
+
+        Args:
+            scheme: "paper", "bin_disjoint", ...; "official:pretrain+train/val/test+test_unseen" names the sides.
+            seed: of the random draw.
+            group: a column whose values must not be on two sides (the animal, the trap, the session).
 
         Raises:
-            UnknownName: no such scheme, no such name in the records.
+            UnknownName: no such scheme, no such name or column in the records.
             SpecimenError: the scheme does not fit these records; the message names what was found.
         """
-        return Splits(*(self.subset(side) for side in divide(scheme, self.records, self.labels, seed)))
+        sides = divide(scheme, self.records, self.labels, seed, together=self.copies, group=group)
+        notes = tuple(_about_sides(self, sides))
+        return Splits(*(replace(part, notes=(*part.notes, *notes)) for part in map(self.subset, sides)))
 
     def examples(self, per_class: int = 1, seed: int = 0) -> np.ndarray:
-        """Positions of a few specimens of every class, drawn at random, the largest class first."""
+        """Positions of up to `per_class` specimens of every class, drawn at random, the largest class first."""
         generator = np.random.default_rng(seed)
         of_class = dict(zip(self.class_names, members(self.labels, len(self.class_names)), strict=True))
         drawn = {name: generator.permutation(of_class[name]) for name in sorted(self.class_names)}
@@ -174,15 +189,55 @@ class SpecimenSet:
         return digest.hexdigest()
 
 
+def _about_sides(specimens: SpecimenSet, sides: Sides) -> list[str]:
+    """Notes on a split: specimens on no side, identical photographs on two, classes absent from training or test."""
+    notes: list[str] = []
+    unused = len(specimens) - sum(map(len, sides))
+    if unused:
+        notes.append(
+            LeftOut(f"{unused:,} of {len(specimens):,} specimens are on no side of the split.", unused)
+        )
+    if specimens.copies is not None:
+        seen = np.isin(specimens.copies[sides[2]], np.setdiff1d(specimens.copies[sides[0]], [-1]))
+        if seen.any():
+            notes.append(
+                f"{seen.sum():,} of {len(seen):,} test photographs are also in training, pixel by pixel."
+            )
+    train, _, test = (
+        np.bincount(specimens.labels[side], minlength=len(specimens.class_names)) for side in sides
+    )
+    names = np.array(specimens.class_names, dtype=object)
+    unlearned = (test > 0) & (train == 0)
+    if unlearned.any():
+        best = 1 - test[unlearned].sum() / test.sum()
+        listed = some(f"{name} ({n:,})" for name, n in zip(names[unlearned], test[unlearned], strict=True))
+        notes.append(
+            f"classes in test but not in training: {listed}. No model can name more than {best:.1%} of the test."
+        )
+    untested = (train > 0) & (test == 0)
+    if untested.any() and test.any():
+        notes.append(
+            f"classes in training but not in test: {some(names[untested])}. Their accuracy is not measured."
+        )
+    if (test > 0).sum() == 1:
+        notes.append(f"all test specimens are {names[test > 0][0]!r}: accuracy on them says little.")
+    return notes
+
+
 class Splits(NamedTuple):
-    """The three sides of a split."""
+    """The three sides of a split. The notes of each side end with those on the split."""
 
     train: SpecimenSet
     val: SpecimenSet
     test: SpecimenSet
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out or read with a reservation, by the collection and by the split."""
+        return self.train.notes
+
     def table(self) -> pd.DataFrame:
-        """One row a class, largest first: class, train, val, test (what `figures.split_sizes` draws)."""
+        """One row per class, largest first: class, train, val, test (the input of `figures.split_sizes`)."""
         sides = {name: side.counts() for name, side in self._asdict().items()}
         frame = pd.DataFrame(sides).fillna(0).astype(int)
         frame = frame.loc[sorted(frame.index, key=lambda name: (-frame.loc[name].sum(), name))]
@@ -190,9 +245,9 @@ class Splits(NamedTuple):
 
 
 def compare_splits(specimens: SpecimenSet, seed: int = 0) -> pd.DataFrame:
-    """Every scheme of `SPLITS` but the companions' on one collection: what it gives, and what it lets through.
+    """Every scheme of `SPLITS` (except `NOT_COMPARED`) on one collection: sizes, drift and what crosses the sides.
 
-    Returns one row a scheme: scheme; train, val, test: specimens; drift: the largest distance of a class's share of a
+    Returns one row per scheme: scheme; train, val, test: specimens; drift: the largest distance of a class's share of a
     side from 70 / 20 / 10, in points; bins_seen: share of the test specimens with a BIN whose BIN is also in training
     (NaN where there are no BINs); bins_crossing, countries_crossing: how many BINs and countries are on more than one
     side (missing where there are none); refused: why the scheme does not fit these records, else "".
@@ -201,7 +256,7 @@ def compare_splits(specimens: SpecimenSet, seed: int = 0) -> pd.DataFrame:
         name: coded(specimens.records[name]) for name in ("dna_bin", "country") if name in specimens.records
     }
     rows = []
-    for scheme in (name for name in SPLITS if name not in OF_COMPANIONS):
+    for scheme in (name for name in SPLITS if name not in NOT_COMPARED):
         try:
             sides = divide(scheme, specimens.records, specimens.labels, seed)
         except SpecimenError as error:
@@ -223,11 +278,11 @@ def compare_splits(specimens: SpecimenSet, seed: int = 0) -> pd.DataFrame:
 
 
 def _sides_of_values(codes: np.ndarray, texts: list[str], sides: Sides) -> np.ndarray:
-    """bool (values, 3): on which sides each value of a column is."""
+    """bool (values, 3): the sides on which each value of a column is."""
     on = np.zeros((len(texts) + 1, 3), dtype=bool)
     for side, positions in enumerate(sides):
         on[codes[positions], side] = True
-    return on[:-1]  # the last row was for specimens without a value
+    return on[:-1]  # the last row stands for specimens without a value
 
 
 def _drift(labels: np.ndarray, sides: Sides) -> float:
@@ -260,7 +315,7 @@ def limited(specimens: SpecimenSet, limit: int, seed: int) -> SpecimenSet:
         )
     exact = counts * (limit / counts.sum())
     share = np.maximum(np.floor(exact).astype(np.int64), floors)
-    while share.sum() != limit:  # a handful of single steps: at most one a stratum
+    while share.sum() != limit:  # at most one step per stratum
         gap = exact - share
         if share.sum() < limit:
             share[np.argmax(np.where(share < counts, gap, -np.inf))] += 1
@@ -272,7 +327,14 @@ def limited(specimens: SpecimenSet, limit: int, seed: int) -> SpecimenSet:
     ]
     part = specimens.subset(np.sort(np.concatenate(chosen)))
     return replace(
-        part, notes=(*part.notes, f"{limit:,} of {len(specimens):,} specimens were drawn (limit={limit}).")
+        part,
+        notes=(
+            *part.notes,
+            LeftOut(
+                f"{limit:,} of {len(specimens):,} specimens were drawn (limit={limit}).",
+                len(specimens) - limit,
+            ),
+        ),
     )
 
 

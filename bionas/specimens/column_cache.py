@@ -1,9 +1,8 @@
-"""Columns of a large table kept as Arrow files: one file a column, memory-mapped when opened, never parsed again.
+"""The columns of a large table in one Parquet file with page checksums, read lazily, a column at a time.
 
-A table's folder in the cache is named after the file and its identity (size, time, header, version of this layout). In
-it `columns.json` holds the table's checksum and the CRC of every column file, and is written last: a file that is not
-as it says is not used, and made again. Every file takes its place whole (`files.replacing`), so that two processes
-building the same cache only do the same work twice.
+The file is named after the table and a hash of its identity (path, size, time, header, version of this layout). Its
+schema metadata hold the table's checksum, number of rows and notes. A damaged or foreign file is not used, and made
+again.
 """
 
 from __future__ import annotations
@@ -12,169 +11,148 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import urllib.parse
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from bionas.errors import BionasError
-from bionas.system import files
+from bionas.specimens.csv_file import CsvFile
 
-VERSION = 1
-"""Of the layout below and of what `columnar` puts into it; a cache of another version is made again."""
+VERSION = 2
+"""Version of the layout and of its content; a cache of another version is made again."""
 
-LISTING = "columns.json"
+FACTS = b"bionas"
+GROUP = 1 << 18
+"""Rows of a row group: what is in memory while the file is written."""
 
 
 class ColumnCache:
     """The kept columns of one table.
 
     Args:
-        cache_dir: where caches are kept.
+        cache_dir: the folder of the cache.
         table: the CSV.
-        size, mtime_ns: the CSV's.
-        header: its columns.
-
-    Attributes:
-        checksum, rows, notes: of the table as it was read; "", 0 and () where nothing is kept yet.
     """
 
-    def __init__(
-        self, cache_dir: str | os.PathLike, table: Path, size: int, mtime_ns: int, header: Sequence[str]
-    ):
-        self._identity = {
-            "version": VERSION,
-            "table": str(table.resolve()),
-            "size": size,
-            "mtime_ns": mtime_ns,
-            "header": list(header),
-        }
+    def __init__(self, cache_dir: str | os.PathLike, table: CsvFile):
+        self._identity = _identity(table)
         digest = hashlib.sha256(json.dumps(self._identity).encode()).hexdigest()[:12]
-        self.folder = Path(cache_dir) / f"{table.name}-{digest}"
-        self._listing = self._read_listing()
+        self.path = Path(cache_dir) / f"{table.path.name}-{digest}.parquet"
+        self._stem = table.path.name
 
-    @property
-    def checksum(self) -> str:
-        return self._listing.get("checksum", "")
+    def open(self, is_text: Callable[[str], bool]) -> StoredColumns | None:
+        """The kept columns, None where there are none or the file is damaged or belongs to another table."""
+        try:
+            stored = StoredColumns(self.path, is_text)
+        except (OSError, pa.ArrowInvalid, KeyError, ValueError):
+            return None
+        same = all(stored.facts.get(name) == value for name, value in self._identity.items())
+        return stored if same else None
 
-    @property
-    def rows(self) -> int:
-        return self._listing.get("rows", 0)
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return tuple(self._listing.get("notes", ()))
+    def remove_outdated(self) -> None:
+        """Removes caches of this table as it was before it changed."""
+        for path in self.path.parent.glob(f"{self._stem}-*.parquet"):
+            with contextlib.suppress(OSError, pa.ArrowInvalid, KeyError, ValueError):
+                if path != self.path and read_facts(path).get("table") == self._identity["table"]:
+                    path.unlink(missing_ok=True)
 
-    def open(self, names: Iterable[str]) -> dict[str, pa.ChunkedArray]:
-        """Those of the columns that are kept and whole, memory-mapped."""
-        found = {name: self._opened(name) for name in names}
-        return {name: column for name, column in found.items() if column is not None}
 
-    @contextlib.contextmanager
-    def writing(self, name: str, kind: pa.DataType) -> Iterator[pa.RecordBatchWriter]:
-        """A writer of record batches with one column; on a clean exit the column is kept (until `list`, unlisted).
+class StoredColumns:
+    """The columns of a Parquet file written by `write_columns`.
+
+    Args:
+        source: a path, or a file in memory.
+        is_text: whether a column holds few distinct texts: it is read as dictionary codes.
+
+    Attributes:
+        facts: the table's identity, checksum, number of rows and notes.
+        names: the columns in the file.
+    """
+
+    def __init__(self, source: Path | pa.NativeFile, is_text: Callable[[str], bool]):
+        self._source = source if isinstance(source, pa.NativeFile) else pa.memory_map(str(source))
+        metadata = pq.read_metadata(self._source)
+        self.facts: Mapping[str, Any] = _facts(metadata.metadata)
+        self.names = metadata.schema.to_arrow_schema().names
+        texts = [name for name in self.names if is_text(name)]
+        self._file = pq.ParquetFile(
+            self._source, metadata=metadata, read_dictionary=texts, page_checksum_verification=True
+        )
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One column, one chunk per row group.
 
         Raises:
-            BionasError, OSError: no space, or the folder cannot be written.
+            OSError, pa.ArrowInvalid: a page is damaged.
         """
-        with files.replacing(self._path(name)) as file:
-            summed = _Summed(file)
-            with pa.ipc.new_file(pa.PythonFile(summed, "w"), pa.schema([pa.field(name, kind)])) as writer:
-                yield writer
-        self._listing.setdefault("columns", {})[name] = summed.entry
-
-    def keep(self, name: str, column: pa.Array) -> None:
-        """As `writing`, for a column that is in memory."""
-        with self.writing(name, column.type) as writer:
-            writer.write_batch(pa.record_batch([column], names=[name]))
-
-    def list(self, checksum: str, rows: int, notes: Sequence[str]) -> None:
-        """Makes what was written since findable, along with what another process listed meanwhile. What killed processes
-        left half-written is removed, and caches of the table as it was before it changed."""
-        others = self._read_listing()
-        kept = others.get("columns", {}) if others.get("checksum") == checksum else {}
-        self._listing = {
-            **self._identity,
-            "checksum": checksum,
-            "rows": rows,
-            "notes": list(notes),
-            "columns": kept | self._listing.get("columns", {}),
-        }
-        files.write_json(self.folder / LISTING, self._listing)
-        files.sweep(self.folder)
-        for folder in self.folder.parent.glob(f"{self.folder.name[:-13]}-*"):
-            old = _json(folder / LISTING)
-            same_table = old.get("table") == self._identity["table"]
-            if same_table and any(
-                old.get(key) != self._identity[key] for key in ("version", "size", "mtime_ns")
-            ):
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def forget(self) -> None:
-        """Nothing kept so far counts: the table's content is another, though its size and time are not."""
-        self._listing = {}
-
-    def _read_listing(self) -> dict:
-        listing = _json(self.folder / LISTING)
-        return listing if all(listing.get(key) == value for key, value in self._identity.items()) else {}
-
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{urllib.parse.quote(name, safe=' ')}.arrow"
-
-    def _opened(self, name: str) -> pa.ChunkedArray | None:
-        entry = self._listing.get("columns", {}).get(name)
-        if entry is None:
-            return None
-        path, summed = self._path(name), _Summed()
-        try:
-            with path.open(
-                "rb"
-            ) as file:  # read, not mapped: what is only summed does not stay in this process
-                while part := file.read(1 << 20):
-                    summed.write(part)
-            if summed.entry != entry:
-                return None
-            column = pa.ipc.open_file(pa.memory_map(str(path))).read_all().column(0)
-        except (OSError, pa.ArrowInvalid):
-            return None
-        return column if len(column) == self.rows else None
+        return self._file.read([name], use_threads=False).column(0)
 
 
-class _Summed:
-    """A file whose bytes are counted and summed on their way to it; closing it is left to who opened it."""
+def write_columns(
+    file: BinaryIO | pa.NativeFile,
+    batches: Iterable[pa.RecordBatch],
+    facts: Callable[[], Mapping[str, Any]],
+    texts: Iterable[str],
+) -> None:
+    """Writes record batches as Parquet.
 
-    closed = False
+    Args:
+        facts: returns the metadata; called after the last batch.
+        texts: columns of few distinct texts, which are stored as dictionaries.
+    """
+    batches = iter(batches)
+    first = next(batches, None)
+    if first is None:
+        return
+    with pq.ParquetWriter(
+        file,
+        first.schema,
+        compression="lz4",
+        use_dictionary=[name for name in first.schema.names if name in set(texts)],
+        dictionary_pagesize_limit=64 << 20,
+        write_page_checksum=True,
+        write_statistics=False,
+        store_schema=True,
+    ) as writer:
+        for group in _grouped(first, batches):
+            writer.write_table(group, row_group_size=len(group))
+        writer.add_key_value_metadata({FACTS: json.dumps(facts()).encode()})
 
-    def __init__(self, file: BinaryIO | None = None):
-        self.file, self.bytes, self.crc = file, 0, 0
 
-    @property
-    def entry(self) -> dict[str, int]:
-        """What the listing says of the file."""
-        return {"bytes": self.bytes, "crc32": self.crc}
-
-    def write(self, content) -> int:
-        self.crc = zlib.crc32(content, self.crc)
-        self.bytes += len(content)
-        return self.file.write(content) if self.file else len(content)
-
-    def tell(self) -> int:
-        return self.bytes
-
-    def flush(self) -> None:
-        self.file.flush()
-
-    close = flush
+def table_facts(table: CsvFile) -> dict[str, Any]:
+    """What the file says of a table that has been parsed."""
+    return _identity(table) | {"checksum": table.checksum, "rows": table.rows, "notes": list(table.notes)}
 
 
-def _json(path: Path) -> Mapping:
-    """The object in a JSON file, {} where there is none to be read."""
-    try:
-        content = files.read_json(path)
-    except (BionasError, OSError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def _identity(table: CsvFile) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "table": str(table.path.resolve()),
+        "size": table.size,
+        "mtime_ns": table.mtime_ns,
+        "header": table.header,
+    }
+
+
+def read_facts(path: Path) -> Mapping[str, Any]:
+    return _facts(pq.read_metadata(path).metadata)
+
+
+def _facts(metadata: Mapping[bytes, bytes] | None) -> Mapping[str, Any]:
+    return json.loads((metadata or {})[FACTS])
+
+
+def _grouped(first: pa.RecordBatch, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    group, rows = [first], first.num_rows
+    for batch in batches:
+        if rows >= GROUP:
+            yield pa.Table.from_batches(group)
+            group, rows = [], 0
+        group.append(batch)
+        rows += batch.num_rows
+    yield pa.Table.from_batches(group)

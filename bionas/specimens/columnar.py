@@ -1,17 +1,15 @@
-"""Metadata that fits in memory: the columns asked for of a table of millions of rows, written by a machine.
+"""Metadata in columns: the columns asked for of a table of millions of rows, written by a machine.
 
-`read_columns` streams a CSV (`csv_stream`) once, keeps its columns as Arrow files (`column_cache`), and hands pandas
-dictionary codes, float32 and Arrow-backed strings. What is kept is opened by memory map from then on: neither parsed nor
-hashed again. A column that was not asked for before costs one more pass. Small tables made by hand, in whatever state
-they are, belong to `tables`.
+`read_columns` parses a CSV once (`csv_file`), keeps its columns in a Parquet file (`column_cache`), and returns pandas
+columns of dictionary codes, float32 and Arrow-backed strings. Later calls read the Parquet file. A column that was not
+asked for before costs one more parse. Small tables made by hand are read by `tables`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,15 +19,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bionas.errors import BionasError, SpecimenError, UnknownName
-from bionas.specimens.column_cache import ColumnCache
-from bionas.specimens.csv_stream import HEADERS, CsvStream
-from bionas.specimens.schema import COLUMNS, NUMERIC, missing
+from bionas.specimens.column_cache import ColumnCache, StoredColumns, table_facts, write_columns
+from bionas.specimens.csv_file import HEADERS, CsvFile, listed
+from bionas.specimens.measurements import numbers
+from bionas.specimens.notes import LeftOut
+from bionas.specimens.schema import (
+    COLUMNS,
+    MISSING_WORDS,
+    NAMIBIA,
+    NUMERIC,
+    cleaned,
+    has_country_codes,
+    is_missing,
+)
+from bionas.system.files import replacing
 
 IDENTITY = "processid"
-"""What names a record, and its photograph: no two rows may share it."""
+"""Identifies a record and its photograph: no two rows may share it."""
 
 HEAVY = "dna_barcode"
-"""Read only where it is asked for; goes from the CSV to the cache without staying in memory."""
+"""Read only where it is asked for: nine tenths of the bytes of BIOSCAN-5M's table."""
 
 UNIQUE = (IDENTITY, "sampleid", HEAVY)
 """Text that is different in most rows: strings, not categories."""
@@ -41,16 +50,18 @@ EXACT_IN_FLOAT32 = 2**24
 
 
 class Columns(NamedTuple):
-    """`frame`: one row a record, index 0..N-1; `notes`: what was read with a reservation; `checksum`: MD5 of the file.
+    """`frame`: one row per record, index 0..N-1; `notes`: what was read with a reservation; `checksum`: MD5 of the file;
+    `rows`: of the table, including those that `notes` count as left out.
 
     Text of few values is Categorical (categories sorted, those without a row left out), text of many is Arrow-backed
-    str, numbers are float32 (float64 where float32 would not hold a whole number of theirs), whole numbers are nullable
-    integers. Missing is NaN or NA, in any of the spellings of `schema.MISSING_WORDS`.
+    str, numbers are float32 (float64 where float32 would round a whole number), whole numbers are nullable integers.
+    Missing is NaN or NA, in any of the spellings of `schema.MISSING_WORDS`.
     """
 
     frame: pd.DataFrame
     notes: tuple[str, ...]
     checksum: str
+    rows: int
 
 
 def read_columns(
@@ -69,31 +80,39 @@ def read_columns(
         columns: which ones, in this order; None for all but the barcodes.
         splits: rows of these splits only: BIOSCAN's names, several joined by "+", or "all", "seen", "unseen".
         cache_dir: where columns are kept for the next time; None for nowhere.
-        required: columns that must be there besides; where `processid` is one of them, every row has its own.
+        required: columns that must be there besides; where `processid` is one of them, it must differ in every row.
         renamed: {header in the file: column}, for headers that are not known.
 
     Raises:
         UnknownName: no such split.
         SpecimenError: a column is missing (the nearest is named), a processid is missing or there twice, a row or a
-            number cannot be read (`CsvStream` says which), no row is in the splits asked for.
+            number cannot be read (the line is named), no row is in the splits asked for.
     """
     wanted_splits = None if splits is None else split_names(splits)
-    stream = CsvStream(path, renamed)
+    table = CsvFile(path, renamed)
     asked = [HEADERS.get(name.lower(), name) for name in columns] if columns is not None else None
     shown = (
-        list(dict.fromkeys(asked)) if asked is not None else [name for name in stream.header if name != HEAVY]
+        list(dict.fromkeys(asked)) if asked is not None else [name for name in table.header if name != HEAVY]
     )
     needed = list(dict.fromkeys([*shown, *required, *(["split"] if wanted_splits else [])]))
-    _refuse_missing(needed, stream)
+    _refuse_missing(needed, table)
 
-    cache = (
-        ColumnCache(cache_dir, stream.path, stream.size, stream.mtime_ns, stream.header)
-        if cache_dir
-        else None
-    )
-    table = _table(stream, needed, cache, wanted_splits, distinct=IDENTITY in required)
-    frame = {name: _pandas(table.columns.pop(name)) for name in shown}
-    return Columns(pd.DataFrame(frame, copy=False), table.notes, table.checksum)
+    cache = ColumnCache(cache_dir, table) if cache_dir else None
+    stored = cache.open(_is_text) if cache else None
+    if stored is not None and set(needed) <= set(stored.names):
+        try:
+            return _read(table, stored, shown, wanted_splits, distinct=False)
+        except (OSError, pa.ArrowInvalid):
+            stored = None  # a damaged page: the table is parsed again
+    kept = stored.names if stored is not None else []
+    found, not_kept = _parsed(table, list(dict.fromkeys([*needed, *kept])), cache)
+    try:
+        result = _read(table, found, shown, wanted_splits, distinct=IDENTITY in required)
+    except SpecimenError:
+        if cache:
+            cache.remove()
+        raise
+    return result._replace(notes=(*result.notes, *not_kept))
 
 
 def split_names(splits: str) -> frozenset[str]:
@@ -111,138 +130,150 @@ def split_names(splits: str) -> frozenset[str]:
     return frozenset(published.explode_metasplit(splits))
 
 
-class _Table(NamedTuple):
-    columns: dict[str, pa.ChunkedArray]
-    notes: tuple[str, ...]
-    checksum: str
-
-
-def _refuse_missing(needed: Sequence[str], stream: CsvStream) -> None:
-    absent = [name for name in needed if name not in stream.header]
+def _refuse_missing(needed: Sequence[str], table: CsvFile) -> None:
+    absent = [name for name in needed if name not in table.header]
     if not absent:
         return
-    near = difflib.get_close_matches(absent[0], stream.header, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(absent[0], table.header, n=1, cutoff=0.5)
     hint = f" Is it {near[0]!r}? Then pass renamed={{{near[0]!r}: {absent[0]!r}}}." if near else ""
     raise SpecimenError(
-        f"{stream.path.name} has no column {' and no '.join(map(repr, absent))}.{hint} It has: {', '.join(stream.header)}."
+        f"{table.path.name} has no column {' and no '.join(map(repr, absent))}.{hint} It has: {listed(table.header)}."
     )
 
 
-def _table(
-    stream: CsvStream,
-    needed: Sequence[str],
-    cache: ColumnCache | None,
+def _parsed(table: CsvFile, names: list[str], cache: ColumnCache | None) -> tuple[StoredColumns, list[str]]:
+    """The columns of the table, in the cache or, where that cannot be written, in memory; and a note on the latter."""
+    numeric = [name for name in names if name in NUMERIC or name in WHOLE]
+    texts = [name for name in names if _is_text(name)]
+    not_kept = []
+    if cache is not None:
+        try:
+            with replacing(cache.path) as file:
+
+                def keep(batches: Iterator[pa.RecordBatch]) -> None:
+                    file.seek(0)
+                    file.truncate()
+                    write_columns(file, batches, lambda: table_facts(table), texts)
+
+                table.parse(names, numeric, keep)
+            cache.remove_outdated()
+            stored = cache.open(_is_text)
+            if stored is not None:
+                return stored, []
+        except SpecimenError:
+            raise
+        except (BionasError, OSError) as error:
+            reason = getattr(error.__cause__ or error, "strerror", None) or error
+            not_kept = [
+                f"the columns could not be kept in {cache.path.parent} ({reason}): the next reading parses the table again."
+            ]
+
+    def hold(batches: Iterator[pa.RecordBatch]) -> pa.Buffer:
+        sink = pa.BufferOutputStream()
+        write_columns(sink, batches, lambda: table_facts(table), texts)
+        return sink.getvalue()
+
+    return StoredColumns(pa.BufferReader(table.parse(names, numeric, hold)), _is_text), not_kept
+
+
+def _is_text(name: str) -> bool:
+    """Whether a column holds few distinct texts."""
+    return name not in NUMERIC and name not in WHOLE and name not in UNIQUE
+
+
+def _read(
+    table: CsvFile,
+    stored: StoredColumns,
+    shown: Sequence[str],
     splits: frozenset[str] | None,
     distinct: bool,
-) -> _Table:
-    """The rows in `splits` of the columns `needed`: from the cache what is there, the rest out of the CSV and into it."""
-    kept = cache.open(needed) if cache else {}
-    lacking = [name for name in needed if name not in kept]
-    if not lacking:
-        return _Table(_rows_in(splits, kept, stream.path), cache.notes, cache.checksum)
-    spilling = cache is not None and HEAVY in lacking
-    try:
-        with cache.writing(HEAVY, pa.large_string()) if spilling else contextlib.nullcontext() as spill:
-            read = _columns(stream, lacking, spill, splits)
-            if distinct and IDENTITY in read:
-                _refuse_shared(read[IDENTITY], stream)
-    except SpecimenError:
-        raise
-    except (BionasError, OSError) as error:  # of the cache; what was read of the barcodes went with it
-        return _uncached(stream, needed, splits, distinct, cache, error)
-    if cache and cache.checksum not in ("", stream.checksum):
-        cache.forget()  # another content, of the same size and time
-        return _table(stream, needed, cache, splits, distinct)
-    notes = stream.notes
-    if cache and (error := _keep(cache, read, stream)):
-        if spilling:
-            return _uncached(stream, needed, splits, distinct, cache, error)
-        notes = (*notes, _not_kept(cache, error))
-    if spilling:
-        read |= cache.open([HEAVY])
-    filtered = {HEAVY: read.pop(HEAVY)} if splits and HEAVY in read and not spilling else {}
-    return _Table(_rows_in(splits, kept | read, stream.path) | filtered, notes, stream.checksum)
+) -> Columns:
+    """The columns `shown` of the rows in `splits`; `distinct`: no two rows may share their processid."""
+    if distinct:
+        _refuse_shared(_names(stored.column(IDENTITY)), table)
+    rows = stored.facts["rows"]
+    notes = list(stored.facts["notes"])
+    inside = None
+    if splits is not None:
+        inside = _in_splits(_categories(stored.column("split"), "split", []), splits, table.path)
+        left = rows - inside.true_count
+        if left:
+            sentence = f"{left:,} of {rows:,} records are in other splits than {', '.join(sorted(splits))}."
+            notes.append(LeftOut(sentence, left))
+    frame = {}
+    for name in shown:
+        column = stored.column(name)
+        if name in NUMERIC or name in WHOLE:
+            array = _numeric(column, name, table, notes)
+        elif name in UNIQUE:
+            array = _names(column)
+        else:
+            array = _categories(column, name, notes)
+        frame[name] = _pandas(array if inside is None else array.filter(inside), name, rows)
+    return Columns(pd.DataFrame(frame, copy=False), tuple(notes), stored.facts["checksum"], rows)
 
 
-def _uncached(stream, needed, splits, distinct, cache: ColumnCache, error: Exception) -> _Table:
-    table = _table(stream, needed, None, splits, distinct)
-    return table._replace(notes=(*table.notes, _not_kept(cache, error)))
+def _names(column: pa.ChunkedArray) -> pa.Array:
+    """Texts without blanks around them, null where they mean "not known"."""
+    texts = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+    unknown = pc.is_in(pc.utf8_lower(texts), pa.array(sorted(MISSING_WORDS), pa.large_string()))
+    texts = pc.if_else(unknown, pa.scalar(None, texts.type), texts) if pc.any(unknown).as_py() else texts
+    return _single(texts)
 
 
-def _columns(
-    stream: CsvStream, names: Sequence[str], spill: pa.RecordBatchWriter | None, splits: frozenset[str] | None
-) -> dict[str, pa.ChunkedArray]:
-    """All rows of the columns `names`; barcodes go to `spill`, and without one are those of `splits`."""
-    parts: dict[str, list[pa.Array]] = {name: [] for name in names}
-    for block in stream.blocks({name: _type_in_csv(name) for name in names}):
-        for name in names:
-            column = _single(block.table.column(name))
-            if name == HEAVY and spill:
-                spill.write_batch(pa.record_batch([column], names=[name]))
-            elif name == HEAVY and splits:
-                parts[name].append(column.filter(_in_splits(_single(block.table.column("split")), splits)))
-            else:
-                parts[name].append(_narrow(column))
-    return {
-        name: _joined(name, parts.pop(name), stream.rows) for name in names if not (name == HEAVY and spill)
-    }
-
-
-def _type_in_csv(name: str) -> pa.DataType:
-    if name in NUMERIC:
-        return pa.float64()
-    if name in WHOLE:
-        return pa.int32()
-    return pa.large_string() if name in UNIQUE else pa.dictionary(pa.int32(), pa.string())
-
-
-def _narrow(column: pa.Array) -> pa.Array:
-    """Floats as float32 with NaN for missing; float64 where one is too large to be a whole number in float32."""
-    if column.type != pa.float64():
-        return column
-    values = column.to_numpy(zero_copy_only=False)
-    return pa.array(values if np.any(np.abs(values) > EXACT_IN_FLOAT32) else values.astype(np.float32))
-
-
-def _joined(name: str, parts: list[pa.Array], rows: int) -> pa.ChunkedArray:
-    """The parts of a column as one, its text cleaned of blanks and of words for "not known"."""
-    if pa.types.is_dictionary(parts[0].type):
-        column = _categories(pa.chunked_array(parts).unify_dictionaries())
-        if name not in COLUMNS and len(column.dictionary) > rows / 2:
-            column = column.dictionary_decode()
-        return pa.chunked_array([column])
-    if name == HEAVY:
-        return pa.chunked_array(parts)
-    if name in UNIQUE:
-        trimmed = pc.utf8_trim_whitespace(pa.chunked_array(parts))
-        return pa.chunked_array(
-            [_single(pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, trimmed.type), trimmed))]
-        )
-    widest = pa.float64() if pa.float64() in {part.type for part in parts} else parts[0].type
-    return pa.chunked_array([pa.concat_arrays([part.cast(widest) for part in parts])])
-
-
-def _categories(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """Sorted categories and the narrowest codes; each distinct text is looked at once."""
-    texts = pd.Series(column.chunk(0).dictionary.to_pylist(), dtype=object).str.strip()
-    known = ~missing(texts)
-    categories = sorted(set(texts[known]))
+def _categories(column: pa.ChunkedArray, name: str, notes: list[str]) -> pa.DictionaryArray:
+    """Texts as sorted categories and the narrowest codes; each distinct text is cleaned once."""
+    column = column.unify_dictionaries()
+    texts = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
+    meant = {text: cleaned(text) for text in texts}
+    if name == "country" and "NA" in meant.values() and has_country_codes(meant.values()):
+        meant = {text: NAMIBIA if own == "NA" else own for text, own in meant.items()}
+        notes.append("column 'country' holds two-letter codes: the value NA was read as Namibia.")
+    categories = sorted({own for own in meant.values() if not is_missing(own)})
     narrowest = next(kind for kind in (np.int8, np.int16, np.int32) if len(categories) <= np.iinfo(kind).max)
     position = dict(zip(categories, range(len(categories)), strict=True))
-    code_of = np.array([position[text] if known[i] else -1 for i, text in enumerate(texts)] + [-1], narrowest)
+    code_of = np.array([*(position.get(meant[text], -1) for text in texts), -1], narrowest)
     codes = np.concatenate([code_of[_codes(chunk, len(texts))] for chunk in column.chunks])
     return pa.DictionaryArray.from_arrays(
         pa.array(codes, mask=codes < 0), pa.array(categories, pa.large_string())
     )
 
 
-def _refuse_shared(names: pa.ChunkedArray, stream: CsvStream) -> None:
-    """Raises SpecimenError where a record has no name, or two have the same."""
+def _numeric(column: pa.ChunkedArray, name: str, table: CsvFile, notes: list[str]) -> pa.Array:
+    """Numbers as float64, whole ones as int32; raises SpecimenError, naming the line, for what is none."""
+    if pa.types.is_floating(column.type):
+        values = column.to_numpy()
+        wrong = _not_whole(values) if name in WHOLE else np.zeros(len(values), dtype=bool)
+        shown = values
+    else:
+        shown = pd.Series(column.to_pylist(), dtype=object)
+        read = numbers(shown, name)
+        values, wrong = read.values.to_numpy(), shown.isin(read.wrong).to_numpy()
+        notes += read.notes
+        if name in WHOLE:
+            wrong = wrong | _not_whole(values)
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        more = f" ({wrong.sum():,} such values from here on)" if wrong.sum() > 1 else ""
+        raise SpecimenError(
+            f"{table.path.name}, line {table.lines_at([first])[0]:,}: {str(shown[first])!r} in column {name!r} is no "
+            f"{'whole ' * (name in WHOLE)}number{more}. Correct it, or leave the field empty."
+        )
+    return pa.array(values, pa.int32() if name in WHOLE else pa.float64(), from_pandas=True, safe=False)
+
+
+def _not_whole(values: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return ~np.isnan(values) & ((values % 1 != 0) | (np.abs(values) >= 2**31))
+
+
+def _refuse_shared(names: pa.Array, table: CsvFile) -> None:
+    """Raises SpecimenError where a record has no processid, or two have the same."""
     if names.null_count:
         rows = np.flatnonzero(names.is_null())[:3]
-        lines = ", ".join(f"{line:,}" for line in stream.lines_at(rows))
+        lines = ", ".join(f"{line:,}" for line in table.lines_at(rows))
         raise SpecimenError(
-            f"{stream.path.name}: {names.null_count:,} records have no {IDENTITY} (line {lines}"
+            f"{table.path.name}: {names.null_count:,} records have no {IDENTITY} (line {lines}"
             f"{', ...' * (names.null_count > 3)}). Fill it in, or remove these lines."
         )
     if len(pc.unique(names)) == len(names):
@@ -252,72 +283,47 @@ def _refuse_shared(names: pa.ChunkedArray, stream: CsvStream) -> None:
     shown = []
     for name in shared[:3]:
         rows = np.flatnonzero(pc.equal(names, name))[:4]
-        shown.append(f"{name.as_py()!r} (lines {', '.join(f'{line:,}' for line in stream.lines_at(rows))})")
+        shown.append(f"{name.as_py()!r} (lines {', '.join(f'{line:,}' for line in table.lines_at(rows))})")
     raise SpecimenError(
-        f"{stream.path.name}: {len(shared):,} values of {IDENTITY} are in more than one row: {', '.join(shown)}"
+        f"{table.path.name}: {len(shared):,} values of {IDENTITY} are in more than one row: {', '.join(shown)}"
         f"{', ...' * (len(shared) > 3)}. A record is found by it: remove the rows that are there twice."
     )
 
 
-def _keep(cache: ColumnCache, columns: Mapping[str, pa.ChunkedArray], stream: CsvStream) -> Exception | None:
-    """Puts the columns into the cache as far as they go; what stood in the way, if anything did."""
-    problem = None
-    try:
-        for name, column in columns.items():
-            cache.keep(name, _single(column))
-    except (BionasError, OSError) as error:
-        problem = error
-    try:
-        cache.list(stream.checksum, stream.rows, stream.notes)
-    except (BionasError, OSError) as error:
-        problem = problem or error
-    return problem
-
-
-def _not_kept(cache: ColumnCache, error: Exception) -> str:
-    reason = getattr(error.__cause__ or error, "strerror", None) or error
-    return f"not all columns could be kept in {cache.folder.parent} ({reason}): the next reading parses the table again."
-
-
-def _rows_in(
-    splits: frozenset[str] | None, columns: dict[str, pa.ChunkedArray], path: Path
-) -> dict[str, pa.ChunkedArray]:
-    """The rows of `splits`; raises SpecimenError where there is none."""
-    if splits is None:
-        return columns
-    split = _single(columns["split"])
-    inside = _in_splits(split, splits)
+def _in_splits(column: pa.DictionaryArray, splits: frozenset[str], path: Path) -> pa.BooleanArray:
+    """Which rows are in `splits`; raises SpecimenError where none is."""
+    names = [name.replace("validation", "val") for name in column.dictionary.to_pylist()]
+    inside = pa.array(np.array([*(name in splits for name in names), False])[_codes(column, len(names))])
     if not inside.true_count:
-        counts = ", ".join(f"{v['values']} ({v['counts']:,})" for v in pc.value_counts(split).to_pylist())
+        counts = ", ".join(f"{v['values']} ({v['counts']:,})" for v in pc.value_counts(column).to_pylist())
         raise SpecimenError(
             f"{path.name}: no row is in {' or '.join(sorted(splits))}. Its column `split` holds: {counts}."
         )
-    return {name: columns.pop(name).filter(inside) for name in list(columns)}
+    return inside
 
 
-def _in_splits(column: pa.DictionaryArray, splits: frozenset[str]) -> pa.BooleanArray:
-    names = [str(name).strip().replace("validation", "val") for name in column.dictionary.to_pylist()]
-    inside = np.array([name in splits for name in names] + [False])
-    return pa.array(inside[_codes(column, len(names))])
-
-
-def _pandas(column: pa.ChunkedArray) -> object:
-    """A column as pandas holds it; strings stay where they are, in memory or in the file they are mapped from."""
-    kind = column.type
+def _pandas(array: pa.Array, name: str, rows: int) -> object:
+    """A column as pandas holds it."""
+    kind = array.type
     if pa.types.is_dictionary(kind):
-        array = _single(column)
-        whole = pd.Categorical.from_codes(
-            _codes(array, -1), categories=_strings(pa.chunked_array([array.dictionary]))
-        )
+        if name not in COLUMNS and len(array.dictionary) > rows / 2:
+            return _strings(array.dictionary_decode())
+        whole = pd.Categorical.from_codes(_codes(array, -1), categories=_strings(array.dictionary))
         return whole.remove_unused_categories()
     if pa.types.is_integer(kind):
-        values = column.fill_null(0).to_numpy()
-        return pd.arrays.IntegerArray(values.astype(np.int32), column.is_null().to_numpy().copy())
-    return column.to_numpy().copy() if pa.types.is_floating(kind) else _strings(column)
+        values = array.fill_null(0).to_numpy(zero_copy_only=False)
+        return pd.arrays.IntegerArray(
+            values.astype(np.int32), array.is_null().to_numpy(zero_copy_only=False).copy()
+        )
+    if not pa.types.is_floating(kind):
+        return _strings(array)
+    values = array.to_numpy(zero_copy_only=False)  # null is NaN
+    exact = np.any(np.abs(values) > EXACT_IN_FLOAT32)
+    return values.copy() if exact else values.astype(np.float32)
 
 
-def _strings(column: pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
-    return pd.StringDtype("pyarrow", na_value=np.nan).__from_arrow__(column)
+def _strings(array: pa.Array) -> pd.api.extensions.ExtensionArray:
+    return pd.StringDtype("pyarrow", na_value=np.nan).__from_arrow__(pa.chunked_array([array]))
 
 
 def _codes(column: pa.DictionaryArray, missing_as: int) -> np.ndarray:
@@ -331,4 +337,7 @@ def _codes(column: pa.DictionaryArray, missing_as: int) -> np.ndarray:
 
 def _single(column: pa.ChunkedArray) -> pa.Array:
     """The column as one array, copied only where it is in several."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    whole = column.combine_chunks()
+    return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)

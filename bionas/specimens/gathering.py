@@ -1,7 +1,6 @@
-"""Records and photographs that should belong together, and what to say where they do not.
+"""What the sources of a download share: finding the folder, one record per id, and pairing records with photographs.
 
-What the sources of a download share: finding the folder, one record an id, and `paired`, which puts each record beside
-its photograph, decoded. Nothing is left out silently: what is missing, damaged or left over is a note or an error.
+Whatever is missing, damaged or left over is a note or an error.
 """
 
 from __future__ import annotations
@@ -11,30 +10,29 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from bionas.errors import SpecimenError
 from bionas.specimens.archives import Archive
 from bionas.specimens.barcodes import barcode_keys
-from bionas.specimens.csv_stream import CsvStream
+from bionas.specimens.csv_file import CsvFile
+from bionas.specimens.folders import skip_remedy
 from bionas.specimens.images import ImageStore
+from bionas.specimens.notes import SHOWN, LeftOut, some
 from bionas.specimens.photographs import FolderPhotographs, Photographs, ZippedPhotographs
+from bionas.specimens.schema import NAMIBIA, has_country_codes
 from bionas.specimens.streaming import StreamedImages, open_images
 from bionas.system.files import replacing
 
 IDENTITIES = ("processid", "sampleid", "dna_barcode", "image_file")
-"""Columns that identify a record: no word is looked for among their values."""
-
-SHOWN = 5
-"""How many offenders a message lists."""
+"""Columns that identify a record: words for "not known" are not looked for in them."""
 
 
 class NamedRecords(NamedTuple):
-    """Records, the column that identifies one, and what a message calls the table they come from."""
+    """Records, the column that identifies one, and the name of their table for messages."""
 
     frame: pd.DataFrame
     id: str
@@ -42,18 +40,11 @@ class NamedRecords(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """Records with their images, one each, and notes on what was left out."""
+    """Records with one image each, and notes on what was left out."""
 
     records: pd.DataFrame
     images: ImageStore | StreamedImages
     notes: tuple[str, ...]
-
-
-def some(things: Iterable[Any], shown: int = SHOWN) -> str:
-    """The first few, and how many more."""
-    things = list(things)
-    more = f" and {len(things) - shown:,} more" if len(things) > shown else ""
-    return ", ".join(map(str, things[:shown])) + more
 
 
 def nearest(name: str, known: Iterable[object]) -> str:
@@ -83,8 +74,8 @@ def existing(data_dir: Path | None, source: str, holds: str, file_too: bool = Fa
 def home_of(data_dir: Path, folders: Sequence[str], holds: Sequence[str]) -> Path:
     """The folder of a download, called one of `folders`, which lies in `data_dir` or is `data_dir` itself.
 
-    A folder of another name is taken for it when it holds one of `holds`. Where there is none, the first of `folders` is
-    returned all the same: what is missing in it is for the caller to say.
+    A folder of another name is accepted when it holds one of `holds`. Where there is none, the path of the first of
+    `folders` is returned; the caller reports what is missing in it.
 
     Raises:
         SpecimenError: `data_dir` is another level of the download; the message names the right one.
@@ -128,8 +119,7 @@ def require_photographs(
 def photographs_left(photographs: Photographs, archives: Sequence[Path], cache_dir: Path) -> tuple[str, ...]:
     """A note on photographs that belong to no record, or none where all do.
 
-    Counted in the one place they were taken from; where they come from the extracted tree and from archives together,
-    nothing is said.
+    Counted where they come from one place; from an extracted tree and archives together there is no note.
     """
     if isinstance(photographs, FolderPhotographs):
         there = _files_in(photographs.folder)
@@ -143,7 +133,7 @@ def photographs_left(photographs: Photographs, archives: Sequence[Path], cache_d
 
 
 def _files_in(folder: Path) -> int:
-    """Files below a folder, counted without asking about each."""
+    """Files below a folder, hidden ones not counted."""
     files, folders = 0, [os.fspath(folder)]
     while folders:
         with os.scandir(folders.pop()) as entries:
@@ -160,7 +150,7 @@ def _sentence(clause: str) -> str:
 
 
 def without_repeats(records: NamedRecords) -> tuple[pd.DataFrame, list[str]]:
-    """One record an id, and a note where equal ones were dropped.
+    """One record per id, and a note where equal ones were dropped.
 
     Raises:
         SpecimenError: records of one id differ; the message names ids and columns.
@@ -172,20 +162,20 @@ def without_repeats(records: NamedRecords) -> tuple[pd.DataFrame, list[str]]:
     rows = frame[repeated]
     equal = rows.astype(object).duplicated(keep="first") | ~rows.duplicated(name, keep="first")
     if not equal.all():
-        quarrels = rows[rows[name].isin(rows.loc[~equal, name])]
+        differing = rows[rows[name].isin(rows.loc[~equal, name])]
         listed = []
-        for identity, group in list(quarrels.groupby(name, sort=False, observed=True))[:SHOWN]:
+        for identity, group in list(differing.groupby(name, sort=False, observed=True))[:SHOWN]:
             differ = [column for column in group if group[column].astype(object).nunique(dropna=False) > 1]
             listed.append(f"{identity!r} ({len(group)} records, differing in {some(differ, 3)})")
-        n = quarrels[name].nunique()
+        n = differing[name].nunique()
         raise SpecimenError(
             f"{table}: {n:,} {name}s stand for more than one record: {', '.join(listed)}"
-            f"{f' and {n - len(listed):,} more' if n > len(listed) else ''}. Keep one record a {name}: which of them "
+            f"{f' and {n - len(listed):,} more' if n > len(listed) else ''}. Keep one record per {name}: which of them "
             "belongs to the photograph cannot be told."
         )
     again = frame.duplicated(name, keep="first").to_numpy()
     note = f"{again.sum():,} records of {table} are repeated; the first of each was kept: {some(frame[name][again])}."
-    return frame[~again].reset_index(drop=True), [note]
+    return frame[~again].reset_index(drop=True), [LeftOut(note, again.sum())]
 
 
 def barcodes_of(table: Path, cache_dir: Path, renamed: Mapping[str, str] | None = None) -> np.ndarray | None:
@@ -193,21 +183,24 @@ def barcodes_of(table: Path, cache_dir: Path, renamed: Mapping[str, str] | None 
 
     Read off the table once, a block at a time, and kept in the cache folder by the table's name, size and time.
     """
-    stream = CsvStream(table, renamed)
-    if "dna_barcode" not in stream.header:
+    file = CsvFile(table, renamed)
+    if "dna_barcode" not in file.header:
         return None
-    kept = cache_dir / f"{table.stem}-{stream.size:x}-{stream.mtime_ns:x}.barcodes.npy"
+    kept = cache_dir / f"{table.stem}-{file.size:x}-{file.mtime_ns:x}.barcodes.npy"
     with contextlib.suppress(OSError, ValueError, EOFError):
         return np.load(kept, allow_pickle=False)
-    blocks = stream.blocks({"dna_barcode": pa.large_string()})
-    keys = np.concatenate([barcode_keys(block.table.column("dna_barcode")) for block in blocks])
+    keys = file.parse(
+        ["dna_barcode"],
+        (),
+        lambda batches: np.concatenate([barcode_keys(batch.column(0)) for batch in batches]),
+    )
     with replacing(kept) as file:
         np.save(file, keys)
     return keys
 
 
 class Blanked(NamedTuple):
-    """The words that were taken for "not known" in a column, and how many values had one."""
+    """The words that count as "not known" in a column, and how many values were one of them."""
 
     words: list[str]
     values: int
@@ -221,12 +214,30 @@ def unknown_blanked(frame: pd.DataFrame, words: Iterable[str]) -> tuple[pd.DataF
             continue
         categorical = isinstance(column.dtype, pd.CategoricalDtype)
         values = column.cat.categories if categorical else pd.unique(column.dropna())
-        idle = [value for value in values if str(value).strip().casefold() in words]
-        if idle:
-            there = column.isin(idle)
-            blanked[str(name)] = Blanked(idle, int(there.sum()))
-            changed[name] = column.cat.remove_categories(idle) if categorical else column.mask(there)
+        found = [value for value in values if str(value).strip().casefold() in words]
+        if found:
+            there = column.isin(found)
+            blanked[str(name)] = Blanked(found, int(there.sum()))
+            changed[name] = column.cat.remove_categories(found) if categorical else column.mask(there)
     return frame.assign(**changed), blanked
+
+
+def country_codes_kept(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The records with `NA` as Namibia where the column `country` holds two-letter codes, and a note."""
+    if "country" not in frame:
+        return frame, []
+    column = frame["country"]
+    values = (
+        column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else pd.unique(column.dropna())
+    )
+    if "NA" not in values or not has_country_codes(values):
+        return frame, []
+    n = int((column == "NA").sum())
+    namibia = column.astype(object).mask((column == "NA").to_numpy(), NAMIBIA)
+    note = f"column 'country' holds two-letter codes: {n:,} values NA were read as Namibia."
+    return frame.assign(country=namibia.astype(column.dtype if column.dtype == object else "category")), [
+        note
+    ]
 
 
 def paired(
@@ -268,10 +279,9 @@ def paired(
             )
         if missing_images == "error":
             raise SpecimenError(
-                f"{summary}: {listed}{more}. {_sentence(remedy)}; "
-                '`missing_images="skip"` goes on without their records.'
+                f"{summary}: {listed}{more}. {_sentence(remedy)}; {skip_remedy()} goes on without their records."
             )
-        notes.append(f"{summary}; their records were skipped: {listed}{more}.")
+        notes.append(LeftOut(f"{summary}; their records were skipped: {listed}{more}.", len(absent)))
         there = np.flatnonzero(photographs.present)
         frame, photographs = frame.iloc[there].reset_index(drop=True), photographs.subset(there)
 
@@ -291,7 +301,7 @@ def paired(
                 f"{found}. More than max_unreadable={max_unreadable:.1%} are damaged: download them again, or raise "
                 "max_unreadable."
             )
-        notes.append(f"{found}. They were skipped.")
+        notes.append(LeftOut(f"{found}. They were skipped.", len(unreadable)))
         kept = np.setdiff1d(np.arange(len(frame)), list(unreadable))
         frame, store = frame.iloc[kept].reset_index(drop=True), store.subset(kept)
     return Paired(frame, store, tuple(notes))

@@ -1,8 +1,7 @@
-"""What the specimens are called: a column of the records as labels, and the rule for the long tail.
+"""Labels: a column of the records as class numbers, and the folding of rare classes.
 
-`labelled` makes a `SpecimenSet` of what a source collected, for any rank as target. `fold_rare` is the paper's rule
-(section IV: orders with fewer than 500 records become Other). Names are counted and compared once each, whatever the
-number of records.
+`labelled` makes a `SpecimenSet` from what a source collected, for any column as target. `fold_rare` is the paper's rule
+(section IV: orders with fewer than 500 records become Other). Each distinct name is processed once.
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ import pandas as pd
 
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens.collection import OTHER, SpecimenSet
-from bionas.specimens.schema import coded
+from bionas.specimens.notes import LeftOut, some
+from bionas.specimens.schema import DOUBTFUL_LABELS, coded
 from bionas.specimens.sources import Collected
 
 UNLABELLED = "Unlabelled"
 UNLABELLED_CHOICES = ("drop", "class")
 SHOWN = 40
-"""How many folded classes a note lists: all orders of BIOSCAN-5M, not all its genera."""
+"""Folded classes that a note lists: enough for all orders of BIOSCAN-5M, not for all its genera."""
 
 
 def fold_rare(labels: np.ndarray | pd.Series, min_records: int) -> np.ndarray:
@@ -35,11 +35,11 @@ def labelled(
     """The collection with labels from the target column, rare classes folded.
 
     Args:
-        found: what the source `source` gave.
+        found: records and images as collected by the source named `source`.
         target: any column of the records.
         min_records: classes of fewer records become "Other".
-        unlabelled: records without a value are left out ("drop"), or are a class of their own ("class"), "Unlabelled",
-            which is not folded however small it is. Either way `notes` says how many they are.
+        unlabelled: records without a value are left out ("drop") or form the class "Unlabelled" ("class"), which is
+            never folded. Either way a note says how many they are.
 
     Raises:
         UnknownName: no such column, no such choice of `unlabelled`.
@@ -58,7 +58,11 @@ def labelled(
     _refuse_two_spellings(texts, counts, target)
     names = np.array(texts, dtype=object)
     folded = _folded(names, counts, min_records)
-    notes = [*found.notes, *_about_unlabelled(codes, target, unlabelled)]
+    notes = [
+        *found.notes,
+        *_about_unlabelled(codes, target, unlabelled),
+        *_about_doubtful(texts, counts, target),
+    ]
     notes += _about_folded(names[folded != names], counts[folded != names], target, min_records)
 
     own_class = [UNLABELLED] if unlabelled == "class" and (codes < 0).any() else []
@@ -73,7 +77,7 @@ def labelled(
         codes = codes[kept]
     return SpecimenSet(
         records=records.reset_index(drop=True),
-        labels=label_of[codes],  # -1, without a label, is the last
+        labels=label_of[codes],  # code -1 (no label) takes the last entry
         class_names=tuple(class_names),
         images=images,
         source=source,
@@ -86,14 +90,31 @@ def labelled(
 
 
 def _folded(names: np.ndarray, counts: np.ndarray, min_records: int) -> np.ndarray:
-    """What each of the names (n,) is called under the rule, its specimens being `counts` (n,)."""
+    """The class of each of the names (n,) under the rule, `counts` (n,) being their specimens."""
     return np.where(counts < min_records, np.array(OTHER, dtype=object), names)
 
 
 def _about_unlabelled(codes: np.ndarray, target: str, unlabelled: str) -> list[str]:
     n = int((codes < 0).sum())
-    what = "were left out" if unlabelled == "drop" else f"are a class of their own, {UNLABELLED!r}"
-    return [f"{n:,} of {len(codes):,} records have no {target} and {what}."] if n else []
+    if not n:
+        return []
+    found = f"{n:,} of {len(codes):,} records have no {target}"
+    if unlabelled == "class":
+        return [f"{found} and are a class of their own, {UNLABELLED!r}."]
+    return [LeftOut(f"{found} and were left out.", n)]
+
+
+def _about_doubtful(texts: list[str], counts: np.ndarray, target: str) -> list[str]:
+    doubtful = [
+        f"{text!r} ({n:,})"
+        for text, n in zip(texts, counts, strict=True)
+        if text.casefold() in DOUBTFUL_LABELS
+    ]
+    if not doubtful:
+        return []
+    return [
+        f'column {target!r}: {some(doubtful)} count as classes. If they mean "not known", empty these cells.'
+    ]
 
 
 def _about_folded(names: np.ndarray, counts: np.ndarray, target: str, min_records: int) -> list[str]:

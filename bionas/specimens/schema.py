@@ -1,11 +1,13 @@
 """What a specimen record is: the metadata columns of BIOSCAN-5M, under the names BIOSCAN-5M gives them.
 
-Every source speaks this vocabulary. A column a collection does not have is simply absent; a value it does not know is
-missing, in any of the spellings of `MISSING_WORDS`.
+All sources use these names. A column that a collection does not have is absent; a value that is not known is missing,
+in any of the spellings of `MISSING_WORDS`.
 """
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ RANKS = ("phylum", "class", "order", "family", "subfamily", "genus", "species")
 """Taxonomic ranks, widest first. Each can be the target."""
 
 CATEGORICAL = (*RANKS, "dna_bin", "country", "province_state")
-"""Columns that are embedded: one vector a value."""
+"""Columns that are embedded: one vector per value."""
 
 NUMERIC = ("coord-lat", "coord-lon", "image_measurement_value", "area_fraction", "scale_factor")
 """Columns that are standardised: degrees, degrees, pixels of the specimen, and two ratios."""
@@ -49,22 +51,75 @@ ALIASES = {"lat": "coord-lat", "lon": "coord-lon", "latitude": "coord-lat", "lon
 SPLIT_NAMES = ("pretrain", "train", "val", "test", "key_unseen", "val_unseen", "test_unseen", "other_heldout")
 """What BIOSCAN-5M's column `split` holds: `train`, `val`, `test` share their species, the `unseen` ones have others."""
 
-MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "none", "null", "no taxon"})
+EXCEL_ERRORS = ("#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!", "#n/a n/a")
+
+MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "none", "null", "no taxon", *EXCEL_ERRORS})
 """Texts that mean "not known", compared without case and surrounding blanks ("No Taxon" is Insect-1M's)."""
 
+DOUBTFUL_LABELS = frozenset(
+    {
+        "?",
+        "??",
+        "???",
+        "-",
+        "--",
+        ".",
+        "x",
+        "unknown",
+        "unidentified",
+        "undetermined",
+        "indet",
+        "indet.",
+        "tbd",
+        "todo",
+    }
+)
+"""Texts that are classes where they are labels, but may have been meant as "not known": a note names them."""
+
+RANGES = {
+    "coord-lat": (-90.0, 90.0),
+    "coord-lon": (-180.0, 180.0),
+    "image_measurement_value": (0.0, np.inf),
+    "area_fraction": (0.0, 1.0),
+    "scale_factor": (0.0, np.inf),
+}
+"""Column -> lowest and highest value that is possible. Infinity itself never is."""
+
+INVISIBLE = {ord(mark): None for mark in "\u200b\u200c\u200d\u2060\ufeff\u00ad"}
+"""Zero-width spaces and joiners, the byte-order mark, the soft hyphen: not seen, and no part of a name."""
+
 SLICE = 1 << 18
-"""Rows of a text column that are looked at together: a column of five million texts is never in memory twice."""
+"""Rows of a text column that are examined together: bounds memory for columns of five million texts."""
+
+
+def cleaned(text: str) -> str:
+    """The text without blanks around it and invisible characters in it, composed (NFC): equal for equal looks."""
+    if text.isascii():
+        return text.strip()
+    return unicodedata.normalize("NFC", text.translate(INVISIBLE)).strip()
 
 
 def is_missing(value: object) -> bool:
     """Whether one value means "not known": None, NaN, or one of `MISSING_WORDS`."""
     if isinstance(value, str):
-        return value.strip().casefold() in MISSING_WORDS
+        return cleaned(value).casefold() in MISSING_WORDS
     return bool(pd.isna(value))
 
 
+NAMIBIA = "NA (Namibia)"
+"""How the country code NA is kept in records, where the text `NA` alone means "not known"."""
+
+
+def has_country_codes(values: Iterable[object]) -> bool:
+    """Whether all known values are two-letter country codes."""
+    known = [text for text in map(str, values) if text == "NA" or not is_missing(text)]
+    return any(text != "NA" for text in known) and all(
+        len(text) == 2 and text.isalpha() and text.isupper() for text in known
+    )
+
+
 def missing(column: pd.Series) -> np.ndarray:
-    """bool (N,): which values of the column are not known. Each distinct value is looked at once."""
+    """bool (N,): which values of the column are not known. Each distinct value is examined once."""
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.isna().to_numpy(dtype=bool)
     if is_arrow_text(column.dtype):
@@ -81,22 +136,22 @@ def missing(column: pd.Series) -> np.ndarray:
 
 
 class Coded(NamedTuple):
-    """A column as numbers: `texts[codes[i]]` is the value of row i, without blanks around it; -1 where not known."""
+    """A column as codes: `texts[codes[i]]` is the `cleaned` value of row i; code -1 where it is not known."""
 
     codes: np.ndarray  # (N,) int32
-    texts: list[str]  # distinct, in the order in which they first appear
+    texts: list[str]  # distinct, in order of first appearance
 
 
 def coded(column: pd.Series) -> Coded:
     """The codes of a column of few distinct values, the same however the column is stored (text or categories)."""
     codes, values = pd.factorize(column)
     place: dict[str, int] = {}
-    own = [-1 if is_missing(value) else place.setdefault(str(value).strip(), len(place)) for value in values]
+    own = [-1 if is_missing(value) else place.setdefault(cleaned(str(value)), len(place)) for value in values]
     return Coded(np.array([*own, -1], dtype=np.int32)[codes], list(place))
 
 
 def members(codes: np.ndarray, n: int) -> list[np.ndarray]:
-    """Of each code 0..n-1 the positions that have it, ascending. Sorted once, for however many codes there are."""
+    """Of each code 0..n-1 the positions that have it, ascending. One sort for all codes."""
     order = np.argsort(codes.astype(np.min_scalar_type(max(n - 1, 0))), kind="stable")
     return np.split(order, np.cumsum(np.bincount(codes, minlength=n))[:-1])
 

@@ -1,12 +1,14 @@
-"""How a collection is divided into training, validation and test specimens (section IV, and what it leaves out).
+"""Schemes that divide a collection into training, validation and test specimens (section IV; others are ours).
 
-A scheme is a function `(records, labels, seed) -> (train, val, test)` of sorted positions, registered in `SPLITS`. What
-it returns depends on its arguments alone. `divide` is the way in: it also understands what a scheme is told after a
-colon, as in `official:pretrain+train/val/test`.
+A scheme is a function `(records, labels, seed) -> (train, val, test)` of sorted positions, registered in `SPLITS`. The
+result depends on its arguments alone. A scheme may declare two keywords: `told`, the text after a colon in its name
+(`official:pretrain+train/val/test`, `grouped:trap`), and `together`, (N,) codes of specimens that must stay on one side
+(-1: none). `divide` is the entry point.
 """
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable
 
@@ -23,36 +25,90 @@ SPLITS: Registry = Registry("split scheme")
 SIDES = ("train", "val", "test")
 Sides = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-OF_COMPANIONS = ("seran",)
-"""Schemes that aim at other shares than 70 / 20 / 10: they are not compared by their distance from it."""
+NOT_COMPARED = ("seran", "grouped")
+"""Schemes left out of `collection.compare_splits`: other shares than 70 / 20 / 10, and one that needs a column."""
+
+FEW_GROUPS = 64
+"""Up to this many groups, whole groups are placed by exchange (`balanced_sides`); more are placed one by one."""
 
 METASPLITS = {"seen": ("train", "val", "test"), "unseen": ("key_unseen", "val_unseen", "test_unseen")}
-"""Names that `bioscan_dataset` has for several of BIOSCAN-5M's splits together."""
+"""`bioscan_dataset`'s names for several of BIOSCAN-5M's splits together."""
 
 
-def divide(scheme: str, records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
-    """The sides of a scheme, which may be told more after a colon (only `official` takes it).
+def divide(
+    scheme: str,
+    records: pd.DataFrame,
+    labels: np.ndarray,
+    seed: int,
+    *,
+    together: np.ndarray | None = None,
+    group: str | None = None,
+) -> Sides:
+    """The sides of a scheme.
+
+    Args:
+        scheme: a name of `SPLITS`, for some followed by a colon and a text.
+        together: (N,) codes of specimens that must stay on one side (identical photographs), -1 for none. Schemes whose
+            sides the records decide (`official`, `geography_disjoint`) do not use it.
+        group: a column whose values must not be on two sides (a trap, an animal). With `paper` this is `grouped:COLUMN`;
+            with `bin_disjoint` both hold; with `official` it is checked.
 
     Raises:
-        UnknownName: no such scheme.
+        UnknownName: no such scheme, or no such column.
         SpecimenError: the scheme does not fit these records; the message names what was found.
     """
     name, colon, told = scheme.partition(":")
+    if group is not None and scheme == "paper":
+        name, colon, told, group = "grouped", ":", group, None
     sides = SPLITS[name]
-    if not colon:
-        return sides(records, labels, seed)
-    if "told" not in inspect.signature(sides).parameters:
+    takes = inspect.signature(sides).parameters
+    if colon and "told" not in takes:
         raise SpecimenError(f"split={scheme!r}: {name!r} takes nothing after a colon. Use split={name!r}.")
-    return sides(records, labels, seed, told=told)
+    groups = None if group is None else _groups(records, group)
+    if groups is not None and name not in ("bin_disjoint", "official"):
+        raise SpecimenError(f"split={scheme!r} cannot be combined with group={group!r}. Use split='paper'.")
+    if groups is not None and name != "official":
+        together = linked(groups, together)
+    options = {"told": told} if colon else {}
+    if "together" in takes:
+        options["together"] = together
+    found = sides(records, labels, seed, **options)
+    if groups is not None and name == "official":
+        _refuse_crossing(groups, found, group)
+    return found
+
+
+def _groups(records: pd.DataFrame, column: str) -> np.ndarray:
+    """(N,) codes of the values of a column, -1 where it is empty."""
+    if column not in records:
+        raise UnknownName("column to group by", column, map(str, records.columns))
+    return coded(records[column]).codes.astype(np.int64)
+
+
+def _refuse_crossing(groups: np.ndarray, sides: Sides, column: str) -> None:
+    side_of = np.full(len(groups), -1)
+    for side, positions in enumerate(sides):
+        side_of[positions] = side
+    used = (groups >= 0) & (side_of >= 0)
+    pairs = np.unique(np.stack([groups[used], side_of[used]]), axis=1)
+    crossing = int((np.bincount(pairs[0]) > 1).sum())
+    if crossing:
+        raise SpecimenError(
+            f"split='official' has {crossing:,} values of {column!r} on more than one side. Correct the column `split`, "
+            f"or use split='grouped:{column}'."
+        )
 
 
 @SPLITS.register("paper")
-def paper(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
+def paper(
+    records: pd.DataFrame, labels: np.ndarray, seed: int, *, together: np.ndarray | None = None
+) -> Sides:
     """70 / 20 / 10 within every class, specimens drawn at random: what the paper's printed counts imply.
 
-    The counts of a class are those of `paper_counts`. A BIN, and so a species, may lie on all three sides.
+    The counts of a class are those of `paper_counts`, except for specimens of `together`. A BIN, and so a species, may be
+    on all three sides.
     """
-    return _within_classes(paper_counts, labels, seed)
+    return _within_classes(paper_counts, labels, seed, together)
 
 
 def paper_counts(n: int) -> tuple[int, int, int]:
@@ -73,9 +129,11 @@ def paper_counts(n: int) -> tuple[int, int, int]:
 
 
 @SPLITS.register("seran")
-def seran(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
+def seran(
+    records: pd.DataFrame, labels: np.ndarray, seed: int, *, together: np.ndarray | None = None
+) -> Sides:
     """70 / 15 / 15 within every class, specimens drawn at random: the split of SERAN (its section 4.1), "each species"."""
-    return _within_classes(seran_counts, labels, seed)
+    return _within_classes(seran_counts, labels, seed, together)
 
 
 def seran_counts(n: int) -> tuple[int, int, int]:
@@ -92,16 +150,15 @@ def seran_counts(n: int) -> tuple[int, int, int]:
 
 @SPLITS.register("official")
 def official(records: pd.DataFrame, labels: np.ndarray, seed: int, *, told: str = "train/val/test") -> Sides:
-    """The sides the records themselves name in their `split` column: train, val (or validation), test.
+    """The sides named in the records' column `split`: train, val (or validation), test.
 
-    Rows that name another side (BIOSCAN-5M has `pretrain` and others) are on none of the three, unless `told` says so:
-    the names of the three sides, in this order, with / between the sides and + between names. BIOSCAN-5M's training
-    records with the unlabelled ones, and both of its tests: `official:pretrain+train/val/test+test_unseen`. `seen` and
-    `unseen` stand for the splits that `bioscan_dataset` means by them.
+    Rows of another name (BIOSCAN-5M has `pretrain` and others) or without one are on none of the three, unless `told`
+    includes it: the names of the three sides, in this order, with / between the sides and + between names. For example
+    `official:pretrain+train/val/test+test_unseen`. `seen` and `unseen` are `bioscan_dataset`'s groups of splits.
 
     Raises:
-        SpecimenError: there is no such column, a name is on two sides, or no record has it; the message lists what the
-            column holds.
+        SpecimenError: there is no such column, a name is on two sides, no record has it, or a name looks like a misspelt
+            side ("tarin"); the message lists what the column holds.
         UnknownName: a name that is neither BIOSCAN-5M's nor in the column.
     """
     scheme = "official" if told == "/".join(SIDES) else f"official:{told}"
@@ -121,17 +178,36 @@ def official(records: pd.DataFrame, labels: np.ndarray, seed: int, *, told: str 
             f"split={scheme!r}: no record is marked {' or '.join(map(repr, absent))}. The column `split` holds: "
             f"{listed}. split='paper' divides any collection."
         )
+    _refuse_misspelt(count, wanted, scheme)
     side_named = {name: number for number, side in enumerate(wanted) for name in side}
     return _positions(
         np.array([*(side_named.get(name, -1) for name in held.texts), -1], dtype=np.int8)[held.codes]
     )
 
 
+SAME_SIDE = {"validation": "val", "valid": "val", "dev": "val", "training": "train", "testing": "test"}
+"""Other names of a side -> ours."""
+
+
+def _refuse_misspelt(count: dict[str, int], wanted: list[list[str]], scheme: str) -> None:
+    """Raises SpecimenError for names of the column that are nearly a side's: their rows would be on none."""
+    sides = [name for side in wanted for name in side]
+    for name in count:
+        if name in (*sides, *SPLIT_NAMES, "no value"):
+            continue
+        near = difflib.get_close_matches(name, sides, n=1, cutoff=0.6)
+        if near:
+            raise SpecimenError(
+                f"split={scheme!r}: {count[name]:,} records are marked {name!r} in the column `split`. Is it {near[0]!r}? "
+                "Correct it, or rename it to a word that is unlike a side, such as 'unused'."
+            )
+
+
 def _split_names(column: pd.Series) -> Coded:
-    """The column in lower case, `validation` being `val`."""
+    """The column in lower case, other names of a side replaced by ours."""
     codes, texts = coded(column)
     place: dict[str, int] = {}
-    lower = [{"validation": "val"}.get(text.lower(), text.lower()) for text in texts]
+    lower = [SAME_SIDE.get(text.lower(), text.lower()) for text in texts]
     own = [place.setdefault(name, len(place)) for name in lower]
     return Coded(np.array([*own, -1], dtype=np.int32)[codes], list(place))
 
@@ -141,7 +217,7 @@ def _told_names(told: str, scheme: str, held: list[str]) -> list[list[str]]:
     known = dict.fromkeys((*SPLIT_NAMES, *held))
     sides: list[list[str]] = []
     for part in told.lower().split("/"):
-        names = ["val" if name.strip() == "validation" else name.strip() for name in part.split("+")]
+        names = [SAME_SIDE.get(name.strip(), name.strip()) for name in part.split("+")]
         for name in names:
             if name and name not in known and name not in METASPLITS:
                 raise UnknownName(f"name in split={scheme!r}:", name, (*known, *METASPLITS))
@@ -161,11 +237,13 @@ def _told_names(told: str, scheme: str, held: list[str]) -> list[list[str]]:
 
 
 @SPLITS.register("bin_disjoint")
-def bin_disjoint(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
+def bin_disjoint(
+    records: pd.DataFrame, labels: np.ndarray, seed: int, *, together: np.ndarray | None = None
+) -> Sides:
     """About 70 / 20 / 10 of every class, no BIN and no barcode on two sides.
 
     Where the records have `dna_barcode`, specimens with one barcode stay together even if their BINs differ or one has
-    none, and so does everything linked through them. A specimen with neither stands for itself.
+    none, and so does everything linked through them. A specimen with neither is a group of its own.
 
     Raises:
         SpecimenError: no record has a BIN.
@@ -178,15 +256,53 @@ def bin_disjoint(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
     if "dna_barcode" in records:
         keys = barcode_keys(records["dna_barcode"])
         barcodes = np.where(keys == 0, -1, pd.factorize(keys)[0])
-    return _positions(disjoint(linked(coded(records["dna_bin"]).codes, barcodes), labels, seed))
+    groups = linked(coded(records["dna_bin"]).codes, barcodes)
+    return _positions(disjoint(_linked_further(groups, together), labels, seed))
+
+
+@SPLITS.register("grouped")
+def grouped(
+    records: pd.DataFrame,
+    labels: np.ndarray,
+    seed: int,
+    *,
+    told: str = "",
+    together: np.ndarray | None = None,
+) -> Sides:
+    """`grouped:COLUMN`: no value of the column on two sides, as near 70 / 20 / 10 of every class as whole groups allow.
+
+    For photographs of one animal, trap or session. A specimen without a value is a group of its own.
+
+    Raises:
+        UnknownName: no such column.
+        SpecimenError: no column was named, or it has fewer than three groups.
+    """
+    if not told:
+        raise SpecimenError(
+            f"split='grouped' needs a column, as in split='grouped:{records.columns[0]}'. "
+            f"Columns: {', '.join(map(str, records.columns))}."
+        )
+    groups = _linked_further(linked(_groups(records, told)), together)
+    n_groups = int(groups.max(initial=-1)) + 1
+    if n_groups < len(SIDES):
+        raise SpecimenError(
+            f"split='grouped:{told}' needs at least three groups, one per side; the column {told!r} has {n_groups}."
+        )
+    if n_groups <= FEW_GROUPS:
+        return _positions(balanced_sides(groups, labels, n_groups, seed)[groups])
+    return _positions(disjoint(groups, labels, seed))
+
+
+def _linked_further(groups: np.ndarray, together: np.ndarray | None) -> np.ndarray:
+    return groups if together is None or (together < 0).all() else linked(groups, together)
 
 
 @SPLITS.register("geography_disjoint")
 def geography_disjoint(records: pd.DataFrame, labels: np.ndarray, seed: int) -> Sides:
     """No country on two sides, sizes and shares of the classes as near 70 / 20 / 10 as whole countries allow.
 
-    Records without a country are in training: nobody can say that they come from elsewhere. `seed` decides in which
-    order countries are first tried; how near a split comes, `collection.compare_splits` says.
+    Records without a country are in training, since they may come from any. `seed` determines the order in which
+    countries are first tried; `collection.compare_splits` reports how near a split comes.
 
     Raises:
         SpecimenError: fewer than three countries.
@@ -202,8 +318,14 @@ def geography_disjoint(records: pd.DataFrame, labels: np.ndarray, seed: int) -> 
     return _positions(np.append(side_of_country, 0)[countries.codes])
 
 
-def _within_classes(counts: Callable[[int], tuple[int, int, int]], labels: np.ndarray, seed: int) -> Sides:
-    """Every class divided at random into as many as `counts` says of its size."""
+def _within_classes(
+    counts: Callable[[int], tuple[int, int, int]],
+    labels: np.ndarray,
+    seed: int,
+    together: np.ndarray | None = None,
+) -> Sides:
+    """Every class divided at random into `counts` of its size; then specimens of `together` join the first of their sides,
+    training before validation before test."""
     generator = np.random.default_rng(seed)
     side_of = np.zeros(len(labels), dtype=np.int8)
     for own in members(labels, labels.max(initial=-1) + 1):
@@ -211,9 +333,14 @@ def _within_classes(counts: Callable[[int], tuple[int, int, int]], labels: np.nd
         train, val, _ = counts(len(own))
         side_of[drawn[train : train + val]] = 1
         side_of[drawn[train + val :]] = 2
+    if together is not None:
+        linked_ones = np.flatnonzero(together >= 0)
+        first_side = np.full(int(together.max(initial=-1)) + 1, len(SIDES), dtype=np.int8)
+        np.minimum.at(first_side, together[linked_ones], side_of[linked_ones])
+        side_of[linked_ones] = first_side[together[linked_ones]]
     return _positions(side_of)
 
 
 def _positions(side_of: np.ndarray) -> Sides:
-    """The specimens on side 0, 1 and 2, ascending; others are on none."""
+    """Positions of the specimens of side 0, 1 and 2, ascending; other values of `side_of` are on none."""
     return tuple(np.flatnonzero(side_of == side) for side in range(3))

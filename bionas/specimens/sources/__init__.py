@@ -1,12 +1,12 @@
-"""Where specimens come from: one file a source, one registry.
+"""Sources of specimens: one file per source, one registry.
 
 A source is a function `name(data_dir, *, image_size, cache_dir, seed, **options) -> Collected`, registered under the
-name a user types (`@SOURCES.register("folder")`). It gathers records and images and says what it left out. Choosing
+name a user types (`@SOURCES.register("folder")`). It reads records and images and counts what it left out. Choosing
 the target, folding rare classes, limiting and checking are the same for every source: `load_specimens` does them.
 
 A source may also declare the keywords `target` (the column that will be predicted) and `missing_images` ("error" or
-"skip"): it is then told what the user asked for. Any other keyword it declares is an option of that source. Files of
-this folder are found by themselves: adding a source is adding one file.
+"skip"): it then receives the user's choice. Every other keyword it declares is an option of that source. A new source
+is a file here and its name in the import of `bionas/specimens/__init__.py`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from bionas.specimens.images import ImageStore
 
 
 class Collected(NamedTuple):
-    """What a source hands over: one row of `records` a specimen, image i of `images` belonging to row i.
+    """What a source returns: one row of `records` per specimen, image i of `images` belonging to row i.
 
-    `notes` are plain sentences on what was skipped or read with a reservation. `default_min_records` is the rule
-    "fewer than N records -> Other" this source folds by when the user does not say (0: no folding). `origin` is what
-    captions say of photographs ("Photographs in my_folder").
+    `notes` are sentences on what was skipped (`LeftOut`, with its number) or read with a reservation. `rows` is the number
+    of rows that were read, `len(records)` plus those that the notes count as left out; None where nothing was read.
+    `default_min_records` is this source's default for the rule "fewer than N records -> Other" (0: no folding).
+    `origin` names the collection in captions ("Photographs in my_folder").
     """
 
     records: pd.DataFrame
@@ -33,6 +34,7 @@ class Collected(NamedTuple):
     synthetic: bool = False
     default_min_records: int = 0
     origin: str = ""
+    rows: int | None = None
 
 
 SOURCES: Registry = Registry("source")

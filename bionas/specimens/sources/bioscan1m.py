@@ -136,7 +136,9 @@ def bioscan1m(
         records["dna_barcode"] = keys
     notes = found.notes
     if not images:
-        return Collected(records, None, notes, default_min_records=MIN_RECORDS, origin="BIOSCAN-1M")
+        return Collected(
+            records, None, notes, default_min_records=MIN_RECORDS, origin="BIOSCAN-1M", rows=found.rows
+        )
     remedy = f"`{FETCH} --package {package} --data-dir {home.parent}` downloads them"
     archives = _archives(home, package)
     require_photographs(
@@ -157,7 +159,7 @@ def bioscan1m(
         remedy=remedy,
     )
     notes += (*photographs_left(photographs, archives, cache_dir), *pairs.notes)
-    return Collected(pairs.records, pairs.images, notes, False, MIN_RECORDS, "BIOSCAN-1M")
+    return Collected(pairs.records, pairs.images, notes, False, MIN_RECORDS, "BIOSCAN-1M", found.rows)
 
 
 def members(records: pd.DataFrame, tree: str) -> pa.Array:

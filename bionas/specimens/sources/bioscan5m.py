@@ -93,7 +93,7 @@ def bioscan5m(
         existing(data_dir, "bioscan5m", f"the folder that holds {FOLDER}/"), (FOLDER,), ("metadata", "images")
     )
     table = _metadata_file(home)
-    records, notes, _ = read_columns(
+    records, notes, _, rows = read_columns(
         table,
         splits=splits,
         cache_dir=cache_dir,
@@ -105,7 +105,7 @@ def bioscan5m(
         records["dna_barcode"] = keys if wanted is None else keys[_rows_of(table, wanted, cache_dir, renamed)]
     origin = f"BIOSCAN-5M ({splits})" if splits else "BIOSCAN-5M"
     if not images:
-        return Collected(records, None, notes, default_min_records=MIN_RECORDS, origin=origin)
+        return Collected(records, None, notes, default_min_records=MIN_RECORDS, origin=origin, rows=rows)
     archives, remedy = (
         _archives(home, package, wanted),
         f"{FETCH} --package {package} --split {splits or 'all'}",
@@ -127,7 +127,7 @@ def bioscan5m(
         remedy=remedy,
     )
     notes += photographs_left(photographs, archives, cache_dir) if wanted is None else ()
-    return Collected(pairs.records, pairs.images, (*notes, *pairs.notes), False, MIN_RECORDS, origin)
+    return Collected(pairs.records, pairs.images, (*notes, *pairs.notes), False, MIN_RECORDS, origin, rows)
 
 
 def members(records: pd.DataFrame, tree: str) -> pa.ChunkedArray:

@@ -1,30 +1,31 @@
 """A folder of photographs and a table of labels: the source for one's own collection.
 
 The folder holds images at any depth and one CSV or TSV: `labels.csv`, or the only table there, or the one named by
-`labels=`. The table has a column `file` (or image, path, filename), the target column, and whatever else of the schema
-is known (`family`, `dna_bin`, `country`, `split`, ...). Without a table, sub-folders are the labels: `Diptera/a.jpg`,
-or `train/Diptera/a.jpg` with the sides of a split above them.
+`labels=`. The table has a column `file` (or image, path, filename), the target column, and any further columns of the
+schema (`family`, `dna_bin`, `country`, `split`, ...). Without a table, sub-folders are the labels: `Diptera/a.jpg`, or
+`train/Diptera/a.jpg` with the sides of a split above them.
 """
 
 from __future__ import annotations
 
 import difflib
-import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bionas.errors import SpecimenError
-from bionas.specimens.decoding import SUFFIXES
-from bionas.specimens.gathering import SHOWN, existing, some
+from bionas.specimens.filenames import FileNames
+from bionas.specimens.folders import Found, find_images, from_sub_folders, skip_remedy
+from bionas.specimens.gathering import country_codes_kept, existing
+from bionas.specimens.measurements import numbers
+from bionas.specimens.notes import SHOWN, LeftOut, some
 from bionas.specimens.photographs import FolderPhotographs
 from bionas.specimens.schema import NUMERIC, missing
 from bionas.specimens.sources import SOURCES, Collected
 from bionas.specimens.streaming import open_images
-from bionas.specimens.tables import FILE_NAMES, Table, numbers, read_table
-
-SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "test"})
+from bionas.specimens.tables import FILE_NAMES, Table, read_table
 
 
 @SOURCES.register("folder")
@@ -61,19 +62,15 @@ def folder(
         UnknownName: no such fit.
     """
     data_dir = existing(data_dir, "folder", "the folder that holds the photographs and labels.csv")
-    images = _images(data_dir)
+    found = find_images(data_dir)
     table_file = _table_file(data_dir, labels)
     if table_file is None:
-        records, notes = _from_sub_folders(data_dir, images, target)
+        records, notes, rows = from_sub_folders(data_dir, found, target, missing_images)
     else:
-        records, notes = _from_table(
-            data_dir, read_table(table_file), table_file.name, images, target, missing_images
-        )
-    unlabelled = sorted(set(images) - set(records["file"]))
-    if unlabelled:
-        notes.append(
-            f"{len(unlabelled):,} of {len(images):,} images have no label and were left out: {some(unlabelled)}."
-        )
+        table = read_table(table_file)
+        records, notes = _from_table(data_dir, table, table_file.name, found, target, missing_images)
+        rows = table.rows
+        notes = [*notes, *_about_unlabelled(found, records)]
 
     photographs = FolderPhotographs(data_dir, records["file"].tolist())
     store, unreadable = open_images(
@@ -85,35 +82,28 @@ def folder(
             [f"{records['file'][position]} ({reason})" for position, reason in sorted(unreadable.items())]
         )
         share = len(unreadable) / len(records)
-        found = f"{len(unreadable):,} of {len(records):,} images cannot be read ({share:.1%}): {listed}"
+        summary = f"{len(unreadable):,} of {len(records):,} images cannot be read ({share:.1%}): {listed}"
         if share > max_unreadable:
             raise SpecimenError(
-                f"{found}. More than max_unreadable={max_unreadable:.1%} are damaged: copy them again from the "
+                f"{summary}. More than max_unreadable={max_unreadable:.1%} are damaged: copy them again from the "
                 "original, take their rows out of the table, or raise max_unreadable."
             )
-        notes.append(f"{found}. They were skipped.")
+        notes.append(LeftOut(f"{summary}. They were skipped.", len(unreadable)))
         kept = np.setdiff1d(np.arange(len(records)), list(unreadable))
         records, store = records.iloc[kept].reset_index(drop=True), store.subset(kept)
-    return Collected(records, store, tuple(notes), origin=f"Photographs in {data_dir.resolve().name}")
+    origin = f"Photographs in {data_dir.resolve().name}"
+    return Collected(records, store, tuple(notes), origin=origin, rows=rows)
 
 
-def _images(data_dir: Path) -> list[str]:
-    """Paths of all images below the folder, relative to it, with forward slashes, sorted."""
-    found, others = [], 0
-    for path, folders, names in os.walk(data_dir, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
-        below = Path(path).relative_to(data_dir)
-        for name in names:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                found.append((below / name).as_posix())
-            else:
-                others += 1
-    if not found:
-        raise SpecimenError(
-            f"no images in {str(data_dir)!r} or its sub-folders ({others:,} other files). "
-            f"Looked for {', '.join(SUFFIXES)}."
+def _about_unlabelled(found: Found, records: pd.DataFrame) -> list[str]:
+    """Notes on images that the table does not name, and on photographs that cannot be read."""
+    unlabelled = sorted(set(found.images) - set(records["file"]))
+    notes = list(found.notes)
+    if unlabelled:
+        notes.append(
+            f"{len(unlabelled):,} of {len(found.images):,} images have no label and were left out: {some(unlabelled)}."
         )
-    return sorted(found)
+    return notes
 
 
 def _table_file(data_dir: Path, labels: str | None) -> Path | None:
@@ -135,32 +125,8 @@ def _table_file(data_dir: Path, labels: str | None) -> Path | None:
     return tables[0] if tables else None
 
 
-def _from_sub_folders(data_dir: Path, images: list[str], target: str) -> tuple[pd.DataFrame, list[str]]:
-    parts = [PurePosixPath(name).parts for name in images]
-    sides = {path[0].lower() for path in parts if len(path) > 1}
-    depth = 1 if sides and sides <= SPLIT_FOLDERS else 0
-    rows = [
-        (name, path[depth], path[0])
-        for name, path in zip(images, parts, strict=True)
-        if len(path) > depth + 1
-    ]
-    found = sorted({label for _, label, _ in rows})
-    if len(found) < 2:
-        seen = f"all images lie in one folder ({found[0]!r})" if found else "the images lie in no sub-folders"
-        raise SpecimenError(
-            f"no table of labels in {str(data_dir)!r}, and {seen}. Add labels.csv with the columns `file` and "
-            f"`{target}`, or one sub-folder a class."
-        )
-    records = pd.DataFrame(rows, columns=["file", target, "split"])
-    if depth:
-        records["split"] = records["split"].str.lower().replace({"valid": "val", "validation": "val"})
-    else:
-        records = records.drop(columns="split")
-    return records, [f"No table of labels: the {len(found)} sub-folders are the {target}."]
-
-
 def _from_table(
-    data_dir: Path, table: Table, name: str, images: list[str], target: str, missing_images: str
+    data_dir: Path, table: Table, name: str, found: Found, target: str, missing_images: str
 ) -> tuple[pd.DataFrame, list[str]]:
     frame, lines, notes = table.frame, table.lines, list(table.notes)
     columns = ", ".join(map(str, frame.columns))
@@ -178,82 +144,98 @@ def _from_table(
 
     unnamed = missing(frame["file"])
     if unnamed.any():
-        notes.append(
+        sentence = (
             f"{unnamed.sum():,} rows of {name} name no image and were left out: row {some(lines[unnamed])}."
         )
+        notes.append(LeftOut(sentence, unnamed.sum()))
         frame, lines = frame[~unnamed].reset_index(drop=True), lines[~unnamed]
-    frame["file"], absent = _matched(data_dir, frame["file"], lines, images, name)
-    if absent:
-        rows = sorted(absent)
-        summary = f"{len(rows):,} of {len(frame):,} files are missing ({len(rows) / len(frame):.1%})."
-        listed = "\n".join(absent[row] for row in rows[:SHOWN])
-        more = f"\n... and {len(rows) - SHOWN:,} more." if len(rows) > SHOWN else ""
-        if missing_images == "error":
-            raise SpecimenError(
-                f'{listed}{more}\n{summary} Fix the names, or pass `missing_images="skip"` to go on without them.'
-            )
-        if len(rows) == len(frame):
-            raise SpecimenError(
-                f"{listed}{more}\nNone of the files in {name} is there: nothing is left to skip to."
-            )
-        notes.append(f"{summary} Their rows were skipped: row {some(lines[rows])}.")
-        kept = np.setdiff1d(np.arange(len(frame)), rows)
-        frame, lines = frame.iloc[kept].reset_index(drop=True), lines[kept]
+    files = _matched(FileNames(data_dir, found.images, found.unsupported), frame["file"], lines, name)
+    frame["file"] = files.images
+    notes += files.notes
+    if files.absent:
+        frame, lines = _without_absent(frame, lines, name, files.absent, missing_images, notes)
     frame = _without_repeats(frame, lines, name, target, notes)
+    frame, kept_codes = country_codes_kept(frame)
+    notes += kept_codes
     for column in frame.columns[1:]:
         if column not in NUMERIC:
             frame[column] = frame[column].mask(missing(frame[column]))
-        else:
-            frame[column], strange = numbers(frame[column])
-            if strange:
-                notes.append(
-                    f"column {column!r}: {len(strange)} values are no numbers and count as missing: {some(strange)}."
-                )
+            continue
+        frame[column], strange, read = numbers(frame[column], column)
+        notes += read
+        if strange:
+            notes.append(
+                f"column {column!r}: {len(strange)} values are no numbers and count as missing: {some(strange)}."
+            )
     return frame, notes
 
 
-def _matched(
-    data_dir: Path, wanted: pd.Series, lines: np.ndarray, images: list[str], table: str
-) -> tuple[list[str], dict[int, str]]:
-    """The image of each row, and row -> sentence for those that are not there.
+class _Files(NamedTuple):
+    """`images` per row; `absent`: row -> sentence on why there is none; notes on names that were guessed."""
 
-    A name is a path from the folder, or the last part of one where that is the only such image.
+    images: list[str]
+    absent: dict[int, str]
+    notes: list[str]
+
+
+def _matched(names: FileNames, wanted: pd.Series, lines: np.ndarray, table: str) -> _Files:
+    """The image of each row. An image that is guessed from a part of its path must be meant by one name only."""
+    matches = [names.match(name) for name in wanted]
+    named_by: dict[str, set[str]] = {}
+    for match, name in zip(matches, wanted, strict=True):
+        if not match.problem:
+            named_by.setdefault(match.image, set()).add(name)
+    absent, guessed = {}, {}
+    for row, (match, name) in enumerate(zip(matches, wanted, strict=True)):
+        problem = match.problem
+        if not problem and match.guessed and len(named_by[match.image]) > 1:
+            problem = f"is not there; {match.image!r} is, but it is named by another row"
+        if problem:
+            absent[row] = f"{table}, row {lines[row]}: {name!r} {problem}."
+        elif match.guessed:
+            guessed.setdefault(match.guessed, []).append(row)
+    notes = [
+        f"{len(rows):,} rows of {table} were matched by {how}: row {some(lines[rows])} "
+        f"({wanted.iloc[rows[0]]!r} is {matches[rows[0]].image!r})."
+        for how, rows in guessed.items()
+    ]
+    return _Files([match.image for match in matches], absent, notes)
+
+
+def _without_absent(
+    frame: pd.DataFrame,
+    lines: np.ndarray,
+    name: str,
+    absent: dict[int, str],
+    missing_images: str,
+    notes: list[str],
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows whose image is there, a note on the others.
+
+    Raises:
+        SpecimenError: an image is missing and `missing_images` is "error", or all are.
     """
-    there = set(images)
-    by_name: dict[str, list[str]] = {}
-    by_folded: dict[str, str] = {}
-    for image in images:
-        by_name.setdefault(PurePosixPath(image).name, []).append(image)
-        by_folded.setdefault(image.casefold(), image)
-        by_folded.setdefault(PurePosixPath(image).name.casefold(), image)
-    root = data_dir.resolve().as_posix().rstrip("/") + "/"
-
-    matched, absent = [], {}
-    for row, name in enumerate(wanted):
-        path = str(name).strip().replace("\\", "/").removeprefix(root)
-        path = PurePosixPath(path).as_posix()
-        same_name = by_name.get(path, [])
-        if path in there:
-            matched.append(path)
-        elif len(same_name) == 1:
-            matched.append(same_name[0])
-        else:
-            matched.append(path)
-            other = by_folded.get(path.casefold())
-            if len(same_name) > 1:
-                why = f"could be {' or '.join(map(repr, same_name[:SHOWN]))}: write the path"
-            elif other is not None:
-                why = f"is not there, but {other!r} is"
-            else:
-                why = "is not there"
-            absent[row] = f"{table}, row {lines[row]}: {name!r} {why}."
-    return matched, absent
+    rows = sorted(absent)
+    summary = f"{len(rows):,} of {len(frame):,} files are missing ({len(rows) / len(frame):.1%})."
+    listed = "\n".join(absent[row] for row in rows[:SHOWN])
+    more = f"\n... and {len(rows) - SHOWN:,} more." if len(rows) > SHOWN else ""
+    if missing_images == "error":
+        raise SpecimenError(
+            f"{listed}{more}\n{summary} Fix the names, or pass {skip_remedy()} to go on without them."
+        )
+    if len(rows) == len(frame):
+        raise SpecimenError(
+            f"{listed}{more}\nNone of the files in {name} is there: nothing is left to skip to."
+        )
+    notes.append(LeftOut(f"{summary} Their rows were skipped: row {some(lines[rows])}.", len(rows)))
+    kept = np.setdiff1d(np.arange(len(frame)), rows)
+    return frame.iloc[kept].reset_index(drop=True), lines[kept]
 
 
 def _without_repeats(
     frame: pd.DataFrame, lines: np.ndarray, name: str, target: str, notes: list[str]
 ) -> pd.DataFrame:
-    """One row an image: the first of equal ones.
+    """One row per image: the first of repeated ones.
 
     Raises:
         SpecimenError: one image has two labels.
@@ -263,15 +245,18 @@ def _without_repeats(
         return frame
     first = frame.drop_duplicates("file").set_index("file")[target]
     first_line = dict(zip(frame["file"][~repeated], lines[~repeated], strict=True))
-    quarrels = [row for row in np.flatnonzero(repeated) if frame[target][row] != first[frame["file"][row]]]
-    if quarrels:
+    contradicting = [
+        row for row in np.flatnonzero(repeated) if frame[target][row] != first[frame["file"][row]]
+    ]
+    if contradicting:
         listed = "\n".join(
             f"{name}, rows {first_line[file]} and {lines[row]}: {file!r} is {first[file]!r} and {frame[target][row]!r}."
-            for row in quarrels[:SHOWN]
+            for row in contradicting[:SHOWN]
             for file in [frame["file"][row]]
         )
-        raise SpecimenError(f"{listed}\n{len(quarrels):,} images have two labels. Keep one row an image.")
-    notes.append(
-        f"{repeated.sum():,} rows of {name} repeat an image; the first of each was kept: row {some(lines[repeated])}."
-    )
+        raise SpecimenError(
+            f"{listed}\n{len(contradicting):,} images have two labels. Keep one row per image."
+        )
+    sentence = f"{repeated.sum():,} rows of {name} repeat an image; the first of each was kept: row {some(lines[repeated])}."
+    notes.append(LeftOut(sentence, repeated.sum()))
     return frame[~repeated].reset_index(drop=True)

@@ -22,7 +22,8 @@ import pandas as pd
 
 from bionas.errors import SpecimenError
 from bionas.specimens.fetch import insect_image_names
-from bionas.specimens.gathering import NamedRecords, existing, nearest, paired, some, without_repeats
+from bionas.specimens.gathering import NamedRecords, existing, nearest, paired, without_repeats
+from bionas.specimens.notes import some
 from bionas.specimens.photographs import FolderPhotographs
 from bionas.specimens.schema import RANKS, is_missing
 from bionas.specimens.sources import SOURCES, Collected
@@ -71,11 +72,13 @@ def insects1m(
     data_dir = existing(data_dir, "insects1m", "the folder of the Insect-1M JSON", file_too=True)
     path = _metadata_file(data_dir, metadata)
     records, notes = read_insects1m(path, links=images and missing_images == "error")
-    origin = "Insect-1M"
+    origin, rows = "Insect-1M", len(records)
     records, repeats = without_repeats(NamedRecords(records, "processid", path.name))
     notes += repeats
     if not images:
-        return Collected(records, None, tuple(notes), default_min_records=MIN_RECORDS, origin=origin)
+        return Collected(
+            records, None, tuple(notes), default_min_records=MIN_RECORDS, origin=origin, rows=rows
+        )
     photographs = FolderPhotographs(path.parent, insect_image_names(path.parent, records["processid"]))
     found = paired(
         NamedRecords(records, "processid", path.name),
@@ -89,7 +92,7 @@ def insects1m(
         image_store=image_store,
         remedy=f"`{FETCH} --records {path} --data-dir {path.parent}` downloads what is missing",
     )
-    return Collected(found.records, found.images, (*notes, *found.notes), False, MIN_RECORDS, origin)
+    return Collected(found.records, found.images, (*notes, *found.notes), False, MIN_RECORDS, origin, rows)
 
 
 def read_insects1m(path: Path, links: bool = False) -> tuple[pd.DataFrame, list[str]]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from bionas.errors import SpecimenError
 from bionas.specimens.columnar import read_columns
-from bionas.specimens.gathering import NamedRecords, existing, some, unknown_blanked, without_repeats
+from bionas.specimens.gathering import NamedRecords, existing, unknown_blanked, without_repeats
+from bionas.specimens.notes import some
 from bionas.specimens.schema import RANKS
 from bionas.specimens.sources import SOURCES, Collected
 
@@ -67,7 +68,7 @@ def records(
     if "processid" in frame:
         frame, repeats = without_repeats(NamedRecords(frame, "processid", path.name))
         notes += repeats
-    return Collected(frame, None, (*found.notes, *notes), origin=f"Records of {path.name}")
+    return Collected(frame, None, (*found.notes, *notes), origin=f"Records of {path.name}", rows=found.rows)
 
 
 def _table(path: Path, name: str | None) -> Path:

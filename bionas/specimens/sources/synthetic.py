@@ -137,6 +137,7 @@ def synthetic(
         ),
         synthetic=True,
         default_min_records=MIN_RECORDS,
+        rows=n_specimens,
     )
 
 
