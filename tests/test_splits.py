@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens import SpecimenSet
 from bionas.specimens.barcodes import barcode_keys
 from bionas.specimens.collection import compare_splits
 from bionas.specimens.grouping import SHARES, balanced_sides, linked
-from bionas.specimens.splits import NOT_COMPARED, SPLITS, paper_counts, seran_counts
+from bionas.specimens.splits import NOT_COMPARED, SPLITS, divide, paper_counts, seran_counts
 from bionas.system import places
 
 
@@ -440,3 +442,75 @@ def test_without_bins_and_countries_nothing_crosses():
         and frame.loc["bin_disjoint", "refused"]
         and not frame.loc["paper", "refused"]
     )
+
+
+# Groups, and what holds for any collection
+
+
+def test_a_group_stays_on_one_side_and_shares_are_near():
+    generator = np.random.default_rng(5)
+    animal = generator.integers(0, 20, 800)  # few animals, photographed many times
+    trap = generator.integers(0, 200, 800)
+    orders = np.array(list("AABC"))[trap % 4]
+    specimens = collection(orders.tolist(), animal=[f"a{i}" for i in animal], trap=[f"t{i}" for i in trap])
+    for column, split in (
+        ("animal", specimens.split("grouped:animal")),
+        ("trap", specimens.split(group="trap")),
+    ):
+        assert sum(map(len, split)) == 800
+        assert [len(side) / 800 for side in split] == pytest.approx([0.7, 0.2, 0.1], abs=0.04)
+        sides = [set(side.records[column]) for side in split]
+        assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    with pytest.raises(UnknownName, match="column to group by 'trp'. Did you mean 'trap'"):
+        specimens.split(group="trp")
+    with pytest.raises(SpecimenError, match="needs at least three groups"):
+        collection(list("AABB"), trap=list("xxyy")).split(group="trap")
+    with pytest.raises(SpecimenError, match="cannot be combined"):
+        specimens.split("seran", group="trap")
+
+
+def test_groups_under_the_other_schemes():
+    specimens = collection(
+        ["A", "B"] * 60, dna_bin=[f"B{i // 2}" for i in range(120)], trap=[f"t{i % 40}" for i in range(120)]
+    )
+    split = specimens.split("bin_disjoint", group="trap")
+    for column in ("trap", "dna_bin"):
+        sides = [set(side.records[column]) for side in split]
+        assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    told = collection(["A", "B"] * 3, split=["train"] * 4 + ["val", "test"], trap=list("aabbbc"))
+    with pytest.raises(SpecimenError, match="1 values of 'trap' on more than one side"):
+        told.split("official", group="trap")
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_collection_is_divided_without_loss_and_groups_stay_whole(data):
+    n = data.draw(st.integers(6, 80))
+    codes = st.lists(st.integers(0, 6), min_size=n, max_size=n)
+    orders = [f"o{c}" for c in data.draw(codes)]
+    groups = data.draw(st.lists(st.integers(-1, 30), min_size=n, max_size=n))
+    named = [f"g{g}" if g >= 0 else None for g in groups]
+    specimens = collection(orders, dna_bin=named, trap=named)
+    seed = data.draw(st.integers(0, 2**31))
+    scheme = data.draw(st.sampled_from(["paper", "seran", "bin_disjoint", "grouped:trap"]))
+    try:
+        sides = divide(scheme, specimens.records, specimens.labels, seed)
+    except SpecimenError:
+        known = {g for g in groups if g >= 0}
+        assert (scheme == "bin_disjoint" and not known) or len(known) + groups.count(-1) < 3
+        return
+    assert sorted(np.concatenate(sides).tolist()) == list(range(n))  # everyone once
+    assert all((np.diff(side) > 0).all() for side in sides)
+    again = divide(scheme, specimens.records, specimens.labels, seed)
+    assert all((one == other).all() for one, other in zip(sides, again, strict=True))
+    side_of = np.empty(n, int)
+    for number, side in enumerate(sides):
+        side_of[side] = number
+    if scheme in ("bin_disjoint", "grouped:trap"):
+        for group in {g for g in groups if g >= 0}:
+            assert len(set(side_of[np.array(groups) == group])) == 1
+    else:
+        counts = {"paper": paper_counts, "seran": seran_counts}[scheme]
+        for label in range(specimens.labels.max() + 1):
+            own = side_of[specimens.labels == label]
+            assert np.bincount(own, minlength=3).tolist() == list(counts(len(own)))

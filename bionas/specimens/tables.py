@@ -182,7 +182,7 @@ def rows_of(lines: Iterable[str], delimiter: str, width: int, first_line: int) -
         if line is None:
             return
         number += 1
-        if not line.strip():
+        if not line.strip() and delimiter not in line:
             continue
         cells, is_open = split_line(line, delimiter)
         if is_open:
@@ -204,7 +204,7 @@ def _joined(line: str, following: Iterable[str], delimiter: str, width: int) -> 
     text, all_rows = line, len(split_line(line, delimiter)[0]) == width
     for used, more in enumerate(following, start=1):
         text += "\n" + more
-        all_rows = all_rows and len(split_line(more, delimiter)[0]) == width
+        all_rows = all_rows and (not more.strip() or len(split_line(more, delimiter)[0]) == width)
         if '"' not in more:
             continue
         cells, is_open = split_line(text, delimiter)
