@@ -11,7 +11,7 @@ from PIL import Image
 
 from bionas.errors import SpecimenError
 from bionas.specimens import ImageStore, SpecimenSet, load_specimens
-from bionas.specimens.duplicates import identical_images
+from bionas.specimens.copies import identical_images
 from bionas.specimens.measurements import numbers
 from bionas.specimens.notes import left_out
 

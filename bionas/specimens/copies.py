@@ -39,7 +39,8 @@ def copies_note(copies: np.ndarray | None, records: pd.DataFrame, label_names: n
     if copies is None or (copies < 0).all():
         return ()
     again = np.flatnonzero(copies >= 0)
-    groups = [again[copies[again] == code] for code in range(copies.max() + 1)]
+    again = again[np.argsort(copies[again], kind="stable")]
+    groups = np.split(again, np.flatnonzero(np.diff(copies[again])) + 1)
     note = (
         f"{len(again):,} photographs have the same pixels as another one ({len(groups):,} different pictures): random "
         "splits keep them on one side."
@@ -48,7 +49,9 @@ def copies_note(copies: np.ndarray | None, records: pd.DataFrame, label_names: n
     named = []
     for group in contradicting(groups, label_names.astype(str)):
         names = records[column].iloc[group] if column else group
-        named.append(" and ".join(f"{name} ({label})" for name, label in zip(names, label_names[group], strict=True)))
+        named.append(
+            " and ".join(f"{name} ({label})" for name, label in zip(names, label_names[group], strict=True))
+        )
     if named:
         note += f" {len(named):,} of these pictures have different labels: {some(named)}."
     return (note,)
