@@ -88,10 +88,13 @@ def plain(size: str, batch: int, device: str) -> tuple[Step, Step]:
     return lambda: step(w, model.weights()), lambda: step(theta, model.architecture())
 
 
-def ours(size: str, batch: int, device: str) -> tuple[Step, Step]:
-    """(w step, theta step) as `BilevelTrainer` does them."""
+def ours(
+    size: str, batch: int, device: str, wrap: Callable[[nn.Module], Callable] = lambda model: model
+) -> tuple[Step, Step]:
+    """(w step, theta step) as `BilevelTrainer` does them; `wrap` makes what computes the logits, as `torch.compile`."""
     torch.manual_seed(0)
     model = SearchNetwork(preset(size), CLASSES, edge=FoldedSum).to(device)
+    forward = wrap(model)
     w = torch.optim.AdamW(model.weights(), lr=1e-3, weight_decay=1e-4, fused=True)
     theta = torch.optim.Adam(model.architecture(), lr=3e-4, weight_decay=1e-3)
     image, label = _batch(size, batch, device)
@@ -102,7 +105,7 @@ def ours(size: str, batch: int, device: str) -> tuple[Step, Step]:
             p.requires_grad_(False)
         for p in own:
             p.requires_grad_(True)
-        F.cross_entropy(model(image), label).backward()
+        F.cross_entropy(forward(image), label).backward()
         nn.utils.clip_grad_norm_(own, 1.0)
         optimizer.step()
         optimizer.zero_grad()
