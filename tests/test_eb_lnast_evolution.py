@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.optimize import differential_evolution
@@ -163,3 +165,17 @@ def test_the_upper_level_finds_the_smallest_that_performs():
 def test_without_a_penalty_there_is_nothing_to_search():
     with pytest.raises(SearchError, match="penalty"):
         search(Space(), Known(), Evolution(), 0, penalty=0)
+
+
+def test_best_1_bin_starts_every_mutant_from_the_best_member():
+    """On a sphere with F so small that differences vanish and CR = 1, every accepted trial equals the best member."""
+    settings = Evolution(population=8, generations=1, weight=1e-12, crossover=1.0, variant="best/1/bin")
+    box = np.full(3, 5.0)
+    found = minimise(lambda x: (x**2).sum(axis=1), -box, box, settings, seed=0)
+    assert np.allclose(found.population, found.best)
+    spread = minimise(
+        lambda x: (x**2).sum(axis=1), -box, box, dataclasses.replace(settings, variant="rand/1/bin"), seed=0
+    )
+    assert not np.allclose(spread.population, spread.best)
+    with pytest.raises(UnknownName, match="best/1/bin"):
+        Evolution(variant="best/1")

@@ -103,13 +103,13 @@ def test_batches_of_members_with_rows_of_their_own_are_batches_of_those_rows():
 
 @pytest.mark.parametrize(
     ("name", "theirs"),
-    [("sgd", {"momentum": 0.9, "nesterov": True}), ("rmsprop", {})],
+    [("sgd", {"momentum": 0.9, "nesterov": True}), ("rmsprop", {}), ("gd", {})],
 )
 def test_every_optimiser_trains_a_population_as_it_trains_one(name, theirs):
     x, y = blobs()
     training = Training(steps=12, learning_rate=0.01, weight_decay=0.1, optimizer=name)
     population = Population(MIXED[:3], 4, 3, range(3), torch.float64)
-    kind = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}[name]
+    kind = {"sgd": torch.optim.SGD, "gd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop}[name]
     for i in range(3):
         single = population.member(i)
         optimizer = kind(single.parameters(), lr=0.01, weight_decay=0.1, **theirs)
@@ -121,7 +121,7 @@ def test_every_optimiser_trains_a_population_as_it_trains_one(name, theirs):
         trained = Population(MIXED[:3], 4, 3, range(3), torch.float64)
         train(trained, x, y, training, 0)
         torch.testing.assert_close(trained(x)[i], single(x), rtol=1e-9, atol=1e-9)
-    assert list(OPTIMIZERS) == ["adamw", "sgd", "rmsprop"]
+    assert list(OPTIMIZERS) == ["adamw", "sgd", "rmsprop", "gd"]
     with pytest.raises(UnknownName, match="adamw"):
         Training(optimizer="adam_w")
 

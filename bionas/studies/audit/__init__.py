@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 VERDICTS = ("holds", "does not hold", "ambiguous", "cannot be checked here")
-"""The first two are what arithmetic alone decides; the others say what stands in its way."""
+"""Arithmetic decides between the first two; the others name what prevents a decision."""
 
 
 def claims() -> pd.DataFrame:

@@ -101,7 +101,7 @@ def hours_for_an_epoch() -> Finding:
 
 @CHECKS.register("bin_table_in_memory")
 def bin_table_in_memory() -> Finding:
-    """Embedding dimension at which a table of one row a BIN alone takes E009's memory (fp32, MB of 10^6 bytes)."""
+    """Embedding dimension at which a table of one row per BIN alone takes E009's memory (fp32, MB of 10^6 bytes)."""
     memory = float(published.table("table1_ablation").set_index("exp_id").loc["E009", "memory_mb"])
     megabytes = {d: round(BINS * d * BYTES / 1e6, 2) for d in (16, 32, 64)}
     return Finding(

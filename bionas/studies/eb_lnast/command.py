@@ -26,7 +26,7 @@ RECORDS, EMBEDDED = "records", "embedded"
 
 
 def run(options: argparse.Namespace) -> int:
-    """What was asked for, and an exit code."""
+    """Run the study or the metadata comparison; returns the exit code."""
     torch.set_num_threads(1)  # networks of a few hundred parameters: a second thread costs more than it gives
     with threadpool_limits(1):  # the same of scikit-learn's, which where cores are shared wait for each other
         return _measured(options)
@@ -56,7 +56,7 @@ def _measured(options: argparse.Namespace) -> int:
         rows = study.measured(asked, run_dir)
     except KeyboardInterrupt:
         kept = places.shown(asked.run(run_dir).path)
-        print(f"\nFinished folds are kept in {kept}; the same command goes on.", file=sys.stderr)
+        print(f"\nFinished folds are kept in {kept}; the same command resumes.", file=sys.stderr)
         raise
     table, claimed = study.summary(rows, asked, command), study.claims(rows)
     print(table.loc[:, "model":"seconds"].round(2).to_string(index=False))

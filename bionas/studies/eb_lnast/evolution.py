@@ -1,8 +1,8 @@
-"""Differential evolution, DE/rand/1/bin (Storn & Price, 1997): the upper level of EB-LNAST, an option for the lower.
+"""Differential evolution (Storn & Price, 1997): the upper level of EB-LNAST, an option for the lower level.
 
-A generation is asked for at once, so that an objective may evaluate the whole population in one computation. The
-paper's abstract says "evolutionary" and its index of terms "DE", no more: variant, F, CR, population and generations
-are ours, declared in `Evolution`.
+The objective gets a whole generation at once, so that it may evaluate the population in one computation. The paper's
+abstract says "evolutionary", and its index terms name "DE" and "DBB-GD"; the latter may stand for DE/best/1/bin above gradient
+descent. Variant, F, CR, population and generations are our assumptions, declared in `Evolution`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bionas.errors import SearchError
+from bionas.errors import SearchError, UnknownName
+
+VARIANTS = ("rand/1/bin", "best/1/bin")
+"""What a mutant starts from (a random member, or the best), with one difference and binomial crossover."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Evolution:
         generations: how often the whole population is tried against its trials; the first population is not counted.
         weight: F, the length of the difference that is added, in (0, 2].
         crossover: CR, the probability that a component comes from the mutant, in [0, 1].
+        variant: a name of `VARIANTS`: what a mutant starts from, a random member or the best one.
 
     Raises:
         SearchError: a setting outside its range.
@@ -34,8 +38,11 @@ class Evolution:
     generations: int = 15
     weight: float = 0.7
     crossover: float = 0.9
+    variant: str = "rand/1/bin"
 
     def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise UnknownName("variant", self.variant, VARIANTS)
         if self.population < 4:
             raise SearchError(f"population={self.population}: a mutant needs three others, so 4 or more.")
         if self.generations < 0 or not 0 < self.weight <= 2 or not 0 <= self.crossover <= 1:
@@ -50,7 +57,7 @@ class Evolution:
 
 
 class Evolved(NamedTuple):
-    """The end of an evolution: best (D,), its value, the last population (P, D) and its values (P,)."""
+    """The result of an evolution: best (D,), its value, the last population (P, D) and its values (P,)."""
 
     best: np.ndarray
     value: float
@@ -71,7 +78,7 @@ def minimise(
     """Evolve a population in the box [low, high] towards a small objective.
 
     Args:
-        objective: (P, D) -> (P,) values, called once a generation; NaN counts as infinitely bad.
+        objective: (P, D) -> (P,) values, called once per generation; NaN counts as infinitely bad.
         low, high: (D,) bounds.
         settings, seed: with the objective they decide the result.
         first: (P, D) the first population; uniform in the box where not given.
@@ -84,6 +91,8 @@ def minimise(
     for generation in range(settings.generations + 1):
         if generation:
             parents = three_others(len(population), generator)
+            if settings.variant == "best/1/bin":
+                parents[:, 0] = np.argmin(values)
             mutants = inside(mutated(population, parents, settings.weight), population, low, high, generator)
             trials = crossed(population, mutants, crossing(population.shape, settings.crossover, generator))
             population, values = selected(population, values, trials, _evaluated(objective, trials))

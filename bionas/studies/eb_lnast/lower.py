@@ -1,9 +1,9 @@
 """EB-LNAST's lower level: weights and biases of given architectures, and how well they then predict.
 
-A lower level is called with architectures and gives each its performance, the mean accuracy over inner folds that it
-did not learn from. `GradientLevel` trains every architecture on every fold in one batched computation; `EvolutionLevel`
-evolves the weights instead, which only small networks bear. Both start an architecture from seeds made of the run's
-seed and the architecture, so that its performance does not depend on what else is asked for.
+A lower level is called with architectures and returns the performance of each: its mean accuracy on the inner folds that
+were held out. `GradientLevel` trains every architecture on every fold in one batched computation; `EvolutionLevel`
+evolves the weights instead, which is feasible for small networks only. Both derive the initial seeds from the run's seed
+and the architecture, so that its performance does not depend on which other architectures are trained.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INNER_FOLDS = 3
 """Inside every outer training part, for EB-LNAST and for every comparator that chooses something."""
 
 STARTS = 5
-"""Trainings of the network that is kept: a layer of two or three rectifiers may die at its start, and never learn."""
+"""Trainings of the network that is kept: a layer of two or three rectifiers may be inactive from its initialisation on."""
 
 WEIGHT_BOUND, FIRST_BOUND = 5.0, 1.0
 """Box of the weights where they are evolved, and of the first population."""
@@ -64,9 +64,11 @@ class GradientLevel:
     def __call__(self, architectures: Sequence[Architecture]) -> np.ndarray:
         """(A,) mean accuracy on the rows of the inner folds."""
         held_out = inner_folds(self.y, self.folds, self.seed).repeat(len(architectures), 1)
-        twins = [a for a in architectures for _ in range(self.folds)]
+        copies = [a for a in architectures for _ in range(self.folds)]
         seeds = [start_seed(self.seed, a, fold) for a in architectures for fold in range(self.folds)]
-        population = Population(twins, self.x.shape[1], self.n_classes, seeds, self.x.dtype).to(self.x.device)
+        population = Population(copies, self.x.shape[1], self.n_classes, seeds, self.x.dtype).to(
+            self.x.device
+        )
         train(population, self.x, self.y, self.training, self.seed, of_member=~held_out)
         with torch.no_grad():
             right = population(self.x).argmax(dim=2) == self.y
@@ -75,8 +77,10 @@ class GradientLevel:
     def final(self, architecture: Architecture) -> nn.Sequential:
         """The architecture trained on all rows from several starts; the one of the smallest loss on these rows is kept."""
         seeds = [start_seed(self.seed, architecture, self.folds + start) for start in range(self.starts)]
-        twins = [architecture] * self.starts
-        population = Population(twins, self.x.shape[1], self.n_classes, seeds, self.x.dtype).to(self.x.device)
+        copies = [architecture] * self.starts
+        population = Population(copies, self.x.shape[1], self.n_classes, seeds, self.x.dtype).to(
+            self.x.device
+        )
         train(population, self.x, self.y, self.training, self.seed)
         with torch.no_grad():
             return population.member(int(losses(population(self.x), self.y).argmin()))

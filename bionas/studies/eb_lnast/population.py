@@ -1,7 +1,7 @@
 """A whole population of small networks of different shapes, trained in one batched computation.
 
-The networks of a generation have a few hundred parameters each; one by one, a training step costs mostly what launching
-its operations costs. `Population` keeps members of one depth and activation in a `Stack`, padded to the widest among
+The networks of a generation have a few hundred parameters each. Trained one after the other, a step costs mostly the
+launch of its operations. `Population` keeps members of one depth and activation in a `Stack`, padded to the widest among
 them, and computes a layer of all of them in one batched product. What is padded stays zero, and the loss is a sum over
 members, so that each member is trained as it would be alone: `Population.member` is that network in PyTorch's own
 layers.
@@ -27,6 +27,9 @@ OPTIMIZERS: Registry = Registry("optimizer")
 OPTIMIZERS.register("adamw")(functools.partial(torch.optim.AdamW, fused=True))
 OPTIMIZERS.register("sgd")(functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True))
 OPTIMIZERS.register("rmsprop")(torch.optim.RMSprop)
+OPTIMIZERS.register("gd")(
+    torch.optim.SGD
+)  # without momentum: the index term "GD" of the abstract may mean this
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,16 @@ class Training:
         if self.optimizer not in OPTIMIZERS:
             raise UnknownName("optimizer", self.optimizer, OPTIMIZERS)
         if self.steps < 1 or self.learning_rate <= 0 or (self.batch_size is not None and self.batch_size < 1):
-            raise TrainingError(f"{self}: at least one step, one row a batch and a positive rate are needed.")
+            raise TrainingError(
+                f"{self}: at least one step, one row per batch and a positive rate are needed."
+            )
 
 
 class Population(nn.Module):
     """P networks between the same inputs and outputs.
 
-    A member starts as `nn.Linear` would, uniform in +-1/sqrt(inputs of the layer), drawn from its own seed: its start
-    does not depend on who else is in the population.
+    A member starts as `nn.Linear` would, uniform in +-1/sqrt(inputs of the layer), drawn from its own seed: its initialisation
+    does not depend on the other members.
 
     Args:
         architectures: P of them.

@@ -38,13 +38,13 @@ class LowerLevel(Protocol):
 
 @dataclass(frozen=True)
 class Found:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
         architecture: of the smallest objective.
         network: that architecture, trained on all rows that the lower level has.
         parameters: of that network.
-        history: one row a generation and member: generation, member, architecture, layers, neurons (all hidden ones
+        history: one row per generation and member: generation, member, architecture, layers, neurons (all hidden ones
             together), activation, parameters, performance, objective.
         trained: different architectures that the lower level trained.
     """

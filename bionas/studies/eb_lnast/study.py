@@ -1,8 +1,8 @@
 """EB-LNAST against its comparators: nested, stratified, repeated cross-validation, and its claims beside ours.
 
 Outer folds measure, inner folds (inside each model) choose. Every fold of every model is a file of the run folder from
-the moment it is finished, and is never run again: a study that was killed goes on where it was. A row is one
-training part's model on its test part.
+the moment it is finished, and is never run again: a killed study resumes. A row is the model of one training part,
+measured on its test part.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Study:
             raise SearchError("a study needs a model, one repeat, two folds and a beta above 0, or more.")
 
     def run(self, run_dir: Path | None = None) -> runs.Run:
-        """Named after what decides a fold's result: with more repeats or models a study goes on in its folder."""
+        """Named after what decides a fold's result: a study with more repeats or models extends the same folder."""
         config = json.dumps(self.config, sort_keys=True)
         name = f"{self.task}-{hashlib.sha256(config.encode()).hexdigest()[:10]}"
         return runs.Run((run_dir or places.runs()) / "eb_lnast" / name)
@@ -78,7 +78,7 @@ def measured(study: Study, run_dir: Path | None = None) -> pd.DataFrame:
         run_dir: the folder of runs; `places.runs()` where not given.
 
     Returns:
-        one row a repeat, fold and model: task, repeat, fold, model, accuracy, f_beta, balanced_accuracy (shares of 1),
+        one row per repeat, fold and model: task, repeat, fold, model, accuracy, f_beta, balanced_accuracy (shares of 1),
         parameters, choice, candidates, seconds, n_train, n_test, code. EB-LNAST's histories are in `histories/` of the
         run folder.
     """
@@ -137,7 +137,7 @@ def _scores(truth: np.ndarray, predicted: np.ndarray, beta: float) -> dict[str, 
 
 
 def summary(rows: pd.DataFrame, study: Study, command: str) -> pd.DataFrame:
-    """One row a model, per cent: mean and standard deviation over repeats (each the mean of its folds).
+    """One row per model, in percent: mean and standard deviation over repeats (each the mean of its folds).
 
     Columns: model; accuracy, accuracy_sd, f_beta, f_beta_sd, balanced_accuracy; parameters (median), parameters_least,
     parameters_most; less_than_ours (accuracy, points), p and p_holm (accuracy, Wilcoxon over repeats); candidates;

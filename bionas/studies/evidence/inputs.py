@@ -1,6 +1,6 @@
-"""What the image and each field of metadata contribute to naming the order (section III-A.2 and Eq. 10, asked of runs).
+"""What the image and each field of metadata contribute to naming the order (section III-A.2 and Eq. 10), measured.
 
-    measured(plan, choices, schemes, seeds)   the same network given the image, metadata, or both; one row a run
+    measured(plan, choices, schemes, seeds)   the same network given the image, metadata, or both; one row per run
     permuted(plan, runs)                      each input of trained networks shuffled among the specimens
     remains(rows)                             what the image adds to metadata alone
 
@@ -40,7 +40,7 @@ REPEATS = 5
 def measured(
     plan: Plan, choices: Sequence[str], schemes: Sequence[str], seeds: Sequence[int]
 ) -> pd.DataFrame:
-    """One row a run. An interrupted study goes on where it stopped: finished runs are only read.
+    """One row per run. An interrupted study resumes: finished runs are only read.
 
     Args:
         plan: every choice but metadata, split and seed. Where its specimens have no images, metadata alone is trained.
@@ -113,8 +113,8 @@ def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
 def remains(rows: pd.DataFrame) -> pd.DataFrame:
     """What the image adds: accuracy with both less accuracy of the metadata alone, of the same seed, in points.
 
-    Returns one row a split x choice of metadata: split; metadata; metadata_alone, image_alone, both: mean accuracy in per
-    cent; gain, gain_se: mean and its standard error over seeds; repaired: of the errors of metadata alone, the net share
+    Returns one row per split x choice of metadata: split; metadata; metadata_alone, image_alone, both: mean accuracy in
+    percent; gain, gain_se: mean and its standard error over seeds; repaired: of the errors of metadata alone, the net share
     (per cent) that the image takes away.
     """
     table = rows.pivot_table(
@@ -149,7 +149,7 @@ def permuted(
     A network that has not learnt to use an input loses nothing; one that has loses as much as it relied on it, the
     others being given. Fields that say the same can stand in for each other: all of them together are one more row.
 
-    Returns one row a split x choice x seed x input: split; metadata; seed; shuffled: a field, "all metadata" or "image";
+    Returns one row per split x choice x seed x input: split; metadata; seed; shuffled: a field, "all metadata" or "image";
     accuracy: whole; drop: the mean loss over `REPEATS` shufflings. Shares of one.
     """
     rows = []
@@ -195,7 +195,7 @@ def _shuffled(specimens: SpecimenSet, fields: Sequence[str] | None, order: np.nd
 
 
 def by_class(plan: Plan, runs: Sequence[Run]) -> pd.DataFrame:
-    """How accuracy goes with class size: one row a class x run: class; n_train, n_test; seed; recall, f1 (shares of one)."""
+    """How accuracy goes with class size: one row per class x run: class; n_train, n_test; seed; recall, f1 (shares of one)."""
     sizes = plan.splits().train.counts()
     tables = []
     for run in runs:

@@ -218,7 +218,7 @@ class Row:
         architecture: what it is made of.
         published: the model's name in each published table that has it.
         published_parameters: with a 1000-way classifier; None where no text gives them.
-        parameters_from: who says so.
+        parameters_from: the source of `parameters`.
     """
 
     title: str
@@ -310,7 +310,7 @@ class Size:
 
 
 SIZES: dict[str, Size] = {"full": Size(1.0, 224), "quarter": Size(0.25, 64), "tiny": Size(1 / 16, 64)}
-"""`full` is the paper's. `quarter` and `tiny` are width-reduced twins, ours, for machines without a GPU: a quarter and a
+"""`full` is the paper's. `quarter` and `tiny` are width-reduced versions, ours, for machines without a GPU: a quarter and a
 sixteenth of every channel count, at the same depth."""
 
 
@@ -326,7 +326,7 @@ def size(name: str) -> Size:
 
 
 def build(row: str, n_classes: int, width: float = 1.0) -> CompanionNetwork:
-    """A row of `ROWS`, freshly initialised; below width 1 its width-reduced twin.
+    """A row of `ROWS`, freshly initialised; below width 1 its width-reduced version.
 
     Raises:
         UnknownName: no such row.

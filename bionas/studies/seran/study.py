@@ -1,6 +1,6 @@
 """SERAN's experiments: its recipe, its tables trained under one budget, what had to be assumed, what its text claims.
 
-    study_plan(size, mode, ...) -> Plan      measured(plan, rows, seeds, size) -> one row a run
+    study_plan(size, mode, ...) -> Plan      measured(plan, rows, seeds, size) -> one row per run
     parameter_counts() -> DataFrame          table(rows, plan, command) -> beside the published errors
     beside_published(tables) -> DataFrame    attention_maps(network, images) -> trunk and mask of each attention module
     assumptions() -> DataFrame               audit() -> DataFrame
@@ -80,7 +80,7 @@ def measured(
 ) -> pd.DataFrame:
     """One row a run: every one of `rows` (names of `seran.ROWS`) with every seed, all under the plan's budget.
 
-    What was finished is only read, what was interrupted goes on.
+    Finished runs are only read; an interrupted one resumes.
 
     Args:
         size_name: a name of `seran.SIZES`; None for that of the plan's mode.
