@@ -29,6 +29,10 @@ class UnknownName(BionasError):
         self.kind, self.name, self.near = kind, name, near
 
 
+class ChoiceError(BionasError):
+    """A value that a choice cannot take: of another type, or out of range."""
+
+
 class SpecimenError(BionasError):
     """Images, records or labels that cannot be used as they are."""
 
@@ -71,3 +75,14 @@ class AutoMLError(BionasError):
 
 class NotebookError(BionasError):
     """A notebook that cannot be run as asked, or that failed while running."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A training that was interrupted and can be resumed; the message says after which epoch it stopped.
+
+    It stays a KeyboardInterrupt, so that nothing catches it as an error.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a notebook: the sentence alone."""
+        return [str(self)]

@@ -1,13 +1,44 @@
-"""The progress bar of long work: tqdm's, in a terminal and in a notebook, and quiet where nobody watches."""
+"""Progress of long work: what is trained, which of how many, and tqdm's bar, in a terminal and in a notebook."""
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
-from collections.abc import Iterator
-from typing import Any, TextIO
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TextIO, TypeVar
 
 from tqdm.auto import tqdm
+
+T = TypeVar("T")
+
+_place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="")
+"""Which of how many trainings is running, as "3 of 12"."""
+
+
+def counted(things: Iterable[T], total: int | None = None) -> Iterator[T]:
+    """`things` one by one; what is announced meanwhile says which of how many it is ("3 of 12").
+
+    Args:
+        total: how many there are, where `things` has no length.
+    """
+    n = total if total is not None else len(things) if isinstance(things, Sequence) else None
+    for i, thing in enumerate(things, start=1):
+        token = _place.set(f"{i} of {n}" if n else str(i))
+        try:
+            yield thing
+        finally:
+            _place.reset(token)
+
+
+def named(role: str) -> str:
+    """The role of a training with its place: "derived, 3 of 12"."""
+    return f"{role}, {place}" if (place := _place.get()) else role
+
+
+def announce(role: str, epochs: int) -> None:
+    """One line before a training starts: it reads its data and builds its network first, which can take a minute."""
+    print(f"{named(role)}: {epochs} epochs", flush=True)
 
 
 def progress(*args: Any, **kwargs: Any) -> tqdm:
@@ -17,7 +48,7 @@ def progress(*args: Any, **kwargs: Any) -> tqdm:
 
 @contextlib.contextmanager
 def told_to(stream: TextIO) -> Iterator[None]:
-    """What training prints goes to `stream`, and its progress bars nowhere: one training among hundreds is no news."""
+    """What training prints goes to `stream`, and no progress bars are shown."""
     before = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
     try:

@@ -1,34 +1,38 @@
-"""A `Plan` is every choice of a run: collection, split, metadata, sizes, training, seed. `plan` fills in the defaults.
+"""A `Plan` is every choice of a run: collection, split, metadata, sizes, training, seed.
 
-It reads its collection once a process, builds its networks from its seed, and knows in which folder each of its runs
-belongs. What is then done with it is in `experiments`.
+Each choice is one field with its type, default, help and range. `plan(mode, ...)` makes a `Plan`; the command line (`-p
+NAME=VALUE`) and the configurations of training follow from the same fields. What is done with a plan is in `experiments`.
 """
 
 from __future__ import annotations
 
 import bisect
 import dataclasses
-import functools
 import hashlib
+import inspect
 import json
-import os
-import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bionas.errors import SpecimenError, TrainingError, UnknownName
+from bionas.errors import TrainingError, UnknownName
+from bionas.fusion import FUSIONS
 from bionas.genotype import Genotype
-from bionas.network import DerivedNetwork, MetadataNetwork, NetworkConfig, SearchNetwork
+from bionas.network import PRESETS, DerivedNetwork, MetadataNetwork, NetworkConfig, SearchNetwork
 from bionas.network import preset as sizes_of
-from bionas.specimens import load_specimens
+from bionas.operators import PRIMITIVE_SETS
+from bionas.specimens import SOURCES, SPLITS
+from bionas.specimens.augmentation import AUGMENTATIONS
 from bionas.specimens.collection import SpecimenSet, Splits
-from bionas.specimens.metadata import MetadataEncoding
+from bionas.specimens.metadata import MetadataEncoding, named_fields
 from bionas.system import places
+from bionas.training import data, versions
+from bionas.training.choices import choice, declarations, default, parsed
 from bionas.training.cost import cost
-from bionas.training.recipe import FitConfig, SearchConfig
-from bionas.training.runs import Run, code_fingerprint
+from bionas.training.recipe import FitConfig, SearchConfig, ThetaSearch, Training
+from bionas.training.runs import Run
 
 MODES: dict[str, dict[str, Any]] = {
     "smoke": {"preset": "tiny", "search_epochs": 2, "epochs": 2, "batch_size": 32, "limit": 240},
@@ -37,67 +41,147 @@ MODES: dict[str, dict[str, Any]] = {
 }
 """What a mode stands for where a plan does not say otherwise. `smoke` proves that it runs, and says nothing more."""
 
+FEW_PHOTOGRAPHS = 2000
+SMALL_FOLDER: dict[str, Any] = {"epochs": 60, "augment": "flips_and_shifts"}
+"""Defaults of mode `quick` for a folder of fewer photographs: with 360 of them in six classes, 20 epochs without
+augmentation gave an accuracy of 30 % on new ones (and nearly 100 % in training), these gave 44 to 53 %."""
+
 WIDTHS = range(4, 513, 4)
 """The channels that `max_mmacs` chooses from."""
 
+SMALLEST_IMAGE = 8
+"""Pixels; the presets reduce the side of an image by 4 or more."""
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Every choice of a run; see `plan` for the defaults.
+
+def _metadata_choice(name: str) -> None:
+    """Raises UnknownName for metadata that are neither a preset, nor names of fields, nor "auto"."""
+    if name != data.AUTO:
+        named_fields(name)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan(ThetaSearch, Training):
+    """Every choice of a run.
 
     `seed` is that of initialisation, order and dropout. Collection and split are drawn with `data_seed`, so that runs
     of several seeds share their test specimens.
+
+    Raises:
+        ChoiceError, UnknownName: a value that a choice cannot take (`choices.Checked`).
+        TrainingError: both `derived_channels` and `max_mmacs`.
     """
 
-    mode: str
-    source: str
-    data_dir: str | None
-    source_options: str
-    target: str
-    unlabelled: str
-    min_records: int | None
-    metadata: str
-    bin_buckets: int
-    split: str
-    preset: str
-    image_size: int
-    limit: int | None
-    primitive_set: str
-    fusion: str
-    theta_data: str
-    theta_learning_rate: float | None
-    warmup_epochs: int
-    theta_batch_norm: str
-    max_skips: int | None
-    shared_theta: bool
-    derived_channels: int | None
-    max_mmacs: float | None
-    search_epochs: int
-    epochs: int
-    batch_size: int | str
-    learning_rate: float | None
-    augment: str
-    precision: str
-    device: str
-    seed: int
-    data_seed: int
-    run_dir: str
+    mode: str = choice(
+        "quick", "smoke (seconds, proves that it runs), quick (minutes) or full (paper scale)", known=MODES
+    )
+    source: str = choice("synthetic", "where specimens come from", known=SOURCES)
+    data_dir: str | None = choice(None, "where the collection is, for every source but synthetic")
+    source_options: str = choice(
+        "", 'what else the source takes, as "package=cropped_256 splits=train+val+test"'
+    )
+    target: str = choice("order", "the column to predict")
+    unlabelled: str = choice(
+        "drop", "records without a label: drop, or class (a class of their own)", known=("drop", "class")
+    )
+    min_records: int | None = choice(
+        None, "classes of fewer records become Other; None: the source's rule", at_least=0
+    )
+    metadata: str = choice(
+        data.AUTO,
+        "which columns go with the image: as_published, no_target, leak_free, none, or fields joined by +; auto: leak_free "
+        "where the records hold any of it, else none",
+        check=_metadata_choice,
+    )
+    bin_buckets: int = choice(4096, "size of the hash table of BINs", at_least=1)
+    split: str = choice(
+        data.AUTO,
+        "paper, official, bin_disjoint, ...; auto: official where a folder has a column `split`, else paper",
+        words=(data.AUTO,),
+        known=SPLITS,
+    )
+    preset: str = choice(None, "sizes of the network", known=PRESETS, by_mode=True)
+    image_size: int = choice(
+        None, "side of the images in pixels; None: the preset's", at_least=SMALLEST_IMAGE, by_mode=True
+    )
+    limit: int | None = choice(None, "draw that many specimens, stratified", at_least=1, by_mode=True)
+    primitive_set: str = choice(
+        "full", "full (ten primitives), reduced (six) or conv_only (four)", known=PRIMITIVE_SETS
+    )
+    fusion: str = choice("concatenation", "how image and metadata features are joined", known=FUSIONS)
+    shared_theta: bool = choice(False, "one theta for all cells instead of one per cell")
+    # Cells are often searched narrow and trained wide, as in DARTS.
+    derived_channels: int | None = choice(
+        None, "channels of derived networks; None: those of the search", at_least=1
+    )
+    max_mmacs: float | None = choice(
+        None,
+        "instead of one width: as many channels (a multiple of 4) as this many million MACs allow, so that networks are "
+        "compared at equal cost",
+        above=0,
+    )
+    search_epochs: int = choice(
+        None, "of the search: passes over the training split", at_least=1, by_mode=True
+    )
+    epochs: int = choice(None, "of each training after the search", at_least=1, by_mode=True)
+    batch_size: int | str = choice(
+        None, "images per step; auto: the largest of 512 ... 32 that memory allows", words=("auto",), at_least=1, by_mode=True
+    )  # fmt: skip
+    learning_rate: float | None = choice(
+        None, "peak of the retraining's schedule; None: 3e-3. The search keeps the paper's 1e-3", above=0
+    )
+    # The search is never augmented, as in the paper.
+    augment: str = choice(
+        None, "of the retraining; None: none, as in the paper (flips_and_shifts for a small folder of your own)",
+        known=AUGMENTATIONS, by_mode=True,
+    )  # fmt: skip
+    data_seed: int = choice(0, "of collection and split, and of random genotypes", at_least=0)
+    run_dir: str = choice(None, "the folder of run folders; None: runs/", by_mode=True)
+
+    def __post_init__(self) -> None:
+        for name, (_, declared) in declarations(type(self)).items():
+            if declared.by_mode and getattr(self, name) is None:
+                object.__setattr__(self, name, self._by_mode(name))
+        super().__post_init__()
+        if self.derived_channels and self.max_mmacs:
+            raise TrainingError(
+                "derived_channels and max_mmacs both say how wide derived networks are. Give one of them."
+            )
+
+    def _by_mode(self, name: str) -> Any:
+        """What None stands for, of the choices declared `by_mode`."""
+        if self.mode not in MODES:
+            raise UnknownName("mode", self.mode, MODES)
+        if name == "image_size":
+            return sizes_of(self.preset).image_size
+        if name == "run_dir":
+            return str(places.runs())
+        if name in SMALL_FOLDER and self._is_small_folder():
+            return SMALL_FOLDER[name]
+        return "none" if name == "augment" else MODES[self.mode][name]
+
+    def _is_small_folder(self) -> bool:
+        return (
+            self.mode == "quick"
+            and self.source == "folder"
+            and self.data_dir is not None
+            and data.has_fewer_photographs(self.data_dir, FEW_PHOTOGRAPHS)
+        )
 
     # --- data ---------------------------------------------------------------------------------------------------
 
     def specimens(self) -> SpecimenSet:
-        """The whole collection, read once a process."""
-        return _specimens(
-            self.source,
-            self.data_dir,
-            self.source_options,
-            self.target,
-            self.unlabelled,
-            self.min_records,
-            self.image_size,
-            self.limit,
-            self.data_seed,
+        """The whole collection, read once per process."""
+        names = (
+            "source",
+            "data_dir",
+            "source_options",
+            "target",
+            "unlabelled",
+            "min_records",
+            "image_size",
+            "limit",
         )
+        return data.specimens(**{name: getattr(self, name) for name in names}, seed=self.data_seed)
 
     def splits(self) -> Splits:
         """Training, validation and test specimens.
@@ -105,11 +189,11 @@ class Plan:
         Raises:
             SpecimenError: a class too small to train on; the message says which and what to do.
         """
-        return _splits(self)
+        return data.splits(self.specimens(), self.source, self.split, self.data_seed)
 
     def encoding(self) -> MetadataEncoding:
         """The metadata encoding, its vocabularies from the training split alone."""
-        return _encoding(self)
+        return data.encoding(self.splits(), self.metadata, self.bin_buckets)
 
     # --- parts --------------------------------------------------------------------------------------------------
 
@@ -176,52 +260,51 @@ class Plan:
         return MetadataNetwork(self.network(), **self.inputs())
 
     def search_config(self) -> SearchConfig:
-        rate = {} if self.theta_learning_rate is None else {"theta_learning_rate": self.theta_learning_rate}
-        return SearchConfig(
-            epochs=self.search_epochs,
-            theta_data=self.theta_data,
-            warmup_epochs=self.warmup_epochs,
-            theta_batch_norm=self.theta_batch_norm,
-            max_skips=self.max_skips,
-            **rate,
-            **self._training(),
-        )
+        """How the supernet is searched."""
+        # The rate and augmentation of a plan are those of the retraining; the search keeps the paper's.
+        return self._config(SearchConfig, epochs=self.search_epochs, learning_rate=None, augment=None)
 
     def fit_config(self) -> FitConfig:
-        rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
-        return FitConfig(epochs=self.epochs, augment=self.augment, **rate, **self._training())
+        """How derived networks and baselines are trained."""
+        return self._config(FitConfig)
 
-    def _training(self) -> dict[str, Any]:
-        names = ("batch_size", "precision", "device", "seed")
-        return {name: getattr(self, name) for name in names}
+    def _config(self, cls: type[FitConfig], **changes: Any) -> Any:
+        """`cls` with the plan's choices of the same name; a None leaves the default of `cls`."""
+        own = {name: getattr(self, name) for name in declarations(cls) if hasattr(self, name)}
+        return cls(**{name: value for name, value in (own | changes).items() if value is not None})
 
     # --- places -------------------------------------------------------------------------------------------------
 
     def folder(self) -> Path:
-        """Where the runs of this plan lie."""
+        """Where the runs of this plan are."""
         return Path(self.run_dir) / f"{self.source}-{self.mode}" / f"seed{self.seed}"
 
-    def describe(self, **more: Any) -> dict[str, Any]:
-        """What a run's config.json says beside the training configuration."""
+    def describe(self, uses: tuple[str, ...] = versions.TRAINED, **more: Any) -> dict[str, Any]:
+        """What a run's config.json says besides the training configuration.
+
+        Args:
+            uses: the subsystems whose code decides the run's numbers (`versions`).
+            more: what else makes it this run.
+        """
         of_data = (
             "source",
             "source_options",
             "target",
             "unlabelled",
             "min_records",
-            "metadata",
             "bin_buckets",
-            "split",
             "limit",
             "data_seed",
         )
         return {
             **{name: getattr(self, name) for name in of_data},
+            "metadata": self.encoding().preset,
+            "split": data.scheme(self.specimens(), self.source, self.split),
             "mode": self.mode,
             "network": dataclasses.asdict(self.network()),
             "fusion": self.fusion,
             "data_fingerprint": self.specimens().fingerprint,
-            "code": code_fingerprint(),
+            "versions": versions.of(*uses),
             **more,
         }
 
@@ -231,178 +314,46 @@ class Plan:
         return Run(self.folder() / f"{role}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}")
 
 
-def plan(
-    mode: str = "quick",
-    *,
-    source: str = "synthetic",
-    data_dir: str | os.PathLike | None = None,
-    source_options: str = "",
-    target: str = "order",
-    unlabelled: str = "drop",
-    min_records: int | None = None,
-    metadata: str | None = "leak_free",
-    bin_buckets: int = 4096,
-    split: str | None = None,
-    preset: str | None = None,
-    image_size: int | None = None,
-    limit: int | None = None,
-    primitive_set: str = "full",
-    fusion: str = "concatenation",
-    theta_data: str = "val",
-    theta_learning_rate: float | None = None,
-    warmup_epochs: int = 0,
-    theta_batch_norm: str = "batch",
-    max_skips: int | None = None,
-    shared_theta: bool = False,
-    derived_channels: int | None = None,
-    max_mmacs: float | None = None,
-    search_epochs: int | None = None,
-    epochs: int | None = None,
-    batch_size: int | str | None = None,
-    learning_rate: float | None = None,
-    augment: str = "none",
-    precision: str = "auto",
-    device: str = "auto",
-    seed: int = 0,
-    data_seed: int = 0,
-    run_dir: str | os.PathLike | None = None,
-) -> Plan:
-    """Every choice of a run. None stands for the mode's default (`MODES`), or the source's.
+def plan(mode: str = "quick", **choices: Any) -> Plan:
+    """Every choice of a run: the fields of `Plan` by name. None stands for the default, the mode's or the source's.
 
     Args:
         mode: smoke (seconds, proves that it runs), quick (minutes, the embedded default), full (paper scale).
-        source, data_dir: a name of `specimens.SOURCES`, and where its files are.
-        source_options: what else the source takes, as "package=cropped_256 splits=train+val+test".
-        unlabelled: records without a label are left out ("drop") or a class of their own ("class").
-        metadata: a preset of `METADATA_PRESETS`, or fields by name ("family+country"); "none" or None for images alone.
-        bin_buckets: size of the hash table of BINs.
-        split: a scheme of `SPLITS`; by default "official" where the records have a split of their own to follow
-            (source folder with a `split` column), else "paper".
-        theta_learning_rate: Adam's for theta, the paper's 3e-4 by default. Adam moves theta by at most rate x steps: on a
-            small collection the paper's rate leaves every alpha within a tenth of where it began.
-        warmup_epochs: epochs of the search before theta moves.
-        theta_batch_norm: "batch" or "running" (`SearchConfig`).
-        max_skips: the search ends early once more edges than this are led by skip_connect (`skips.guard`).
-        learning_rate: peak of the retraining's schedule; the search keeps the paper's 1e-3.
-        derived_channels: width of derived networks where it is not that of the search: cells are often searched narrow and
-            trained wide (as in DARTS).
-        max_mmacs: instead of one width for all: every derived or random network is trained with as many channels (a multiple
-            of 4) as this many million MACs allow, so that networks are compared at equal cost.
-        augment: of the retraining. The search is never augmented, as in the paper.
-        run_dir: the folder of run folders; `runs/` of the checkout by default.
+        choices: see `Plan`; `help(plan)` lists them.
 
     Raises:
-        UnknownName: a mode or preset that there is not.
+        UnknownName: no such choice, or a name that it cannot take; the message lists the nearest.
+        ChoiceError: a value of another type, or out of range.
         TrainingError: both `derived_channels` and `max_mmacs`.
     """
-    if derived_channels and max_mmacs:
-        raise TrainingError(
-            "derived_channels and max_mmacs both say how wide derived networks are. Give one of them."
+    known = declarations(Plan)
+    for name in choices:
+        if name not in known:
+            raise UnknownName("parameter", name, known)
+    given = {name: value for name, value in choices.items() if value is not None}
+    if "run_dir" in given:
+        given["run_dir"] = str(places.runs(given["run_dir"]))
+    return Plan(mode=mode, **given)
+
+
+def from_settings(settings: Sequence[str], **defaults: Any) -> Plan:
+    """The plan of `-p NAME=VALUE` settings as typed; `defaults` are the command's own.
+
+    Raises:
+        UnknownName, ChoiceError: see `choices.parsed`.
+    """
+    return plan(**defaults | parsed(settings, Plan))
+
+
+# What editors and `help` show of `plan` are the fields of `Plan`.
+plan.__signature__ = inspect.Signature(
+    [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD if name == "mode" else inspect.Parameter.KEYWORD_ONLY,
+            default=default(Plan, name),
         )
-    if mode not in MODES:
-        raise UnknownName("mode", mode, MODES)
-    given = {
-        "preset": preset,
-        "search_epochs": search_epochs,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "limit": limit,
-    }
-    chosen = {name: value if value is not None else MODES[mode][name] for name, value in given.items()}
-    return Plan(
-        mode=mode,
-        source=source,
-        data_dir=None if data_dir is None else str(data_dir),
-        source_options=source_options,
-        target=target,
-        unlabelled=unlabelled,
-        min_records=min_records,
-        metadata=metadata or "none",
-        bin_buckets=bin_buckets,
-        split=split or "auto",
-        image_size=image_size or sizes_of(chosen["preset"]).image_size,
-        primitive_set=primitive_set,
-        fusion=fusion,
-        theta_data=theta_data,
-        theta_learning_rate=theta_learning_rate,
-        warmup_epochs=warmup_epochs,
-        theta_batch_norm=theta_batch_norm,
-        max_skips=max_skips,
-        shared_theta=shared_theta,
-        derived_channels=derived_channels,
-        max_mmacs=max_mmacs,
-        learning_rate=learning_rate,
-        augment=augment,
-        precision=precision,
-        device=device,
-        seed=seed,
-        data_seed=data_seed,
-        run_dir=str(places.runs(run_dir)),
-        **chosen,
-    )
-
-
-# --- data, read once a process -----------------------------------------------------------------------------------
-
-
-@functools.lru_cache(maxsize=2)
-def _specimens(
-    source: str,
-    data_dir: str | None,
-    options: str,
-    target: str,
-    unlabelled: str,
-    min_records: int | None,
-    image_size: int,
-    limit: int | None,
-    seed: int,
-) -> SpecimenSet:
-    return load_specimens(
-        source,
-        data_dir,
-        target=target,
-        unlabelled=unlabelled,
-        min_records=min_records,
-        image_size=image_size,
-        limit=limit,
-        seed=seed,
-        cache_dir=places.cache(),
-        **_named(options),
-    )
-
-
-def _named(options: str) -> dict[str, Any]:
-    """ "images=false share=0.1 package=cropped" -> {"images": False, "share": 0.1, "package": "cropped"}."""
-    named = {}
-    for part in shlex.split(options):
-        name, equals, value = part.partition("=")
-        if not (name and equals):
-            raise SpecimenError(
-                f"source_options={options!r}: {part!r} is not NAME=VALUE. Write options apart by blanks, as in "
-                '"package=cropped_256 splits=train+val+test".'
-            )
-        try:
-            named[name] = json.loads(value)  # numbers, true, false, null
-        except json.JSONDecodeError:
-            named[name] = value
-    return named
-
-
-@functools.lru_cache(maxsize=4)
-def _encoding(plan: Plan) -> MetadataEncoding:
-    return MetadataEncoding.fit(plan.splits().train, plan.metadata, plan.bin_buckets)
-
-
-@functools.lru_cache(maxsize=4)
-def _splits(plan: Plan) -> Splits:
-    specimens = plan.specimens()
-    specimens.require_trainable()
-    scheme = plan.split
-    if scheme == "auto":
-        own = (
-            plan.source == "folder"
-            and "split" in specimens.records
-            and specimens.records["split"].notna().any()
-        )
-        scheme = "official" if own else "paper"
-    return specimens.split(scheme, plan.data_seed)
+        for name in sorted(declarations(Plan), key=lambda name: name != "mode")
+    ],
+    return_annotation=Plan,
+)

@@ -1,12 +1,12 @@
-"""What notebooks and commands run: a `Plan` (`plans`) holds every choice; each function here makes a run folder of it.
+"""What notebooks and commands run: a `Plan` holds every choice; each function here makes a run folder of it.
 
     plan(mode, ...) -> Plan            search(plan) -> Run            retrain(plan, genotype) -> Run
     random_controls(plan) -> [Run]     baseline(plan, name, inputs) -> Run
     metadata_alone(plan) -> Run        companion(plan, build, name, config) -> Run
 
-A finished run is returned at once, an interrupted one goes on. A run folder's name carries a hash of its choices, its
-data and the code that decides its numbers, so that two configurations never share one. The test split is read once,
-when a run is complete.
+A finished run is returned at once, an interrupted one is resumed. A run folder's name carries a hash of its choices, its
+data and the versions of the subsystems that decide its numbers, so that two configurations never share one. The test
+split is read once, when a run is complete.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from bionas.errors import BaselineError, CheckpointError, SpecimenError, UnknownName
+from bionas.errors import BaselineError, CheckpointError, Interrupted, SpecimenError, UnknownName
 from bionas.genotype import Genotype
 from bionas.network import SearchNetwork
 from bionas.specimens.collection import Splits
-from bionas.specimens.leakage import leakage_report, warning
+from bionas.specimens.leakage import warning
 from bionas.specimens.metadata import usable_presets
 from bionas.studies.backbones import BASELINES, slug
 from bionas.system import files
-from bionas.training import evaluation
+from bionas.system.progress import announce
+from bionas.training import data, evaluation, versions
 from bionas.training.configuration import MODES, Plan, plan
 from bionas.training.cost import cost
 from bionas.training.fitting import BilevelTrainer, Fit
-from bionas.training.loop import predict
+from bionas.training.loop import Trainer, predict
 from bionas.training.recipe import FitConfig
 from bionas.training.runs import Run
 
@@ -53,16 +54,23 @@ __all__ = [
 
 
 def search(plan: Plan) -> Run:
-    """Search (Algorithm 1): alphas.csv, history.csv, genotype.json and the supernet's weights in checkpoint/."""
+    """Search (Algorithm 1): alphas.csv, history.csv, genotype.json and the supernet's weights in checkpoint/.
+
+    Raises:
+        SpecimenError: the source has no photographs.
+        Interrupted: it was stopped; the message says after which epoch.
+    """
+    _require_images(plan)
     config = plan.search_config()
-    description = plan.describe(role="search", primitive_set=plan.primitive_set)
+    description = plan.describe(versions.SEARCHED, role="search", primitive_set=plan.primitive_set)
     run = plan.run("search", config, description)
     if run.complete:
         return run
+    announce("search", config.epochs)
     train, val, _ = splits = plan.splits()
     trainer = BilevelTrainer(plan.supernet(), train, val, plan.encoding(), config, run, description)
     report_leakage(trainer.encoding.fields, splits, run)
-    trainer.train()
+    _train(trainer)
     run.finish(_summary(run) | {"derived_from_epoch": trainer.derived_epoch, "stopped": trainer.stopped})
     return run
 
@@ -86,14 +94,13 @@ def retrain(plan: Plan, genotype: Genotype, name: str = "derived", inherit: Run 
             network.inherit(_searched(plan, inherit))
         return network
 
-    return _fit(
-        plan,
-        build,
-        name,
-        genotype=json.loads(genotype.to_json()),
-        inherit=inherit and inherit.path.name,
-        network=dataclasses.asdict(plan.derived_network(genotype)),
-    )
+    _require_images(plan)
+    identity = {
+        "genotype": json.loads(genotype.to_json()),
+        "inherit": inherit and inherit.path.name,
+        "network": dataclasses.asdict(plan.derived_network(genotype)),
+    }
+    return _fit(plan, Job(name, build, identity, genotype=genotype, inherits=inherit is not None))
 
 
 def _searched(plan: Plan, run: Run) -> SearchNetwork:
@@ -153,8 +160,11 @@ def baseline(
         torch.manual_seed(plan.seed)
         return build(len(plan.specimens().class_names), plan.image_size, **seen, **options)
 
+    _require_images(plan)
+    identity = {"baseline": name, "inputs": inputs, "pretrained": pretrained, "frozen": frozen}
+    uses = ("training", "specimens", "evaluation", "backbones", *(("network",) if seen else ()))
     role = slug(name) + ("-metadata" if seen else "")
-    return _fit(plan, seeded, role, baseline=name, inputs=inputs, pretrained=pretrained, frozen=frozen)
+    return _fit(plan, Job(role, seeded, identity, uses=uses, sees_metadata=bool(seen)))
 
 
 def baseline_inputs(plan: Plan, inputs: str) -> dict[str, Any]:
@@ -196,7 +206,10 @@ def companion(
         config: the whole recipe, epochs included.
         network: its sizes, part of the run's identity.
     """
-    return _fit(plan, build, name, config, baseline=name, network=network)
+    _require_images(plan)
+    identity = {"baseline": name, "network": network}
+    uses = ("training", "specimens", "evaluation", "seran")
+    return _fit(plan, Job(name, build, identity, uses=uses, config=config, sees_metadata=False))
 
 
 def metadata_alone(plan: Plan) -> Run:
@@ -206,7 +219,7 @@ def metadata_alone(plan: Plan) -> Run:
         SpecimenError: the plan has no metadata.
     """
     _require_metadata(plan)
-    return _fit(plan, plan.metadata_network, "metadata-alone")
+    return _fit(plan, Job("metadata-alone", plan.metadata_network))
 
 
 def _require_metadata(plan: Plan) -> None:
@@ -217,36 +230,68 @@ def _require_metadata(plan: Plan) -> None:
         )
 
 
+def _require_images(plan: Plan) -> None:
+    if plan.specimens().images is None:
+        raise SpecimenError(
+            f"source={plan.source!r} has records without photographs here, and this network needs images. "
+            "`bionas metadata-alone` trains on the records alone; for images, give the source its photographs (and leave "
+            "out images=false)."
+        )
+
+
 def report_leakage(fields: tuple[str, ...], splits: Splits, run: Run) -> None:
     """Where a field determines the target: one printed line, and the report of all fields as leakage.json of the run."""
-    target = splits.train.target
-    report = leakage_report(splits, target, fields)
+    target, report = splits.train.target, data.leakage(splits, fields)
     if line := warning(report, target):
         print(line, flush=True)
         content = {"target": target, "warning": line, "fields": json.loads(report.to_json(orient="records"))}
         files.write_json(run.path / "leakage.json", content)
 
 
-def _fit(
-    plan: Plan, build: Callable[[], nn.Module], role: str, config: FitConfig | None = None, **identity: Any
-) -> Run:
-    config = config or plan.fit_config()
-    description = plan.describe(role=role, **identity)
-    run = plan.run(role, config, description)
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A network to train and evaluate.
+
+    Attributes:
+        role: of its run folder.
+        build: makes the network, the same each time.
+        identity: what makes it this run besides plan and configuration; part of config.json.
+        uses: the subsystems that decide its numbers (`versions`).
+        config: how it is trained; the plan's by default.
+        sees_metadata: whether it reads the metadata, so that a leak among them matters.
+        genotype: what it was derived from; written to genotype.json.
+        inherits: whether it starts from trained weights; then their accuracy on validation goes into done.json.
+    """
+
+    role: str
+    build: Callable[[], nn.Module]
+    identity: dict[str, Any] = dataclasses.field(default_factory=dict)
+    uses: tuple[str, ...] = versions.TRAINED
+    config: FitConfig | None = None
+    sees_metadata: bool = True
+    genotype: Genotype | None = None
+    inherits: bool = False
+
+
+def _fit(plan: Plan, job: Job) -> Run:
+    config = job.config or plan.fit_config()
+    description = plan.describe(job.uses, role=job.role, **job.identity)
+    run = plan.run(job.role, config, description)
     if run.complete:
         return run
+    announce(job.role, config.epochs)
     train, val, test = splits = plan.splits()
-    encoding, network = plan.encoding(), build()
+    encoding, network = plan.encoding(), job.build()
     summary = {}
-    if identity.get("inherit"):
+    if job.inherits:
         as_inherited = predict(network, val, encoding, device=plan.device).argmax(1)
         summary["inherited_val_accuracy"] = float((as_inherited == val.labels).mean())
     trainer = Fit(network, train, val, encoding, config, run, description)
-    if "baseline" not in identity or identity.get("inputs") == "image+metadata":  # the others see no metadata
+    if job.sees_metadata:
         report_leakage(encoding.fields, splits, run)
-    trainer.train()
-    if identity.get("genotype"):
-        files.write_json(run.path / "genotype.json", identity["genotype"])
+    _train(trainer)
+    if job.genotype is not None:
+        job.genotype.save(run.path / "genotype.json")
     files.write_text(run.path / "metadata_encoding.json", encoding.to_json())
     probabilities = predict(network, test, encoding, device=plan.device)
     result = evaluation.evaluate(test.labels, probabilities, test.class_names, train_labels=train.labels)
@@ -257,6 +302,15 @@ def _fit(
     )
     run.finish(_summary(run) | summary | sizes)
     return run
+
+
+def _train(trainer: Trainer) -> None:
+    try:
+        trainer.train()
+    except KeyboardInterrupt:
+        done, total = trainer.epoch, trainer.config.epochs
+        role = trainer.description.get("role", trainer.phase)
+        raise Interrupted(f"{role} stopped after epoch {done} of {total}; run it again to resume.") from None
 
 
 def _summary(run: Run) -> dict[str, Any]:

@@ -1,82 +1,92 @@
-"""How a network is trained or searched, as data: every choice that the paper makes, and those it leaves open."""
+"""How a network is trained or searched, as data: every choice that the paper makes, and those it leaves open.
+
+Each choice is declared once. `Training` and `ThetaSearch` are part of a run's `configuration.Plan` as well: a new option
+of the search is one field of `ThetaSearch`, and is then a field of `SearchConfig` and of `Plan`, a parameter of `plan()`
+and a name after `-p`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
-from bionas.errors import UnknownName
+from bionas.specimens.augmentation import AUGMENTATIONS
+from bionas.training.choices import Checked, choice
 
 SCHEDULES = ("one_cycle", "cosine", "constant")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-@dataclasses.dataclass(frozen=True)
-class FitConfig:
-    """How a network is trained. Weight decay, clipping and smoothing are the paper's.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training(Checked):
+    """What search and retraining share."""
 
-    Attributes:
-        epochs: passes over the training split.
-        batch_size: images a step, or "auto": the largest of 512 ... 32 that memory allows.
-        learning_rate, weight_decay: AdamW's, for w. The rate is the schedule's peak: one cycle from 3e-3 averages
-            1.5e-3, near the paper's 1e-3, and did better on validation than a cycle from 1e-3.
-        clip_norm: largest gradient norm.
-        label_smoothing: share of the target spread over all classes.
-        schedule: of the learning rate; the paper names none.
-        augment: "none" as in the paper, or a name that `BatchLoader` knows.
-        precision: "auto" is fp16 on CUDA with dynamic loss scaling, fp32 elsewhere.
-        device: "auto", "cpu" or "cuda".
-        seed: of initialisation, order, dropout and augmentation.
+    batch_size: int | str = choice(
+        64, "images per step; auto: the largest of 512 ... 32 that memory allows", words=("auto",), at_least=1
+    )
+    precision: str = choice(
+        "auto",
+        "auto (fp16 with dynamic loss scaling on CUDA, fp32 elsewhere), fp32, fp16 or bf16",
+        known=PRECISIONS,
+    )
+    device: str = choice(
+        "auto", "auto (CUDA, else an Apple GPU, else the CPU), cpu, cuda or mps", known=DEVICES
+    )
+    seed: int = choice(0, "of initialisation, order, dropout and augmentation", at_least=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ThetaSearch(Checked):
+    """The choices of a search that concern theta."""
+
+    # Adam moves theta by at most rate x steps: on a small collection the paper's rate leaves every alpha within a tenth
+    # of where it began.
+    theta_learning_rate: float = choice(3e-4, "Adam's, for theta; the paper's is 3e-4", at_least=0)
+    theta_data: str = choice(
+        "val", "data that score theta: val (Eq. 12) or train (every odd batch: Algorithm 1 to the letter)",
+        known=("val", "train"),
+    )  # fmt: skip
+    # The paper has no warm-up: an operation without weights (a pool, a skip) is then compared with convolutions that
+    # have learned nothing yet.
+    warmup_epochs: int = choice(
+        0, "epochs of the search in which w alone is updated, before theta moves", at_least=0
+    )
+    theta_batch_norm: str = choice(
+        "batch",
+        "in a theta step batch normalisation uses and updates that batch's statistics (batch), or the running ones (running)",
+        known=("batch", "running"),
+    )
+    max_skips: int | None = choice(
+        None,
+        "the search ends once skip_connect leads more edges than this, and the last epoch before is derived from; "
+        "None: never, as in the paper",
+        at_least=0,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitConfig(Training):
+    """How a network is trained. Weight decay, clipping and smoothing are the paper's; it names no schedule.
+
+    The learning rate is the schedule's peak: one cycle from 3e-3 averages 1.5e-3, near the paper's 1e-3, and did better
+    on validation than a cycle from 1e-3.
     """
 
-    epochs: int = 20
-    batch_size: int | Literal["auto"] = 64
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-4
-    clip_norm: float = 1.0
-    label_smoothing: float = 0.1
-    schedule: str = "one_cycle"
-    augment: str = "none"
-    precision: str = "auto"
-    device: str = "auto"
-    seed: int = 0
-
-    def __post_init__(self):
-        for value, known, kind in (
-            (self.schedule, SCHEDULES, "schedule"),
-            (self.precision, PRECISIONS, "precision"),
-        ):
-            if value not in known:
-                raise UnknownName(kind, value, known)
+    epochs: int = choice(20, "passes over the training split", at_least=1)
+    learning_rate: float = choice(3e-3, "AdamW's, for w: the peak of the schedule", above=0)
+    weight_decay: float = choice(1e-4, "AdamW's, for w", at_least=0)
+    clip_norm: float = choice(1.0, "largest gradient norm", above=0)
+    label_smoothing: float = choice(0.1, "share of the target spread over all classes", at_least=0)
+    schedule: str = choice("one_cycle", "of the learning rate", known=SCHEDULES)
+    augment: str = choice(
+        "none", "of the training images: none, as in the paper, or a name", known=AUGMENTATIONS
+    )
 
 
-@dataclasses.dataclass(frozen=True)
-class SearchConfig(FitConfig):
-    """How a supernet is searched: `FitConfig` for w, and for theta Adam's rate and decay as in the paper.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchConfig(ThetaSearch, FitConfig):
+    """How a supernet is searched: `FitConfig` for w, `ThetaSearch` for theta, with the paper's rates and decays."""
 
-    Attributes:
-        theta_data: "val" scores theta on validation data (Eq. 12); "train" takes every odd training batch for it
-            (Algorithm 1 to the letter).
-        warmup_epochs: epochs in which w alone is updated, before theta moves at all. The paper has none; an operation
-            without weights (a pool, a skip) is otherwise compared with convolutions that have learnt nothing yet.
-        theta_batch_norm: in a theta step batch normalisation uses that batch's statistics and keeps account of them, as in
-            a w step ("batch"), or uses the running ones and leaves them alone ("running"). The paper does not say.
-        max_skips: the search ends early once skip_connect leads more edges than this, and what is derived is of the
-            last epoch in which it did not (`skips.guard`). None, as in the paper: it never does.
-    """
-
-    learning_rate: float = 1e-3
-    schedule: str = "cosine"
-    theta_learning_rate: float = 3e-4
-    theta_weight_decay: float = 1e-3
-    theta_data: str = "val"
-    warmup_epochs: int = 0
-    theta_batch_norm: str = "batch"
-    max_skips: int | None = None
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.theta_data not in ("val", "train"):
-            raise UnknownName("theta_data", self.theta_data, ("val", "train"))
-        if self.theta_batch_norm not in ("batch", "running"):
-            raise UnknownName("theta_batch_norm", self.theta_batch_norm, ("batch", "running"))
+    learning_rate: float = choice(1e-3, "AdamW's, for w: the peak of the schedule", above=0)
+    schedule: str = choice("cosine", "of the learning rate of w", known=SCHEDULES)
+    theta_weight_decay: float = choice(1e-3, "Adam's, for theta", at_least=0)
