@@ -16,11 +16,13 @@ import pytest
 
 from bionas.__main__ import main
 from bionas.errors import BionasError, CheckpointError, SearchError
+from bionas.strategies import STRATEGIES
 from bionas.studies.table1 import grid as ablations
 from bionas.studies.table1.grid import Trial, ablate, chosen_rows, prepare, table_one
 from bionas.studies.table1.live import LiveTable
 from bionas.studies.table1.tables import METRICS, runs_table, summary
 from bionas.system import places
+from bionas.training import versions
 from bionas.training.runs import Run
 
 PAPER = Path(__file__).resolve().parent.parent / "data" / "paper" / "table1_ablation.csv"
@@ -244,18 +246,20 @@ def test_what_is_finished_is_left_alone_and_what_failed_is_tried_again(grid, mon
 
 def test_runs_of_another_version_of_the_code_are_refused(grid, monkeypatch):
     prepare(grid.plan, grid.rows, grid.seeds)
-    monkeypatch.setattr(ablations, "code_fingerprint", lambda: "0123456789ab")
-    with pytest.raises(
-        CheckpointError, match="another version of the code .* 0123456789ab now.* are not mixed. Choose"
-    ):
+    used = {row.strategy for row in grid.rows}
+    (unused, *_) = [name for name in STRATEGIES if name not in used]
+    monkeypatch.setitem(versions.VERSIONS, f"strategies/{unused}", 2)
+    prepare(grid.plan, grid.rows, grid.seeds)  # a strategy that no row uses
+    monkeypatch.setitem(versions.VERSIONS, f"strategies/{grid.rows[0].strategy}", 2)
+    with pytest.raises(CheckpointError, match="another version of the code .* are not mixed. Choose"):
         prepare(grid.plan, grid.rows, grid.seeds)
 
 
 def test_a_worker_with_another_version_of_the_code_does_not_work(grid):
-    strange = dataclasses.replace(grid, code="0123456789ab", rows=chosen_rows("E008"))
+    strange = dataclasses.replace(grid, versions=grid.versions | {"network": 0}, rows=chosen_rows("E008"))
     (task,) = strange.trials
     ablations.run_one(strange, task)
-    assert "is not the code that began the grid (0123456789ab)" in strange.failure(task)
+    assert "is not the code that began the grid" in strange.failure(task)
 
 
 def test_another_collection_size_or_budget_is_another_grid(grid):

@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bionas.errors import CheckpointError, GenotypeError, SpecimenError, UnknownName
+from bionas.errors import CheckpointError, GenotypeError, Interrupted, SpecimenError, UnknownName
 from bionas.genotype import Genotype
 from bionas.network import preset
 from bionas.specimens import ImageStore
 from bionas.studies.backbones import BASELINES, ImageOnly
 from bionas.system import places
 from bionas.training import configuration as plans
-from bionas.training import experiments
+from bionas.training import data, experiments, versions
 from bionas.training.experiments import (
     baseline,
     metadata_alone,
@@ -70,13 +70,12 @@ def cache_of_their_own(tmp_path_factory):
         cache = tmp_path_factory.mktemp("cache")
         patch.setattr(places, "cache", lambda: cache)
         yield
-    plans._specimens.cache_clear()
-    plans._splits.cache_clear()
+    data.forget()
 
 
 def planned(folder, run_dir, **choices):
-    smallest = {"image_size": 32, "batch_size": 16, "device": "cpu"}
-    return plan("smoke", source="folder", data_dir=folder, run_dir=run_dir, **{**smallest, **choices})
+    smallest = {"source": "folder", "data_dir": folder, "image_size": 32, "batch_size": 16, "device": "cpu"}
+    return plan("smoke", run_dir=run_dir, **{**smallest, **choices})
 
 
 def files_of(path):
@@ -319,9 +318,41 @@ def test_other_photographs_are_another_run(folder, tmp_path, claims):
 def test_other_code_is_another_run(
     folder, tmp_path, claims, monkeypatch
 ):  # a number and the code that made it
-    before = claims(search, planned(folder, tmp_path))
-    monkeypatch.setattr(plans, "code_fingerprint", lambda: "0123456789ab")
-    assert claims(search, planned(folder, tmp_path)) != before
+    ours = planned(folder, tmp_path)
+
+    def folders():
+        drawn = random_genotype(ours, 0)
+        build = {"network": {}, "config": ours.fit_config()}
+        return {
+            "search": claims(search, ours),
+            "retrain": claims(retrain, ours, drawn),
+            "baseline": claims_baseline(ours),
+            "companion": claims(lambda: experiments.companion(ours, lambda: None, "seran", **build)),
+        }
+
+    def claims_baseline(ours):
+        monkeypatch.setitem(BASELINES._things, "one_layer", lambda *a: None)
+        return claims(baseline, ours, "one_layer")
+
+    before = folders()
+    concerned = {
+        "network": {"search", "retrain"},
+        "training": {*before},
+        "specimens": {*before},
+        "evaluation": {"retrain", "baseline", "companion"},
+        "backbones": {"baseline"},
+        "seran": {"companion"},
+        "eb_lnast": set(),
+        "automl": set(),
+        "strategies/enas": set(),
+    }
+    assert set(versions.VERSIONS) <= set(concerned)
+    for subsystem, roles in concerned.items():
+        with monkeypatch.context() as patch:
+            patch.setitem(versions.VERSIONS, subsystem, 99)
+            now = folders()
+        assert {role for role in before if now[role] != before[role]} == roles, subsystem
+    assert folders() == before
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
@@ -365,6 +396,98 @@ def test_a_misspelt_choice_is_answered_with_the_nearest(choice, near):
 
 
 # --- other ways in --------------------------------------------------------------------------------------------------
+
+
+def test_plans_that_share_their_data_share_one_split_and_one_leakage_report(folder, tmp_path, monkeypatch):
+    calls = Counter()
+    split, report = plans.SpecimenSet.split, data.leakage_report
+
+    def counted_split(self, scheme, seed):
+        calls["split"] += 1
+        return split(self, scheme, seed)
+
+    def counted_report(*args):
+        calls["report"] += 1
+        return report(*args)
+
+    monkeypatch.setattr(plans.SpecimenSet, "split", counted_split)
+    monkeypatch.setattr(data, "leakage_report", counted_report)
+    data.forget()
+    changes = [
+        {"seed": seed, "augment": augment, "learning_rate": rate}
+        for seed in (0, 1, 2)
+        for augment in ("none", "flips_and_shifts")
+        for rate in (1e-3, 3e-3)
+    ]
+    for _ in range(2):
+        for change in changes:
+            ours = planned(folder, tmp_path, **change)
+            experiments.report_leakage(ours.encoding().fields, ours.splits(), Run(tmp_path / "run"))
+    assert calls == {"split": 1, "report": 1}
+    planned(folder, tmp_path, data_seed=1).splits()
+    ours = planned(folder, tmp_path, metadata="country")
+    experiments.report_leakage(ours.encoding().fields, ours.splits(), Run(tmp_path / "run"))
+    experiments.report_leakage(("country", "order"), ours.splits(), Run(tmp_path / "run"))
+    assert calls == {"split": 2, "report": 2}  # the fields of leak_free were the country alone
+
+
+def test_metadata_follow_what_the_records_hold(folder, tmp_path, capsys):
+    assert planned(folder, tmp_path).describe()["metadata"] == "leak_free"
+    plain = photographs(tmp_path / "plain", n=36)
+    table = pd.read_csv(plain / "labels.csv").drop(columns="country")
+    table.to_csv(plain / "labels.csv", index=False)
+    ours = planned(plain, tmp_path)
+    assert ours.encoding().fields == () and ours.describe()["metadata"] == "none"
+    assert planned(plain, tmp_path, seed=1).inputs()["vocabulary_sizes"] == ()
+    assert capsys.readouterr().out.count("metadata=none") == 1
+    assert ours.run("search", ours.search_config(), ours.describe()).path == (
+        planned(plain, tmp_path, metadata="none").run("search", ours.search_config(), ours.describe()).path
+    )
+
+
+def test_a_source_without_photographs_is_told_what_it_can_train(folder, tmp_path):
+    records = planned(folder, tmp_path, source="records", data_dir=folder / "labels.csv")
+    drawn = random_genotype(records, 0)
+    for run in (search, lambda p: retrain(p, drawn), lambda p: baseline(p, "resnet18")):
+        with pytest.raises(SpecimenError, match="records without photographs.*metadata-alone"):
+            run(records)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_an_interruption_says_where_it_stopped_and_is_resumed(folder, tmp_path, monkeypatch):
+    ours = planned(folder, tmp_path, epochs=3)
+    drawn, epochs = random_genotype(ours, 0), []
+    real = experiments.Fit.train_epoch
+
+    def interrupted(self, epoch, *args):
+        if epoch == 1 and not epochs:
+            epochs.append(epoch)
+            raise KeyboardInterrupt
+        return real(self, epoch, *args)
+
+    monkeypatch.setattr(experiments.Fit, "train_epoch", interrupted)
+    with pytest.raises(
+        Interrupted, match="derived stopped after epoch 1 of 3; run it again to resume"
+    ) as stopped:
+        retrain(ours, drawn)
+    assert isinstance(stopped.value, KeyboardInterrupt)  # nothing that catches errors catches it
+    assert stopped.value._render_traceback_() == [str(stopped.value)]
+    assert retrain(ours, drawn).summary["epochs"] == 3
+
+
+def test_a_small_folder_of_ones_own_is_trained_longer_and_augmented(folder, tmp_path):
+    own = plan("quick", source="folder", data_dir=folder)
+    assert (own.epochs, own.augment) == (60, "flips_and_shifts")
+    assert dataclasses.replace(own, seed=3).epochs == 60
+    chosen = plan("quick", source="folder", data_dir=folder, epochs=7, augment="none")
+    assert (chosen.epochs, chosen.augment) == (7, "none")
+    for other in (
+        plan("quick"),
+        plan("smoke", source="folder", data_dir=folder),
+        plan("quick", source="folder"),
+    ):
+        assert other.epochs == plans.MODES[other.mode]["epochs"] and other.augment == "none"
+    assert not data.has_fewer_photographs(folder, 72) and data.has_fewer_photographs(folder, 73)
 
 
 def test_a_source_is_told_its_options_as_text(folder, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from bionas.studies.seran import study as seran_study
 from bionas.studies.seran.network import ROWS, build
 from bionas.studies.seran.study import ERRORS
 from bionas.system import places
-from bionas.training import experiments, runs
+from bionas.training import experiments
 from bionas.training import fitting as trainer
 from bionas.training.evaluation import top_k_error
 
@@ -207,13 +206,6 @@ def test_another_row_is_refused_before_anything_is_trained(plan, monkeypatch):
     monkeypatch.setattr(experiments, "companion", lambda *a, **k: pytest.fail("trained"))
     with pytest.raises(UnknownName, match="row of SERAN's tables"):
         seran_study.measured(plan, ["seran", "resnet_101"], seeds=[0])
-
-
-def test_the_networks_code_is_part_of_a_runs_name():
-    folder = Path(runs.__file__).parent
-    assert "companions/seran" in runs.NUMBERS and all(
-        list(folder.glob(f"{name}.py")) or list(folder.glob(f"{name}/**/*.py")) for name in runs.NUMBERS
-    )
 
 
 def test_what_was_not_run_has_its_row_beside_the_published_errors(rows, plan):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import inspect
 import os
 import re
 import subprocess
@@ -85,24 +84,17 @@ def resolve_type(text: str) -> Any:
     return text
 
 
-def typed(settings: Sequence[str], function: Callable) -> dict[str, Any]:
-    """Keyword arguments for `function` from NAME=VALUE settings; a relative path is one from where it was typed.
+def typed(settings: Sequence[str], function: Callable | None = None) -> dict[str, Any]:
+    """Keyword arguments for `plan` from NAME=VALUE settings (`choices.parsed`).
 
     Raises:
-        UnknownName: a name that `function` does not take; the message lists the nearest.
-        NotebookError: a setting without "=".
+        UnknownName: no such choice; the message lists the nearest.
+        ChoiceError: a setting without "=", a value of another type or out of range.
     """
-    known = inspect.signature(function).parameters
-    arguments = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals:
-            raise NotebookError(f"-p {setting}: write it as NAME=VALUE.")
-        if name not in known:
-            raise UnknownName("parameter", name, known)
-        is_path = name.endswith(PATH_SUFFIXES) and text != "None"
-        arguments[name] = str(Path(text).expanduser().resolve()) if is_path else resolve_type(text)
-    return arguments
+    from bionas.training.choices import parsed
+    from bionas.training.configuration import Plan
+
+    return parsed(settings, Plan)
 
 
 def _fits(value: Any, kinds: tuple[type, ...]) -> bool:

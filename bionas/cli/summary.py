@@ -1,41 +1,122 @@
-"""What a folder of runs holds, in a few lines of text: for the end of a command and for `bionas runs`."""
+"""What a folder of runs holds, and what is installed here, in a few lines of text."""
 
 from __future__ import annotations
 
 import json
+import platform
+import sys
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import bionas
 from bionas.errors import BionasError
 from bionas.system import files, places
+from bionas.system.processors import usable_cores
 
 HEADLINE = ("accuracy", "balanced_accuracy", "f1_macro")
 """The metrics shown, of those in a run's metrics.json; shares of one."""
 
+LAST = "derived"
+"""The role whose runs are shown last, where a reader looks first."""
+
+NOT_COMPARED = ("code", "versions", "data_fingerprint", "genotype", "network", "phase", "role")
+"""Parts of a configuration that do not help to tell two runs of a role apart; of a genotype its drawing does."""
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "plotly",
+    "papermill",
+    "jupyterlab",
+)
+
 
 def text(run_dir: Path) -> str:
-    """One line a run below `run_dir`, oldest first; the evaluated ones below, and of these the derived network last."""
-    folders = sorted((path.parent for path in run_dir.rglob("config.json")), key=_age)
-    if not folders:
+    """One line per run below `run_dir`: first the others, then what was evaluated, the derived network last.
+
+    Runs of the same role are followed by what distinguishes them. The last lines name the files of the derived network.
+    """
+    found = rows(run_dir)
+    if not found:
         return f"No runs in {places.shown(run_dir)}."
-    lines = sorted(
-        ((metrics(folder), folder) for folder in folders),
-        key=lambda pair: (bool(pair[0]), "derived" in pair[1].name),
-    )
-    width = max(len(places.shown(folder)) for folder in folders)
-    state = {True: "complete", False: "not complete: the same command goes on from its last checkpoint"}
-    shown = [
-        f"  {places.shown(folder):<{width}}  {line or state[(folder / 'done.json').exists()]}"
-        for line, folder in lines
+    width = max(len(row["run"]) for row in found)
+    lines = [f"  {row['run']:<{width}}  {_state(row)}{_differs(row)}" for row in found]
+    last = found[-1]
+    if last["role"] == LAST and last["metrics"]:
+        lines += ["The derived network:", *_files(Path(last["folder"]))]
+    return "\n".join([f"Runs in {places.shown(run_dir)}:", *lines])
+
+
+def rows(run_dir: Path) -> list[dict[str, Any]]:
+    """Each run below `run_dir`, in the order shown: run, folder, role, complete, metrics, and how it differs."""
+    folders = sorted((path.parent for path in run_dir.rglob("config.json")), key=_age)
+    configs = {folder: _json(folder / "config.json") for folder in folders}
+    found = [
+        {
+            "run": places.shown(folder),
+            "folder": str(folder),
+            "role": configs[folder].get("role", folder.name.rpartition("-")[0] or folder.name),
+            "complete": (folder / "done.json").exists(),
+            "metrics": {
+                name: value
+                for name, value in _json(folder / "metrics.json").items()
+                if name in HEADLINE and isinstance(value, int | float)
+            },
+            "differs": "",
+        }
+        for folder in folders
     ]
-    return "\n".join([f"Runs in {places.shown(run_dir)}:", *shown])
+    for row in found:
+        same = [configs[Path(other["folder"])] for other in found if other["role"] == row["role"]]
+        row["differs"] = _distinction(configs[Path(row["folder"])], same)
+    return sorted(found, key=lambda row: (bool(row["metrics"]), row["role"] == LAST))
+
+
+def _distinction(config: dict[str, Any], same: list[dict[str, Any]]) -> str:
+    """ "seed=1, augment=none": the choices in which runs of one role differ, as this one has them."""
+    differing = [
+        name
+        for name in config
+        if name not in NOT_COMPARED and any(other.get(name) != config[name] for other in same)
+    ]
+    return ", ".join(f"{name}={config[name]}" for name in differing)
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["metrics"]:
+        return percentages(row["metrics"])
+    return (
+        "complete" if row["complete"] else "not complete: the same command resumes from its last checkpoint"
+    )
+
+
+def _differs(row: dict[str, Any]) -> str:
+    return f"  ({row['differs']})" if row["differs"] else ""
+
+
+def _files(folder: Path) -> list[str]:
+    told = {
+        "checkpoint/last.pt": "model",
+        "genotype.json": "genotype",
+        "predictions.csv": "predictions on the test specimens",
+        "by_class.csv": "one row per class",
+    }
+    return [
+        f"  {places.shown(folder / name)}  {what}" for name, what in told.items() if (folder / name).exists()
+    ]
 
 
 def metrics(folder: Path) -> str:
     """'accuracy 71.2 %, balanced accuracy 55.0 %, ...' of a run folder, '' where it was not evaluated."""
-    try:
-        found = files.read_json(folder / "metrics.json")
-    except BionasError:
-        return ""
+    return percentages(_json(folder / "metrics.json"))
+
+
+def percentages(found: dict[str, Any]) -> str:
     return ", ".join(
         f"{name.replace('_', ' ')} {100 * found[name]:.1f} %"
         for name in HEADLINE
@@ -50,6 +131,43 @@ def title(notebook: Path) -> str:
             if line.startswith("# "):
                 return line.removeprefix("# ").strip()
     return ""
+
+
+def installation() -> dict[str, str]:
+    """Versions, device, processors and folders by name."""
+    import torch
+
+    from bionas.training.runs import commit
+
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("Apple GPU (mps)")
+    return {
+        "bionas": f"{bionas.__version__}, commit {commit()}",
+        "python": f"{platform.python_version()}, {sys.executable}",
+        "system": platform.platform(),
+        "devices": ", ".join([*devices, f"CPU ({platform.processor() or platform.machine()})"]),
+        "cores": f"{usable_cores()} usable, {torch.get_num_threads()} threads",
+        **{name: _version(name) for name in PACKAGES},
+        "notebooks": str(places.notebooks()),
+        "data": str(places.data("paper").parent),
+        "runs": str(places.runs()),
+        "cache": str(places.cache()),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return files.read_json(path)
+    except BionasError:
+        return {}
 
 
 def _age(folder: Path) -> float:

@@ -46,6 +46,11 @@ def data(name: str = "") -> Path:
     return path
 
 
+def results() -> Path:
+    """Where commands write tables of results: `data/results/` of the checkout, or of the current folder."""
+    return root() / "data" / "results"
+
+
 def cache() -> Path:
     """What the program draws or decodes and can make again: `data/cache/`."""
     return root() / "data" / "cache"

@@ -37,7 +37,7 @@ class Choice:
     Attributes:
         help: what it means, for the command line and the documentation.
         known: the names it may take, where it is a name; a registry is read when a value is checked.
-        words: texts allowed besides a number ("auto").
+        words: texts allowed besides a number or a name ("auto").
         at_least, above: the smallest value, included or not.
         by_mode: None stands for the mode's default (`configuration.MODES`).
         check: called with the value; raises a BionasError for a value that is not allowed.
@@ -98,10 +98,11 @@ def checked(name: str, value: Any, kinds: tuple[type, ...], declared: Choice) ->
         if type(None) in kinds:
             return None
         raise ChoiceError(_refusal(name, value, kinds, declared))
-    if declared.words and isinstance(value, str):
-        if value not in declared.words:
+    if isinstance(value, str) and declared.words:
+        if value in declared.words:
+            return value
+        if declared.known is None:
             raise ChoiceError(_refusal(name, value, kinds, declared))
-        return value
     value = _converted(value, kinds)
     if value is None or not _in_range(value, declared):
         raise ChoiceError(_refusal(name, value, kinds, declared))

@@ -1,7 +1,7 @@
-"""The run folder: everything a run leaves behind, and the way back into it.
+"""The run folder: what a run writes, and how it is read again.
 
-    config.json      every choice that made the run        history.csv      one row an epoch
-    provenance.json  code, packages, device, seed, data    alphas.csv       one row an epoch x cell x edge x primitive
+    config.json      every choice that made the run        history.csv      one row per epoch
+    provenance.json  code, packages, device, seed, data    alphas.csv       one row per epoch x cell x edge x primitive
     checkpoint/      the last complete epoch               genotype.json    what was derived
     metrics.json, predictions.csv, ...  the evaluation     done.json        written last: the run is complete
 
@@ -10,9 +10,6 @@ Notebooks draw from these files, so a figure can be redrawn without a rerun. Eac
 
 from __future__ import annotations
 
-import ast
-import functools
-import hashlib
 import io
 import json
 import os
@@ -31,16 +28,18 @@ import bionas
 from bionas.errors import BionasError, CheckpointError
 from bionas.genotype import Genotype
 from bionas.system import files, places
+from bionas.system.processors import usable_cores
+from bionas.training import versions
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "pillow", "accelerate")
 
 
 PARTS = ("epoch", "batch_size", "model", "optimizers", "schedulers", "scaler", "history", "random")
-"""What a checkpoint holds at the least."""
+"""What every checkpoint holds."""
 
 
 class Run:
-    """A run folder, open for reading and for going on.
+    """A run folder: written, read and resumed.
 
     Args:
         path: the folder; made when something is first written.
@@ -52,7 +51,7 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {'complete' if self.complete else 'not complete'})"
 
-    # --- the way in ---------------------------------------------------------------------------------------------
+    # --- claiming ----------------------------------------------------------------------------------------------
 
     def begin(self, config: dict[str, Any], provenance: dict[str, Any]) -> None:
         """Claim the folder for a configuration, or confirm that it is this one's.
@@ -89,7 +88,7 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the finished run says of itself: cost, time, images seen."""
+        """Cost, time and images seen of a finished run."""
         return files.read_json(self.path / "done.json")
 
     @property
@@ -124,7 +123,9 @@ class Run:
         """
         path = self.path / f"{name}.csv"
         if not path.exists():
-            raise BionasError(f"{path} is not there: this run did not write it, or has not come so far.")
+            raise BionasError(
+                f"{path} is not there: this run did not write it, or has not reached that point."
+            )
         return pd.read_csv(path)
 
     # --- checkpoints --------------------------------------------------------------------------------------------
@@ -168,16 +169,17 @@ class Run:
 
 
 def provenance(seed: int, device: str, fingerprint: str) -> dict[str, Any]:
-    """Where a number was born: code, packages, machine, seed, data."""
+    """What made a run: commit, versions, packages, machine, seed, data."""
     return {
         "bionas": bionas.__version__,
         "commit": commit(),
-        "code": code_fingerprint(),
+        "versions": dict(versions.VERSIONS),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "device": device,
         "device_name": torch.cuda.get_device_name() if device.startswith("cuda") else platform.machine(),
         "threads": torch.get_num_threads(),
+        "usable_cores": usable_cores(),
         "seed": seed,
         "data_fingerprint": fingerprint,
     }
@@ -197,44 +199,3 @@ def commit() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-NUMBERS = (
-    "operators",
-    "cells",
-    "fusion",
-    "network",
-    "genotype",
-    "training/recipe",
-    "training/loop",
-    "training/fitting",
-    "training/skips",
-    "studies/backbones",
-    "specimens",
-    "strategies",
-    "studies/seran/network",
-)
-"""The modules whose code decides a run's numbers."""
-
-
-@functools.cache
-def code_fingerprint(modules: Sequence[str] = NUMBERS) -> str:
-    """A hash of the code that decides a run's numbers, blind to comments, docstrings and layout.
-
-    It is part of a run folder's name, so that results of two versions of the code are never mixed.
-    """
-    digest = hashlib.sha256()
-    package = Path(bionas.__file__).parent
-    for name in modules:
-        for path in sorted([*package.glob(f"{name}.py"), *package.glob(f"{name}/**/*.py")]):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            for node in ast.walk(tree):
-                body = getattr(node, "body", None)
-                if isinstance(
-                    body, list
-                ):  # a bare string is a docstring, or says something to the reader alone
-                    node.body = [
-                        s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
-                    ]
-            digest.update(f"{path.relative_to(package)}\n{ast.dump(tree)}\n".encode())
-    return digest.hexdigest()[:12]

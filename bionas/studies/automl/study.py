@@ -23,10 +23,10 @@ from bionas.studies.automl.clock import Clock, watched
 from bionas.studies.automl.systems import SYSTEMS, Found, Problem, System
 from bionas.system import files, places
 from bionas.system.progress import told_to
-from bionas.training import evaluation, experiments
+from bionas.training import evaluation, experiments, versions
 from bionas.training.configuration import Plan
 from bionas.training.cost import cost
-from bionas.training.runs import Run, code_fingerprint, provenance
+from bionas.training.runs import Run, provenance
 
 BY = ("augment", "inputs", "budget_minutes", "model")
 """The columns that define a group of runs."""
@@ -47,12 +47,12 @@ def run_of(plan: Plan, name: str, minutes: float) -> tuple[Run, dict[str, Any]]:
             f"source={plan.source} has records without photographs: the systems of Table V need images."
         )
     description = plan.describe(
+        (*versions.TRAINED, "automl"),
         role=f"automl-{name}",
         system=system.paper,
         budget_minutes=minutes,
         inputs=inputs_of(plan),
         primitive_set=plan.primitive_set,
-        system_code=code_fingerprint(("automl",)),
     )
     config = plan.fit_config()
     return plan.run(f"automl-{name}", config, description), {**dataclasses.asdict(config), **description}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -19,7 +21,7 @@ from bionas.studies.eb_lnast.comparators import MODELS, Budget
 from bionas.studies.eb_lnast.tasks import TASKS
 from bionas.system import files, places
 from bionas.system.progress import progress
-from bionas.training import experiments, runs
+from bionas.training import experiments, runs, versions
 
 RECORDS, EMBEDDED = "records", "embedded"
 """Two tasks more: the metadata of any table of records, and those of the embedded (synthetic) specimens."""
@@ -86,7 +88,9 @@ def _metadata(options: argparse.Namespace, command: str) -> int:
         "space": str(fields.SPACE),
     }
     config |= {"training": str(fields.TRAINING), "evolution": str(fields.EVOLUTION)}
-    name = f"{options.task}-{options.metadata}-{specimens.fingerprint[:10]}"
+    config["versions"] = versions.of("eb_lnast", "specimens")
+    identity = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
+    name = f"{options.task}-{options.metadata}-{identity}"
     run = runs.Run(places.runs(options.run_dir) / "eb_lnast" / name)
     run.begin(config, runs.provenance(options.seed, "cpu", specimens.fingerprint))
     tables = []

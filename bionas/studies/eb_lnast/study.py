@@ -26,7 +26,7 @@ from bionas.studies.eb_lnast.significance import holm, signed_rank
 from bionas.studies.eb_lnast.tasks import TASKS
 from bionas.system import files, places
 from bionas.system.progress import progress
-from bionas.training import runs
+from bionas.training import runs, versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,8 @@ class Study:
     @property
     def config(self) -> dict:
         whole = dataclasses.asdict(self)
-        return {name: whole[name] for name in ("task", "folds", "beta", "budget", "seed")}
+        chosen = {name: whole[name] for name in ("task", "folds", "beta", "budget", "seed")}
+        return {**chosen, "versions": versions.of("eb_lnast")}
 
 
 def measured(study: Study, run_dir: Path | None = None) -> pd.DataFrame:

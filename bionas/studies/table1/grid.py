@@ -26,7 +26,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,10 +47,10 @@ from bionas.studies import published
 from bionas.studies.engines import ENGINES
 from bionas.system import files
 from bionas.system.progress import told_to
-from bionas.training import experiments
+from bionas.training import experiments, versions
 from bionas.training.configuration import Plan
 from bionas.training.cost import latency
-from bionas.training.runs import Run, code_fingerprint, provenance
+from bionas.training.runs import Run, provenance
 
 SETS = {"Full": "full", "Reduced": "reduced", "Conv-only": "conv_only", "No NAS (Fixed)": "full"}
 FUSION_NAMES = {
@@ -173,7 +173,7 @@ class Grid:
         plan: every choice but seed, fusion and primitive set.
         budget: upper limit of training images per search.
         child_epochs: of a candidate that is trained alone.
-        code: fingerprint of the code that the grid was made with.
+        versions: of the subsystems that decide its numbers, when the grid was made (`training.versions`).
         unfit: rows that cannot be run on this collection -> why.
         minutes: core-minutes of a search, where the budget is in time; `budgets` then holds each row's images.
     """
@@ -183,7 +183,7 @@ class Grid:
     seeds: tuple[int, ...]
     budget: int
     child_epochs: int
-    code: str
+    versions: dict[str, int]
     unfit: dict[str, str]
     minutes: float | None = None
     budgets: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -272,7 +272,7 @@ def prepare(
         require_budget(budget, evaluator.images, "one candidate")
     if SUPERNET in needs:
         epochs_within(budget, supernet)  # that of Algorithm 1, which takes more than that of ENAS
-    grid = Grid(plan, tuple(rows), tuple(seeds), budget, child_epochs, code_fingerprint(), unfit)
+    grid = Grid(plan, tuple(rows), tuple(seeds), budget, child_epochs, _versions(rows), unfit)
     for trial in grid.trials:
         _require_same_code(grid, trial)
     return grid
@@ -289,20 +289,28 @@ def _needs_metadata(plan: Plan, row: Experiment) -> str:
     )
 
 
+def _uses(experiment: Experiment) -> tuple[str, ...]:
+    return (*versions.TRAINED, versions.strategy(experiment.strategy))
+
+
+def _versions(rows: Iterable[Experiment]) -> dict[str, int]:
+    return versions.of(*{name for row in rows for name in _uses(row)})
+
+
 def _require_same_code(grid: Grid, trial: Trial) -> None:
     run = grid.run(trial)
     if not (run.path / "config.json").exists():
         return
     config, commit = run.config, run.provenance.get("commit", "unknown")
     for what, there, now in (
-        ("version of the code", config["code"], grid.code),
+        ("version of the code", config["versions"], _versions([trial.experiment])),
         ("collection", config["data_fingerprint"], grid.plan.specimens().fingerprint),
     ):
         if there != now:
             raise CheckpointError(
                 f"{run.path} was run with another {what} ({there} there, at commit {commit}; {now} now), and results of two "
-                "are not mixed. Choose another folder (-p run_dir=...), go back to that one, or remove "
-                f"{grid.folder} if it is not wanted."
+                "are not mixed. Choose another folder (-p run_dir=...), go back to that version, or remove "
+                f"{run.path} if it is not wanted."
             )
 
 
@@ -356,14 +364,14 @@ def run_one(grid: Grid, trial: Trial) -> None:
 
 
 def _measured(grid: Grid, trial: Trial, run: Run) -> dict[str, Any]:
-    if code_fingerprint() != grid.code:
-        raise CheckpointError(
-            f"the code here ({code_fingerprint()}) is not the code that began the grid ({grid.code})."
-        )
+    here = _versions([trial.experiment])
+    if there := {name: grid.versions.get(name) for name in here if grid.versions.get(name) != here[name]}:
+        now = {name: here[name] for name in there}
+        raise CheckpointError(f"the code here ({now}) is not the code that began the grid ({there}).")
     experiment, budget = trial.experiment, grid.budget_of(trial.experiment)
     plan, strategy = grid.plan_of(trial), STRATEGIES[experiment.strategy]
     config = {
-        **plan.describe(**dataclasses.asdict(experiment)),
+        **plan.describe(_uses(experiment), **dataclasses.asdict(experiment)),
         "seed": trial.seed,
         "budget": budget,
         "child_epochs": grid.child_epochs,
