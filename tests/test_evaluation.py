@@ -12,6 +12,7 @@ import torch
 from sklearn.calibration import calibration_curve
 
 from bionas.errors import BionasError, UnknownName
+from bionas.figures import roc_curves
 from bionas.system import files
 from bionas.training.evaluation import (
     bootstrap_interval,
@@ -22,6 +23,7 @@ from bionas.training.evaluation import (
     read_evaluation,
     write_evaluation,
 )
+from bionas.training.runs import Run
 
 NAMES = ("Diptera", "Hymenoptera", "Araneae", "Plecoptera")
 
@@ -79,7 +81,7 @@ def test_a_class_absent_from_the_split_has_no_auc_and_no_part_in_macro(judged):
     assert absent["n"] == 0 and math.isnan(absent["auc"]) and math.isnan(absent["recall"])
     assert "Araneae" not in set(result.roc["class"])
     assert any("Araneae has no specimen" in note for note in result.notes)
-    assert any("predicted all the same" in note for note in result.notes)  # and it counts as an error
+    assert any("predicted nevertheless" in note for note in result.notes)  # and it counts as an error
     assert result.confusion[:, 2].sum() > 0 and result.confusion[2].sum() == 0
 
 
@@ -201,3 +203,35 @@ def test_bootstrap_holds_the_figure_and_narrows_with_specimens():
 def test_what_cannot_be_evaluated_is_refused(labels, probabilities, says):
     with pytest.raises(BionasError, match=says):
         evaluate(labels, np.asarray(probabilities), ("a", "b"))
+
+
+def test_class_names_stay_text_when_read_back(tmp_path):
+    names = ("01", "10", "3", "NA", "1.50")
+    generator = np.random.default_rng(0)
+    labels = np.tile(np.arange(5), 8)
+    probabilities = generator.dirichlet(np.ones(5), len(labels))
+    result = evaluate(labels, probabilities, names)
+    rows = predictions_frame(pd.DataFrame({"processid": ["007"] * len(labels)}), labels, probabilities, names)
+    write_evaluation(tmp_path, result, rows)
+    back = read_evaluation(tmp_path)
+    assert back.class_names == names and list(back.by_class["class"]) == list(names)
+    assert set(back.roc["class"]) == set(names)
+    table = Run(tmp_path).table("predictions")
+    assert list(table["truth"]) == [names[c] for c in labels] and set(table["processid"]) == {"007"}
+    assert set(table["predicted"]) <= set(names)
+
+
+def test_a_class_that_training_lacks_is_named_with_the_highest_possible_accuracy():
+    result = evaluate([0, 0, 1, 2], np.eye(3)[[0, 0, 1, 0]], ("a", "b", "c"), train_labels=[0, 1, 1, 0])
+    assert any("c has no specimen in the training split" in note and "75.0%" in note for note in result.notes)
+    full = evaluate([0, 0, 1, 2], np.eye(3)[[0, 0, 1, 0]], ("a", "b", "c"), train_labels=[0, 1, 2])
+    assert not any("training split and" in note for note in full.notes)
+
+
+def test_a_split_of_one_class_is_evaluated_and_drawn(tmp_path):
+    result = evaluate([1, 1, 1], np.eye(2)[[1, 1, 0]], ("a", "b"))
+    write_evaluation(tmp_path, result)
+    back = read_evaluation(tmp_path)
+    assert back.metrics["accuracy"] == pytest.approx(2 / 3) and back.roc.empty
+    assert any("single class" in note for note in back.notes)
+    assert "one class" in roc_curves(back.roc).layout.title.text

@@ -81,6 +81,10 @@ def roc_curves(roc: pd.DataFrame | dict[str, tuple[Any, Any, float]], caption: s
         roc = pd.concat(
             pd.DataFrame({"class": name, **dict(zip(columns, curve))}) for name, curve in roc.items()
         )
+    if roc.empty:  # a split of a single class
+        return sheet(
+            go.Figure(), "No ROC curve: these specimens are all of one class", caption, height=HEAD + 90
+        )
     auc = roc.groupby("class", sort=False)["auc"].first().sort_values(kind="stable")
     names = [str(c) for c in auc.index]
     figure = Chart()

@@ -1,6 +1,6 @@
-"""Writing files so that a kill, a full disk or a second process never leaves half of one.
+"""Files: written so that a kill, a full disk or a second process never leaves half of one; tables and JSON read.
 
-Everything goes to a temporary name in the same folder, is flushed to disk, and is renamed over the old file.
+What is written goes to a temporary name in the same folder, is flushed to disk, and is renamed over the old file.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         if error.errno in NO_SPACE:
             raise BionasError(
                 f"no space left to write {path}. What was there before is intact; free some space and run the same "
-                "command again: it goes on from the last complete checkpoint."
+                "command again: it resumes from the last complete checkpoint."
             ) from error
         raise
     finally:
@@ -87,6 +87,15 @@ def read_at(descriptor: int, n: int, place: int) -> bytes:
     with _SEEKING:  # Windows has one position per open file
         os.lseek(descriptor, place, os.SEEK_SET)
         return os.read(descriptor, n)
+
+
+TEXT = ("class", "truth", "predicted", "processid", "sampleid", "file", "dna_bin", "choice")
+"""Columns that are text whatever they look like: a class may be called 01, 3 or NA."""
+
+
+def read_csv(path: str | os.PathLike) -> pd.DataFrame:
+    """A table written by `write_csv`: the columns named in `TEXT` as text, an empty field as missing and nothing else."""
+    return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=[""])
 
 
 def read_json(path: str | os.PathLike) -> Any:

@@ -1,9 +1,9 @@
-"""What a classifier is worth (section V-A): metrics, a table a class, confusion, ROC, calibration.
+"""Evaluation of a classifier (section V-A): metrics, a table by class, confusion, ROC, calibration.
 
-`evaluate` turns labels and probabilities into an `Evaluation`; `write_evaluation` and `read_evaluation` carry it to a
-run folder and back. The paper does not say over which classes its precision, recall and F1 are averaged (weighted and
-macro readings of its tables both occur), so both are always given, with balanced accuracy and the score of always
-answering the commonest class. Figures are computed by scikit-learn. Drawing is the business of `figures`.
+`evaluate` turns labels and probabilities into an `Evaluation`; `write_evaluation` writes it to a run folder,
+`read_evaluation` reads it. The paper does not say over which classes its precision, recall and F1 are averaged (weighted
+and macro readings of its tables both occur), so both are always given, with balanced accuracy and the score of always
+predicting the most frequent class. Metrics are computed by scikit-learn.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Evaluation:
     Attributes:
         metrics: n, accuracy, balanced_accuracy, precision / recall / f1 weighted and macro, auc_macro, ece,
             majority_accuracy, majority_balanced_accuracy. Shares of 1, not per cent; NaN where undefined.
-        by_class: one row a class: class, n (in this split), precision, recall, f1, auc; NaN for a class of none.
+        by_class: one row per class: class, n (in this split), precision, recall, f1, auc; NaN for a class with n = 0.
         confusion: (C, C) counts, rows the truth, columns the prediction.
         roc: corners of the one-vs-rest curves: class, fpr, tpr, auc.
-        reliability: one row a bin of confidence: bin, low, high, confidence (mean), accuracy, n; NaN if it is empty.
+        reliability: one row per bin of confidence: bin, low, high, confidence (mean), accuracy, n; NaN if it is empty.
         class_names: C names.
-        notes: what a reader of the figures must know, in sentences.
+        notes: what a reader of the metrics must know, in sentences.
     """
 
     metrics: dict[str, Any]
@@ -57,19 +57,19 @@ class Evaluation:
 def evaluate(
     labels: Any, probabilities: Any, class_names: Sequence[str], *, train_labels: Any | None = None
 ) -> Evaluation:
-    """Every figure of section V-A and what should stand beside it.
+    """Every metric of section V-A.
 
     Classes without a specimen in this split have no recall and no ROC curve: they are left out of every macro average,
-    and a note says so. A class that is never predicted has precision 0.
+    and a note says so, as it does of a class that the training split lacks. A class that is never predicted has precision 0.
 
     Args:
         labels: (N,) integers in 0 .. C-1.
         probabilities: (N, C), rows summing to 1; an array or a tensor on any device.
         class_names: C names.
-        train_labels: labels of the training split, which decide what the majority class is; without them, this split's.
+        train_labels: labels of the training split, which decide what the majority class is and which classes could be learned; without them, this split's.
 
     Raises:
-        BionasError: nothing to evaluate, shapes that do not agree, labels out of range, rows that are no probabilities.
+        BionasError: nothing to evaluate, shapes that do not agree, labels out of range, rows that are not probabilities.
     """
     names = tuple(class_names)
     labels, probabilities = _checked(labels, probabilities, len(names))
@@ -105,12 +105,12 @@ def evaluate(
         roc=_roc(labels, probabilities, names, auc),
         reliability=reliability,
         class_names=names,
-        notes=_notes(labels, predicted, names, majority, train_labels is not None),
+        notes=_notes(labels, predicted, names, majority, train_labels),
     )
 
 
 def top_k_error(labels: Any, probabilities: Any, k: int) -> float:
-    """Share of specimens whose class is not among the k most probable; of equal ones the first counts, as in `argmax`.
+    """Share of specimens whose class is not among the k most probable; ties: the first wins, as in `argmax`.
 
     Args:
         labels: (N,) integers. probabilities: (N, C).
@@ -120,9 +120,9 @@ def top_k_error(labels: Any, probabilities: Any, k: int) -> float:
 
 
 def majority_row(train_labels: Any, test_labels: Any, n_classes: int) -> dict[str, Any]:
-    """The metrics of always answering the training split's commonest class, with its frequencies as confidences.
+    """The metrics of always predicting the training split's most frequent class, its frequencies as confidences.
 
-    The first row of every table: a network has learned something only beyond it.
+    It is the first row of every table: only a network above it has learned something.
     """
     train_labels = np.asarray(train_labels)
     prior = np.bincount(train_labels, minlength=n_classes) / len(train_labels)
@@ -258,14 +258,14 @@ def read_evaluation(folder: str | os.PathLike) -> Evaluation:
     for name in ("by_class", "confusion", "roc", "reliability"):
         if not (folder / f"{name}.csv").exists():
             raise BionasError(f"{folder / name}.csv is not there: this folder holds no complete evaluation.")
-        frames[name] = pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""])
+        frames[name] = files.read_csv(folder / f"{name}.csv")
     return Evaluation(
         metrics={name: math.nan if value is None else value for name, value in metrics.items()},
         by_class=frames["by_class"],
         confusion=frames["confusion"].iloc[:, 1:].to_numpy(),
         roc=frames["roc"],
         reliability=frames["reliability"],
-        class_names=tuple(map(str, frames["by_class"]["class"])),
+        class_names=tuple(frames["by_class"]["class"]),
         notes=notes,
     )
 
@@ -347,7 +347,7 @@ def _roc(
 
 
 def _notes(
-    labels: np.ndarray, predicted: np.ndarray, names: tuple[str, ...], majority: int, from_training: bool
+    labels: np.ndarray, predicted: np.ndarray, names: tuple[str, ...], majority: int, train_labels: Any | None
 ) -> tuple[str, ...]:
     notes = []
     counts = np.bincount(labels, minlength=len(names))
@@ -357,12 +357,26 @@ def _notes(
             "and left out of the macro averages and of balanced accuracy."
         )
     if unseen := sorted({names[c] for c in np.unique(predicted) if counts[c] == 0}):
-        notes.append(f"{_listed(unseen)} was predicted all the same; each such answer counts as an error.")
+        notes.append(
+            f"{_listed(unseen)} was predicted nevertheless; each such prediction counts as an error."
+        )
     if scarce := [names[c] for c in np.flatnonzero((counts > 0) & (counts < 10))]:
         notes.append(
-            f"Fewer than 10 specimens in this split: {_listed(scarce)}; their own figures say little."
+            f"Fewer than 10 specimens in this split: {_listed(scarce)}; their own metrics say little."
         )
-    split = "training" if from_training else "evaluated"
+    if train_labels is not None:
+        learned = np.bincount(np.asarray(train_labels), minlength=len(names))
+        if unlearned := np.flatnonzero((counts > 0) & (learned == 0)).tolist():
+            best = 1 - counts[unlearned].sum() / len(labels)
+            notes.append(
+                f"{_listed([names[c] for c in unlearned])} {'has' if len(unlearned) == 1 else 'have'} no specimen in the "
+                f"training split and cannot be predicted: accuracy is at most {best:.1%}."
+            )
+    if len(np.unique(labels)) == 1:
+        notes.append(
+            "This split holds a single class: there is no ROC curve, and accuracy is the recall of that class."
+        )
+    split = "evaluated" if train_labels is None else "training"
     notes.append(f"The majority class is the {split} split's: {names[majority]}.")
     return tuple(notes)
 

@@ -126,7 +126,7 @@ class Run:
             raise BionasError(
                 f"{path} is not there: this run did not write it, or has not reached that point."
             )
-        return pd.read_csv(path)
+        return files.read_csv(path)
 
     # --- checkpoints --------------------------------------------------------------------------------------------
 
