@@ -234,12 +234,78 @@ def test_the_summary_ends_with_the_latest_metrics(tmp_path):
         ("derived", {"accuracy": 0.5, "balanced_accuracy": 0.25, "n": 7}),
     ):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "config.json").write_text(json.dumps({"role": name}))
         if metrics:
             (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
     lines = summary.text(tmp_path).splitlines()
     assert "search" in lines[1] and "not complete" in lines[1]
-    assert lines[-1].endswith("accuracy 50.0 %, balanced accuracy 25.0 %")
+    assert lines[2].endswith("accuracy 50.0 %, balanced accuracy 25.0 %")
+
+
+def test_the_summary_names_the_files_of_the_derived_network_and_tells_runs_apart(tmp_path):
+    shared = {"role": "derived", "epochs": 20, "source": "folder"}
+    for name, config in (
+        ("derived-3d2636fc", shared | {"seed": 0, "augment": "none"}),
+        ("inherited-00000000", {"role": "inherited", "seed": 0}),
+        ("derived-ea3cf410", shared | {"seed": 1, "augment": "none"}),
+    ):
+        (tmp_path / name / "checkpoint").mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+        (tmp_path / name / "metrics.json").write_text('{"accuracy": 0.5, "auc_macro": null}')
+        (tmp_path / name / "checkpoint" / "last.pt").write_text("")
+        (tmp_path / name / "predictions.csv").write_text("")
+    rows = {Path(row["folder"]).name: row for row in summary.rows(tmp_path)}
+    assert next(iter(rows)) == "inherited-00000000"  # the derived networks are last, where a reader looks first
+    assert rows["derived-3d2636fc"]["differs"] == "seed=0" and rows["derived-ea3cf410"]["differs"] == "seed=1"
+    assert rows["inherited-00000000"]["differs"] == ""
+    lines = summary.text(tmp_path).splitlines()
+    start = lines.index("The derived network:")
+    last = list(rows)[-1]
+    assert f"{last}/checkpoint/last.pt  model" in lines[start + 1].replace("\\", "/")
+    assert "predictions.csv" in lines[start + 2]
+    json.dumps(summary.rows(tmp_path))
+
+
+def test_commands_list_one_notebook_runs_of_a_folder_and_this_installation(notebook, tmp_path, capsys):
+    assert main(["list", str(notebook)]) == 0
+    assert "09_trial: A trial" in capsys.readouterr().out
+    assert main(["list", str(notebook), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in listed][:2] == ["mode", "source"] and listed[3]["type"] == "int"
+    (tmp_path / "r" / "search").mkdir(parents=True)
+    (tmp_path / "r" / "search" / "config.json").write_text('{"role": "search"}')
+    for words in (["runs", str(tmp_path / "r")], ["runs", "--run-dir", str(tmp_path / "r")]):
+        assert main(words) == 0 and "search  not complete" in capsys.readouterr().out
+        assert main([*words, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["role"] == "search"
+    assert main(["info", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"bionas", "python", "system", "devices", "cores", "torch", "runs"} <= set(told)
+    assert main(["completion", "bash"]) == 0 and "bionas" in capsys.readouterr().out
+    assert main(["completion", "basj"]) == 2 and "Did you mean 'bash'" in capsys.readouterr().err
+
+
+def test_what_is_typed_wrongly_is_a_sentence_and_exit_code_2(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("")
+    typed = {
+        ("compre",): 'Did you mean "compare"',
+        ("compare", "--seeds", "-1"): "-1",
+        ("compare", "--seeds", "two"): "two",
+        ("compare", "-p", "epochs=two"): "epochs is a whole number",
+        ("seran", "-p", "limit=1e2"): "limit is a whole number",
+        ("metadata-alone", "-p", "metadata=5"): "metadata preset '5'",
+        ("baselines", "--names", "vgg16", "-p", "epochs=0"): "epochs is a whole number",
+        ("evidence", "inputs", "-p", "batch_size=abc"): "batch_size is a whole number",
+        ("automl", "--system", "optuna", "-p", "seed=-1"): "seed is a whole number",
+        ("ablate", "-p", "epochs=two"): "epochs is a whole number",
+        ("run",): "say which notebooks",
+        ("runs", str(file)): "is a file",
+    }
+    for words, message in typed.items():
+        assert main(list(words)) == 2, words
+        said = capsys.readouterr().err
+        assert said.startswith("bionas: ") and message in said and "Traceback" not in said, (words, said)
 
 
 def test_places_do_not_depend_on_the_current_folder(tmp_path, monkeypatch):

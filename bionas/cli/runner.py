@@ -2,7 +2,7 @@
 
 `prepare` turns what was typed into checked parameters and refuses what no notebook knows; `execute` runs one notebook
 headless in this interpreter's own environment and puts the executed copy into the run folder. The commands are in
-`bionas.__main__`; making the committed notebooks is in `bionas.notebooks`.
+`commands`; making the committed notebooks is in `notebooks`.
 """
 
 from __future__ import annotations
@@ -226,12 +226,12 @@ def execute(job: Job, renderer: str | None = None) -> Path:
     job.executed.parent.mkdir(parents=True, exist_ok=True)
     growing = job.executed.with_name(f".{job.notebook.stem}.{os.getpid()}.part.ipynb")
     started = time.monotonic()
-    print(f"{job.notebook.stem}: running" + _told(job.parameters), flush=True)
+    print(f"{job.notebook.stem}: running" + _described(job.parameters), flush=True)
     finished = False
     renderer = renderer or plotly_renderer()
     try:
         # Progress bars would be widgets that nobody sees; the trainer's own plain lines remain.
-        with environment(PLOTLY_RENDERER=renderer, TQDM_DISABLE="1"):
+        with environment(PLOTLY_RENDERER=renderer, TQDM_DISABLE="1", BIONAS_HOME=str(places.root())):
             papermill.execute_notebook(
                 job.notebook,
                 growing,
@@ -255,12 +255,12 @@ def execute(job: Job, renderer: str | None = None) -> Path:
     except TimeoutError as error:
         raise NotebookError(
             f"{job.notebook.stem}: a cell took longer than {job.timeout} s and was stopped. Give it more time with "
-            f"--timeout SECONDS; searches and fits go on from their last checkpoint.\n{_kept(job)}"
+            f"--timeout SECONDS; searches and fits resume from their last checkpoint.\n{_kept(job)}"
         ) from error
     except RuntimeError as error:
         raise NotebookError(
             f"{job.notebook.stem}: the kernel stopped ({_COLORS.sub('', str(error))}). Where memory ran out, a smaller "
-            f"batch (-p batch_size=32) or limit helps; the same command goes on from the last checkpoint.\n{_kept(job)}"
+            f"batch (-p batch_size=32) or limit helps; the same command resumes from the last checkpoint.\n{_kept(job)}"
         ) from error
     finally:
         if not finished and growing.exists():
@@ -271,9 +271,9 @@ def execute(job: Job, renderer: str | None = None) -> Path:
     return job.executed
 
 
-def _told(parameters: dict[str, Any]) -> str:
-    told = ", ".join(f"{name}={value}" for name, value in parameters.items())
-    return f" with {told}" if told else ""
+def _described(parameters: dict[str, Any]) -> str:
+    listed = ", ".join(f"{name}={value}" for name, value in parameters.items())
+    return f" with {listed}" if listed else ""
 
 
 def _kept(job: Job) -> str:
