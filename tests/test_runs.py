@@ -166,7 +166,7 @@ def test_no_space_for_a_checkpoint_keeps_the_previous_one(data, trained, monkeyp
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(BionasError, match="no space left to write .*last.pt.*goes on from the last complete"):
+    with pytest.raises(BionasError, match="no space left to write .*last.pt.*resumes from the last complete"):
         trained.save_checkpoint(state | {"epoch": 3})
     monkeypatch.undo()
     assert trained.checkpoint_path.read_bytes() == before and fit(data, trained.path).epoch == 2
