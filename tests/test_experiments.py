@@ -94,10 +94,10 @@ def story(folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         read, save, fit = ImageStore.pixels, Run.save_checkpoint, experiments.Fit
 
-        def recorded_read(store, positions):
+        def recorded_read(store, positions, **options):
             own = np.asarray(positions, dtype=np.int64)
             events.append(("read", {*(own if store._positions is None else store._positions[own]).tolist()}))
-            return read(store, positions)
+            return read(store, positions, **options)
 
         def recorded_save(run, state):
             events.append(("checkpoint", run.path.name, state["epoch"]))
