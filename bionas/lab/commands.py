@@ -1,0 +1,173 @@
+"""The commands of the laboratory: `bionas train`, `bionas predict`, `bionas embed`.
+
+Plain functions with typed parameters; the command line is made from them. Each returns an exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bionas import lab
+from bionas.lab.predicting import read_taxa
+from bionas.system.progress import progress as bar
+
+
+def train(
+    photographs: Path,
+    *,
+    model: Path,
+    rank: str = "order",
+    labels: str | None = None,
+    group: str | None = None,
+    model_kind: str = "auto",
+    weights: Path | None = None,
+    minutes: float = 0.0,
+    min_per_class: int = 10,
+    error_rate: float = 0.05,
+    refuse: float = 0.1,
+    seed: int = 0,
+    fit: str = "crop",
+    missing_images: str = "error",
+    overwrite: bool = False,
+) -> int:
+    """Train a model on your own labelled photographs, and report how good it is.
+
+    Args:
+        photographs: a folder with one sub-folder per class, or with labels.csv (columns file, order, ...).
+        model: the folder to write the model to.
+        rank: the column to predict, as order or family.
+        labels: name of the table of labels, where there are several.
+        group: the column that says which photographs show the same specimen, trap or session; or "filename", or
+            "lookalikes".
+        model_kind: auto, pretrained, pretrained:TIMM_NAME or searched.
+        weights: a file of weights for the pretrained network.
+        minutes: time for fine-tuning; 0 for none.
+        min_per_class: classes of fewer photographs become Other.
+        error_rate: share of wrong answers among decided ones that predictions aim at.
+        refuse: share of ordinary photographs that may be refused as not recognised.
+        seed: of the division and of the training.
+        fit: how a photograph becomes a square: crop, pad or stretch.
+        missing_images: error or skip, for rows without their photograph.
+        overwrite: replace a model that is there.
+    """
+    with _Bars() as shown:
+        lab.train(
+            photographs,
+            model,
+            rank=rank,
+            labels=labels,
+            group=group,
+            model_kind=model_kind,
+            weights=weights,
+            minutes=minutes,
+            min_per_class=min_per_class,
+            error_rate=error_rate,
+            refuse=refuse,
+            seed=seed,
+            fit=fit,
+            missing_images=missing_images,
+            overwrite=overwrite,
+            say=lambda line: print(line, flush=True),
+            progress=shown.share,
+        )
+    return 0
+
+
+def predict(
+    model: Path,
+    photographs: list[Path],
+    *,
+    to: Path,
+    error_rate: float | None = None,
+    refuse: float | None = None,
+    taxa: Path | None = None,
+    rank: str | None = None,
+    top_k: int = 3,
+    log: Path | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Name photographs with a trained model: one row per photograph. Killed and started again, it continues.
+
+    Args:
+        model: the model folder.
+        photographs: folders (with their sub-folders) or files.
+        to: the CSV file to write.
+        error_rate: share of wrong answers among decided ones to aim at; the model's own by default.
+        refuse: share of ordinary photographs that may be refused as not recognised; the model's own by default.
+        taxa: a text file of the names that may be answered, one per line.
+        rank: the finest rank to answer at.
+        top_k: how many of the most probable classes are listed.
+        log: JSON file for a provenance record.
+        overwrite: start again where the table is there.
+    """
+    with _Bars() as shown:
+        found = lab.identify(
+            lab.load(model),
+            photographs[0] if len(photographs) == 1 else photographs,
+            to,
+            error_rate=error_rate,
+            refuse=refuse,
+            taxa=None if taxa is None else read_taxa(taxa),
+            rank=rank,
+            top_k=top_k,
+            log=log,
+            overwrite=overwrite,
+            progress=shown.count,
+        )
+    print(found.describe(), flush=True)
+    if found.all_failed:
+        print(f"None of the photographs can be read; {to} says why for each.", flush=True)
+    return 1 if found.all_failed else 0
+
+
+def embed(model: Path, photographs: list[Path], *, to: Path, overwrite: bool = False) -> int:
+    """Write the feature vectors of photographs, for clustering or a search by likeness.
+
+    Args:
+        model: the model folder.
+        photographs: folders (with their sub-folders) or files.
+        to: a .csv or .parquet file to write.
+        overwrite: replace a file that is there.
+    """
+    with _Bars() as shown:
+        n = lab.embed(
+            lab.load(model),
+            photographs[0] if len(photographs) == 1 else photographs,
+            to,
+            overwrite=overwrite,
+            progress=shown.count,
+        )
+    print(f"{n:,} photographs: {to}", flush=True)
+    return 0
+
+
+class _Bars:
+    """Progress bars for the callbacks of the package: one at a time, by what is being done."""
+
+    def __init__(self) -> None:
+        self._bar, self._what = None, ""
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def share(self, what: str, done: float) -> None:
+        """`done` of 1 of `what`; what follows a comma in `what` is not part of its name."""
+        self._move(what.partition(",")[0], round(1000 * done), 1000, "‰")
+
+    def count(self, done: int, total: int) -> None:
+        self._move("photographs", done, total, "photograph")
+
+    def _move(self, what: str, done: int, total: int, unit: str) -> None:
+        if self._bar is None or what != self._what:
+            if self._bar is not None:
+                self._bar.close()
+            self._bar, self._what = bar(total=total, desc=what, unit=unit), what
+        self._bar.update(done - self._bar.n)
+
+
+COMMANDS: tuple[Callable[..., int], ...] = (train, predict, embed)
