@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bionas import lab
-from bionas.lab.predicting import read_taxa
 from bionas.system.progress import progress as bar
 
 
@@ -101,6 +100,8 @@ def predict(
         log: JSON file for a provenance record.
         overwrite: start again where the table is there.
     """
+    from bionas.lab.predicting import read_taxa
+
     with _Bars() as shown:
         found = lab.identify(
             lab.load(model),

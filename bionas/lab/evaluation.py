@@ -20,6 +20,9 @@ RESAMPLES = 2000
 CURVE = (0.01, 0.02, 0.05, 0.1, 0.2)
 """Error rates that the report shows."""
 
+REFUSALS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2)
+"""Shares of the validation photographs refused at which the refused share of the test photographs is reported."""
+
 SHARES = (0.25, 0.5, 1.0)
 """Shares of the training photographs of the learning curve."""
 
@@ -65,7 +68,8 @@ def tested(
     """Everything the report says of the test photographs; shares of 1.
 
     Keys: n, accuracy, interval, balanced_accuracy, majority_class, majority_accuracy, ece_before, ece_after, ranks
-    (rank -> accuracy), by_class, confusions, reliability, decisions (at `error_rate`), curve (at the rates of `CURVE`).
+    (rank -> accuracy), by_class, confusions, reliability, decisions (at `error_rate`), curve (at the rates of `CURVE`),
+    refusals (share refused of validation -> of test).
     """
     names = taxonomy.classes
     before = evaluate(labels, _softmax(logits), names, train_labels=train_labels)
@@ -96,6 +100,10 @@ def tested(
         "reliability": {
             "before": [to_plain(row) for row in before.reliability[list(BINS)].to_dict("records")],
             "after": [to_plain(row) for row in after.reliability[list(BINS)].to_dict("records")],
+        },
+        "refusals": {
+            f"{share:g}": float((distance > np.quantile(calibration.distances, 1 - share)).mean())
+            for share in REFUSALS
         },
         "decisions": decide[0],
         "curve": decide[1:] if error_rate not in CURVE else sorted(decide, key=lambda row: row["error_rate"]),

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import timm
 import torch
+from scipy.special import log_softmax
 
 from bionas.errors import BaselineError, UnknownName
+from bionas.lab.calibration import fit_temperature
 from bionas.lab.finetune import Tuned, finetune
 from bionas.lab.fusing import folded
 from bionas.lab.head import Linear, fit_head
@@ -272,5 +274,6 @@ def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]).mean())
+    """Mean negative log likelihood after calibration: label smoothing alone changes the scale of the logits."""
+    scaled = log_softmax(logits / fit_temperature(logits, labels), axis=1)
+    return -float(scaled[np.arange(len(labels)), labels].mean())
