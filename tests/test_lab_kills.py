@@ -87,9 +87,9 @@ def predict_killed(place: Path, kills: int) -> dict[str, int]:
     started = time.monotonic()
     forked(predict, place / "log.txt")
     whole = time.monotonic() - started
-    reference = table.read_bytes()
+    reference, status = table.read_bytes(), 0
     for kill in range(kills):
-        if kill == 0 or status == 0:  # the table is finished: begin a new one
+        if status == 0:  # the table is finished: begin a new one
             table.unlink(missing_ok=True)
             (place / ".ids.csv.progress.json").unlink(missing_ok=True)
         if kill % 2:

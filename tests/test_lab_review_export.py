@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from bionas.lab.calibration import Calibration
-from bionas.lab.model import Model
-from bionas.lab.networks import build, describe_resnet18
-from bionas.lab.predicting import identify
 from PIL import Image
 
 from bionas.errors import BionasError, SpecimenError
 from bionas.lab import export, looked, review
+from bionas.lab.calibration import Calibration
+from bionas.lab.model import Model
+from bionas.lab.networks import build, describe_resnet18
+from bionas.lab.predicting import identify
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
 CLASSES = ("Coleoptera", "Diptera", "Hymenoptera")

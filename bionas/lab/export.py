@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from bionas.lab.model import Model
-from bionas.lab.photographs import Photograph
 from torch import Tensor, nn
 
 from bionas.errors import BionasError
+from bionas.lab.model import Model
+from bionas.lab.photographs import Photograph
 from bionas.system import files
 
 OPSET = 18

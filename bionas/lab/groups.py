@@ -108,12 +108,13 @@ def groups_of(specimens: SpecimenSet, group: str) -> np.ndarray:
     Raises:
         SpecimenError: there is no such column, or it holds fewer than two groups.
     """
+    spelt = {str(name).lower(): name for name in specimens.records.columns}.get(group.lower())
     if group == BY_NAME:
         groups = by_name(specimens.records["file"].tolist())
     elif group == BY_LOOK:
         groups = by_look(specimens.images)
-    elif group in specimens.records:
-        codes = coded(specimens.records[group]).codes.astype(np.int64)
+    elif spelt is not None:
+        codes = coded(specimens.records[spelt]).codes.astype(np.int64)
         alone = codes < 0
         codes[alone] = codes.max(initial=-1) + 1 + np.arange(alone.sum())
         groups = codes

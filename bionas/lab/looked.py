@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from bionas.lab.networks import Classifier
 from torch import Tensor, nn
+
+from bionas.lab.networks import Classifier
 
 
 def last_map(backbone: nn.Module, size: int) -> nn.Module | None:

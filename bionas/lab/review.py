@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from bionas.lab.model import Model
-from bionas.lab.photographs import BATCH, decoded_batches, find
 from PIL import Image
 
 from bionas.errors import SpecimenError
 from bionas.lab.answers import WITHOUT_TAXON, read_table
 from bionas.lab.looked import last_map, looked_at
+from bionas.lab.model import Model
+from bionas.lab.photographs import BATCH, decoded_batches, find
 from bionas.system import files
 
 THUMBNAIL = 160

@@ -66,7 +66,7 @@ def kinds(data: Path, seeds: Sequence[int], targets: Sequence[str], names: Seque
     """Kinds of model on the photographs of pests, by order and by the nine classes as given."""
     rows = []
     for target in targets:
-        pests = _pests(data, target)
+        pests = _pests(data)
         for kind in KINDS:
             if names and kind.name not in names:
                 continue
@@ -128,7 +128,7 @@ def decisions(data: Path, seeds: Sequence[int], targets: Sequence[str], names: S
     others = others[others["arthropod"] == 0]["file"]
     rows = []
     for target in targets:
-        pests = _pests(data, target)
+        pests = _pests(data)
         for kind in KINDS:
             if names and kind.name not in names:
                 continue
@@ -209,9 +209,9 @@ def repeated(data: Path, seeds: Sequence[int], targets: Sequence[str], names: Se
 STUDIES: dict[str, Callable[..., None]] = {"kinds": kinds, "decisions": decisions, "repeated": repeated}
 
 
-def _pests(data: Path, target: str) -> Path:
+def _pests(data: Path) -> Path:
     """A folder with the arthropods alone: links to the photographs and a table of those rows."""
-    folder = places.runs() / "laboratory" / f"pests-{target}"
+    folder = places.runs() / "laboratory" / "pests"
     table = pd.read_csv(data / PESTS / "labels.csv")
     table = table[table["arthropod"] == 1].drop(columns=["arthropod", "family", "stage"])
     files.write_csv(folder / "labels.csv", table)
