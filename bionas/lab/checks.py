@@ -188,19 +188,19 @@ def _out_of_fold(
     groups: np.ndarray | None = None,
 ) -> np.ndarray:
     """(N, C) probabilities of a logistic regression on principal components that did not see the photograph."""
-    components = min(COMPONENTS, features.shape[1], len(features) * (FOLDS - 1) // FOLDS - 1)
-    pipe = make_pipeline(
-        StandardScaler(),
-        PCA(components, random_state=seed),
-        StandardScaler(),
-        LogisticRegression(C=0.1, max_iter=200),
-    )
     codes = _codes(labels)
     n_classes = codes.max() + 1
     found = np.full((len(labels), n_classes), 1e-6)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fold without a rare class, an optimiser that stopped early
         for train, test in folds.split(features, codes, groups):
+            components = min(COMPONENTS, features.shape[1], len(train) - 1)
+            pipe = make_pipeline(
+                StandardScaler(),
+                PCA(components, random_state=seed),
+                StandardScaler(),
+                LogisticRegression(C=0.1, max_iter=200),
+            )
             pipe.fit(features[train], codes[train])
             found[np.ix_(test, pipe.classes_)] = pipe.predict_proba(features[test])
     return found / found.sum(axis=1, keepdims=True)
