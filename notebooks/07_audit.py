@@ -282,8 +282,8 @@ print(f"{len(specimens):,} specimens, {len(specimens.class_names)} classes of {t
 # %%
 fields = tuple(dict.fromkeys(name for preset in METADATA_PRESETS.values() for name in preset))
 schemes = {scheme: specimens.split(scheme, plan.data_seed) for scheme in ("paper", "bin_disjoint")}
-report = leakage_report(schemes["paper"], target, fields)
-report.drop(columns=["determines_target", "balanced"]).round(3)
+found = leakage_report(schemes["paper"], target, fields)
+found.drop(columns=["determines_target", "balanced"]).round(3)
 
 # %%
 figures.leakage_bars(report, specimens.caption)
