@@ -286,14 +286,14 @@ found = leakage_report(schemes["paper"], target, fields)
 found.drop(columns=["determines_target", "balanced"]).round(3)
 
 # %%
-figures.leakage_bars(report, specimens.caption)
+figures.leakage_bars(found, specimens.caption)
 
 # %% [markdown]
 # A search or a training prints this line when it is given such fields, and keeps the table as `leakage.json` in its run
 # folder:
 
 # %%
-print(warning(report, target) or "no field of this collection determines the target")
+print(warning(found, target) or "no field of this collection determines the target")
 
 # %% [markdown]
 # Now all fields of a preset together, first by counting: the commonest class of the same BIN, or else of the same
