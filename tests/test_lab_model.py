@@ -16,6 +16,7 @@ from lab_small import CLASSES, SIZE, photographs, train, weights
 from PIL import Image
 
 from bionas import lab
+from bionas.__main__ import main
 from bionas.errors import BaselineError, BionasError, PhotographError, SpecimenError, UnknownName
 from bionas.lab import commands
 from bionas.lab.weights import find_weights, load_backbone
@@ -247,3 +248,29 @@ def test_a_searched_model_is_trained_and_loads(tmp_path):
     images = again.preprocess(sorted((tmp_path / "photographs").rglob("*.png"))[:5])
     assert torch.equal(model.logits(images), again.logits(images))
     assert again.features(images).shape == (5, 256)
+
+
+def test_the_commands_from_end_to_end(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taxa.txt").write_text("# what flies here\nDiptera\nOdonata\n")
+    words = [
+        "predict",
+        folder / "model",
+        folder / "new",
+        "--to",
+        "ids.csv",
+        "--taxa",
+        "taxa.txt",
+        "--top-k",
+        "1",
+    ]
+    assert main(list(map(str, words))) == 0
+    assert "12 photographs" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "ids.csv")
+    assert set(table["order"]) <= {"Diptera", "Odonata"}
+    assert main(["predict", "nowhere", str(folder / "new"), "--to", "other.csv"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("bionas: nowhere is not there")
+    assert len(said.splitlines()) == 1
+    assert main(["train", str(tmp_path), "--model", "out"]) == 2
+    assert "no images" in capsys.readouterr().err

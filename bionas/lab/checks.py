@@ -197,7 +197,7 @@ def _out_of_fold(
             components = min(COMPONENTS, features.shape[1], len(train) - 1)
             pipe = make_pipeline(
                 StandardScaler(),
-                PCA(components, random_state=seed),
+                PCA(components, svd_solver="randomized", random_state=seed),
                 StandardScaler(),
                 LogisticRegression(C=0.1, max_iter=200),
             )
