@@ -1,8 +1,8 @@
-"""From records to the tensors of the metadata encoder (section III-A.2, Eq. 10). What they give away: `leakage`.
+"""Records as tensors for the metadata encoder (section III-A.2, Eq. 10).
 
-The paper does not name its metadata fields. `METADATA_PRESETS` are the possible readings, each with a name, so that a
-label among the inputs is visible: `as_published` and `no_target` determine the order (see `leakage`),
-`leak_free` holds place and measurement only, `none` trains on images alone. `MetadataEncoding` learns vocabularies and
+The paper does not list its metadata fields. `METADATA_PRESETS` are the possible readings, named so that a label among the
+inputs is visible: `as_published` (seven taxonomic ranks and the BIN) and `no_target` determine the order (see
+`leakage`), `leak_free` holds place and measurement only, `none` trains on images alone. `MetadataEncoding` learns vocabularies and
 scales from the training split and nothing else.
 """
 
@@ -21,10 +21,10 @@ from torch import Tensor
 
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens.collection import SpecimenSet
-from bionas.specimens.schema import CATEGORICAL, NUMERIC, coded, missing
+from bionas.specimens.schema import CATEGORICAL, NUMERIC, RANKS, coded, missing
 
 METADATA_PRESETS: dict[str, tuple[str, ...]] = {
-    "as_published": ("class", "order", "family", "subfamily", "genus", "species", "dna_bin"),
+    "as_published": (*RANKS, "dna_bin"),
     "no_target": ("family", "subfamily", "genus", "species", "dna_bin"),
     "leak_free": (
         "country",
@@ -41,12 +41,12 @@ METADATA_PRESETS: dict[str, tuple[str, ...]] = {
 PRESET_MEANING = {
     "as_published": "the label itself is among the inputs",
     "no_target": "the label follows from the inputs (a genus or a BIN lies in one order)",
-    "leak_free": "place and measurement: nothing a taxonomist has decided",
+    "leak_free": "place and measurement: no taxonomic decision",
     "none": "image only",
 }
 
 HASHED = "dna_bin"
-"""324,411 BINs would need an embedding larger than the network: they are hashed into a table of fixed size."""
+"""Field hashed into a table of fixed size: one row for each of 324,411 BINs would be larger than the network."""
 
 FORMAT, VERSION = "bionas-metadata-encoding", 1
 

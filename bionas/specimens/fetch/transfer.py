@@ -16,17 +16,13 @@ from typing import Self
 from urllib.parse import urlsplit
 
 import requests
+from filelock import FileLock, Timeout
 
 from bionas.errors import BionasError, FetchError
 from bionas.specimens.fetch import checksums, disk, web
 from bionas.specimens.fetch.catalogue import Remote
 from bionas.system.files import NO_SPACE, read_json, write_json
 from bionas.system.progress import progress
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: two processes on one file are then not told apart
-    fcntl = None
 
 PART = ".part"
 MUCH = 1 << 20
@@ -130,6 +126,7 @@ class _Part:
     def __init__(self, target: Path):
         self.path = target.with_name(target.name + PART)
         self.about_path = target.with_name(target.name + PART + ".json")
+        self.lock = FileLock(target.with_name(target.name + PART + ".lock"), thread_local=False)
 
     def __enter__(self) -> Self:
         try:
@@ -138,9 +135,8 @@ class _Part:
         except OSError as error:
             raise FetchError(f"cannot write in {self.path.parent}: {error.strerror}.") from error
         try:
-            if fcntl is not None:
-                fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self.lock.acquire(blocking=False)
+        except Timeout:
             self.file.close()
             raise FetchError(f"another process is writing {self.path}: wait for it, or end it.") from None
         self.md5 = hashlib.md5(usedforsecurity=False)
@@ -160,6 +156,9 @@ class _Part:
         if self.path.exists() and self.size == 0:
             self.path.unlink()
             self.about_path.unlink(missing_ok=True)
+        self.lock.release()
+        with contextlib.suppress(OSError):  # another process may hold it by now
+            Path(self.lock.lock_file).unlink(missing_ok=True)
 
     def request(self, url: str, verified: bool) -> dict[str, str]:
         """Headers that ask for the rest; none (and an empty part) where nothing assures that it is of the same file."""

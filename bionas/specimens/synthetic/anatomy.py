@@ -1,11 +1,10 @@
-"""The animal: legs, body, head, antennae, tails, in the order in which they hide one another."""
+"""Drawing of an animal: tails, legs, antennae, body, head and wings, the parts nearest to the viewer last."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from bionas.specimens.synthetic.body import Body, measure
 from bionas.specimens.synthetic.canvas import Canvas, blend, lobe, shade
 from bionas.specimens.synthetic.coverings import draw_covering
 from bionas.specimens.synthetic.look import COLOURS
@@ -13,34 +12,8 @@ from bionas.specimens.synthetic.plan import SpecimenPlan
 from bionas.specimens.synthetic.wings import WingFrame, draw_wing
 
 
-@dataclass(frozen=True)
-class Body:
-    """Where the parts lie on the long axis (body lengths; 0 in the middle), and how wide they are (half-widths)."""
-
-    tail: float
-    abdomen_front: float
-    thorax_back: float
-    thorax_front: float
-    pronotum_front: float
-    nose: float
-    abdomen: float
-    waist: float
-    thorax: float
-    pronotum: float
-    head: float
-
-
-def measure(plan: SpecimenPlan) -> Body:
-    look = plan.look
-    lengths = np.array([look.abdomen[0], look.waist[0], look.thorax[0], look.pronotum[0], look.head[0]])
-    unit = lengths.sum()
-    ends = np.concatenate([[0.0], np.cumsum(lengths)]) / unit - 0.5
-    widths = (look.abdomen[1], look.waist[1], look.thorax[1], look.pronotum[1], look.head[1])
-    return Body(*(float(end) for end in ends), *(width / unit / 2 for width in widths))
-
-
 def draw_animal(canvas: Canvas, plan: SpecimenPlan, rng: np.random.Generator) -> None:
-    """Paint the whole animal; what is nearer to the viewer comes later."""
+    """Draw the whole animal, parts nearer to the viewer last."""
     body, view = measure(plan), plan.pose.view
     _tails(canvas, plan, body, rng)
     if view == "ventral":
@@ -226,7 +199,7 @@ def _legs(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Generat
             out = -1.0 if lateral else float(side)
             root = np.array([roots[index] + (0.025 * side if lateral else 0.0), out * 0.62 * body.thorax])
             forward = 1.0 if index < pairs / 2 - 0.5 else -1.0
-            if hind and look.hind_femur > 2:  # jumpers: the knee stands high beside the abdomen
+            if hind and look.hind_femur > 2:  # jumping legs: the knee is high beside the abdomen
                 pieces = [
                     (np.deg2rad(152 + 0.5 * swing[0]), 0.46),
                     (np.deg2rad(176 + 0.6 * swing[1]), 0.42),
@@ -369,7 +342,7 @@ def _wings(
     far: bool = False,
     near: bool = False,
 ) -> None:
-    """Hind wings first. In side view one wing of each pair lies behind the body, the other before it."""
+    """Draw the hind wings, then the fore wings. In side view one wing of each pair is behind the body, one in front."""
     look, lateral = plan.look, plan.pose.view == "lateral"
     for rank, pair in reversed(list(enumerate(look.wings))):
         for number, side in enumerate((-1, 1)):
@@ -403,7 +376,7 @@ def _wings(
 def _hair(
     canvas: Canvas, plan: SpecimenPlan, outlines: list[tuple[np.ndarray, float]], rng: np.random.Generator
 ) -> None:
-    """Bristles that stand off the outline, as many as the family is hairy."""
+    """Bristles along the outline, their number in proportion to the hairiness of the family."""
     for outline, strength in outlines:
         count = int(36 * plan.look.hair * strength)
         if not count:

@@ -1,20 +1,16 @@
-"""What hides the abdomen: elytra, hemelytra, short tegmina, a mite's shield."""
+"""Coverings of the abdomen: elytra, hemelytra, short tegmina, a mite's shield."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from bionas.specimens.synthetic.body import Body
 from bionas.specimens.synthetic.canvas import Canvas, Colour, blend, lobe, shade
-
-if TYPE_CHECKING:
-    from bionas.specimens.synthetic.anatomy import Body
-    from bionas.specimens.synthetic.plan import SpecimenPlan
+from bionas.specimens.synthetic.plan import SpecimenPlan
 
 
 def draw_covering(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Generator) -> None:
-    """Draw the covering the family has, if any; seen from below it only shows at the rim."""
+    """Draw the covering of the family, if any. In ventral view only its rim is visible."""
     kind = plan.look.covering
     if kind == "elytra":
         _elytra(canvas, plan, body, rng)
@@ -100,7 +96,7 @@ def _marks(
 
 
 def _hemelytra(canvas: Canvas, plan: SpecimenPlan, body: Body) -> None:
-    """Leathery at the root, clear at the tip, crossed over the back behind a triangular scutellum."""
+    """Leathery bases, clear tips, crossed over the back behind a triangular scutellum."""
     head, tail = body.thorax_front - 0.02, body.tail - 0.08
     wide = 1.08 * max(body.abdomen, body.thorax)
     if plan.pose.view == "lateral":
