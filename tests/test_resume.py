@@ -44,7 +44,7 @@ KILLS = {
 """Each kill of a run, one after the other; the next start goes on until the next one, the last one to the end."""
 
 
-FORGIVEN = ["seconds", "images_per_second"]
+FORGIVEN = ["seconds", "core_seconds", "images_per_second"]
 
 
 # --- the processes: this file as a program --------------------------------------------------------------------------

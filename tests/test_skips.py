@@ -200,7 +200,7 @@ def test_a_plan_passes_it_on_and_the_run_folder_says_what_came_of_it(data, tmp_p
 
 
 def test_the_gradient_strategy_answers_with_what_the_guard_kept(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("bionas.strategies.gradient.BilevelTrainer", small.Collapsing)
+    monkeypatch.setattr("bionas.training.fitting.BilevelTrainer", small.Collapsing)
     config = SearchConfig(batch_size=12, device="cpu", max_skips=1)
 
     class Evaluator:

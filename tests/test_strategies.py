@@ -24,7 +24,7 @@ from bionas.strategies.searching import PATIENCE
 ONE_CELL = Space((True,), "reduced")
 BY_CHILDREN = sorted(name for name, one in STRATEGIES.items() if one.needs == "children")
 SEARCHING = sorted(set(BY_CHILDREN) - {"fixed"})
-COMMON = ["index", "key", "genotype", "score", "images", "seconds"]
+COMMON = ["index", "key", "genotype", "score", "images", "seconds", "core_seconds"]
 
 
 def planted(space: Space, seed: int) -> dict[str, float]:
@@ -49,7 +49,7 @@ class Counting(TableEvaluator):
 
 
 def without_times(trace: pd.DataFrame) -> pd.DataFrame:
-    return trace.drop(columns=["seconds"])
+    return trace.drop(columns=["seconds", "core_seconds"])
 
 
 # --- the space --------------------------------------------------------------------------------------------------------
@@ -371,7 +371,8 @@ def test_the_hand_made_network_is_what_its_docstring_says():  # Table I, E012
 
 
 def test_every_strategy_of_the_paper_has_its_name():
-    assert set(STRATEGIES) == {"gradient", "reinforce", "enas", "random", "evolutionary", "nao", "fixed"}
+    of_the_paper = {"gradient", "reinforce", "enas", "random", "evolutionary", "nao", "fixed"}
+    assert of_the_paper < set(STRATEGIES)
     assert strategies.__doc__ and all(name in strategies.__doc__ for name in STRATEGIES)
     with pytest.raises(UnknownName, match="Did you mean 'evolutionary'"):
         STRATEGIES["evolution"]

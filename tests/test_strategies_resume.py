@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from bionas.strategies import STRATEGIES, SearchResult, Space, TableEvaluator
-from bionas.strategies.enas import SharedWeights
+from bionas.strategies.one_path import OnePathTrainer
 from bionas.training import runs
 from bionas.training.loop import Trainer
 from bionas.training.runs import Run
@@ -27,7 +27,16 @@ pytestmark = killing.needs_fork
 
 CANDIDATES = 16
 OPTIONS = {"nao": {"initial": 6, "batch": 4, "steps": 5}, "evolutionary": {"population": 5, "tournament": 2}}
-SMALL = {"gradient": {}, "enas": {"controller_steps": 4, "finalists": 5}}
+SMALL = {
+    "gradient": {},
+    "enas": {"controller_steps": 4, "finalists": 5},
+    "single_path": {"population": 3, "generations": 2},
+}
+NO_CANDIDATES = ("most_macs", "synflow")
+"""Controls that train nothing: interrupted, they start again."""
+ROWS = {"fixed": 1, "gradient": 3, "enas": 5, "single_path": 6, "halving": 40, "hyperband": 27, "dehb": 38}
+
+SEARCHES = sorted(set(STRATEGIES) - set(NO_CANDIDATES))
 
 KILLS_OF_SUPERNET = {
     "while the weights learn": [("update", 6), ("update", 2)],
@@ -50,12 +59,14 @@ def search(name: str, path: Path) -> SearchResult:
         return STRATEGIES[name](SPACE, Tiny(), 300, seed=3, folder=path, **SMALL[name])
     space = Space((True,), "reduced")
     scores = {g.key(): 0.5 + 0.4 * np.sin(i * 1.7) for i, g in enumerate(space.all())}
-    table = TableEvaluator(scores, images=10)
+    table = TableEvaluator(
+        scores, images=10, fidelities={1: TableEvaluator(scores, 2), 3: TableEvaluator(scores, 10)}
+    )
     return STRATEGIES[name](space, table, 10 * CANDIDATES, seed=3, folder=path, **OPTIONS.get(name, {}))
 
 
 POINTS = {
-    "candidate": [(TableEvaluator, "__call__"), (SharedWeights, "scored")],
+    "candidate": [(TableEvaluator, "__call__"), (OnePathTrainer, "scored")],
     "update": [(Trainer, "update")],
 }
 
@@ -81,12 +92,12 @@ def process(name: str, path: Path, kill: tuple | None) -> int:
 
 def kills_of(name: str) -> dict[str, list[tuple]]:
     if name in SMALL:
-        return KILLS_OF_SUPERNET | (AMONG_FINALISTS if name == "enas" else {})
+        return KILLS_OF_SUPERNET | (AMONG_FINALISTS if name != "gradient" else {})
     if name == "fixed":  # has one candidate
         return {
             "everywhere": [("candidate", 1), ("write of", "last.pt", 1), ("write of", "genotype.json", 1)]
         }
-    some, others = np.random.default_rng(sorted(STRATEGIES).index(name)).integers(1, 5, size=2).tolist()
+    some, others = np.random.default_rng(SEARCHES.index(name)).integers(1, 5, size=2).tolist()
     return {
         "at candidates": [("candidate", 1), ("candidate", some), ("candidate", others)],
         "while writing": [
@@ -102,7 +113,7 @@ def main(folder: Path) -> None:
     ends = {}
     runs.commit = lambda: "of a test"  # asks git, which takes longer than these searches
     search("enas", folder / "warm")  # PyTorch imports much of itself here: once, for all processes
-    for name in STRATEGIES:
+    for name in SEARCHES:
         for where, kills in {"never": [], **kills_of(name)}.items():
             path = folder / name / where
             path.parent.mkdir(exist_ok=True)
@@ -119,25 +130,23 @@ def searches(tmp_path_factory) -> Path:
     return killing.run_as_program(__file__, tmp_path_factory.mktemp("killed"))
 
 
-@pytest.mark.parametrize(
-    ("name", "where"), [(name, where) for name in STRATEGIES for where in kills_of(name)]
-)
+@pytest.mark.parametrize(("name", "where"), [(name, where) for name in SEARCHES for where in kills_of(name)])
 def test_a_killed_search_ends_as_one_that_was_not(searches, name, where):
     ends = json.loads((searches / "ends.json").read_text())[f"{name}, {where}"]
     kills = kills_of(name)[where]
     log = (searches / name / f"{where}.log").read_text()
     assert ends == [-signal.SIGKILL] * len(kills) + [0], log
     run, undisturbed = Run(searches / name / where), Run(searches / name / "never")
-    traces = [one.table("trace").drop(columns="seconds") for one in (run, undisturbed)]
+    traces = [one.table("trace").drop(columns=["seconds", "core_seconds"]) for one in (run, undisturbed)]
     pd.testing.assert_frame_equal(*traces, check_exact=True)
     assert run.genotype == undisturbed.genotype and run.summary == undisturbed.summary
     assert [one.path.name for one in run.path.rglob(".*.part")] == []
 
 
 def test_the_undisturbed_searches_went_their_way(searches):  # or the comparison would hold little
-    for name in STRATEGIES:
+    for name in SEARCHES:
         trace = Run(searches / name / "never").table("trace")
-        assert len(trace) == {"fixed": 1, "gradient": 3, "enas": 5}.get(name, CANDIDATES)
+        assert len(trace) == ROWS.get(name, CANDIDATES), name
     assert len(Run(searches / "enas" / "never" / "supernet").history) == 6
 
 

@@ -1,25 +1,45 @@
-"""Search strategies (Table I): one interface, `STRATEGIES["evolutionary"](space, evaluate, budget, seed) -> SearchResult`.
+"""Search strategies (Table I and after): a search = space x strategy x evaluator x budget.
 
-    gradient       Algorithm 1 on the supernet             random         without replacement
-    enas           a controller on a shared supernet       evolutionary   ageing evolution
-    reinforce      a controller, children trained alone    nao            ascent in a learned embedding
-    fixed          no search: a network drawn by hand
+`STRATEGIES["evolutionary"](space, evaluate, budget, seed, folder=...) -> SearchResult`. A space says which genotypes there
+are, an evaluator what one is worth, the budget is in training images and the same for all strategies (`minutes` converts
+core-minutes into images at measured rates). With a folder, an interrupted search resumes and a finished one is read.
 
-A space says what there is to choose from, an evaluator what a genotype is worth, the budget is in training images and the
-same for all. Given a folder, a search that was stopped goes on where it was, and a finished one is read.
+    of the paper and Table I    gradient, enas, reinforce, random, evolutionary, nao, fixed
+    differentiable              pc_darts, gdas, beta_darts, fair_darts, early_stopping
+    one-shot                    single_path
+    multi-fidelity              halving, hyperband, dehb
+    controls without training   most_macs, synflow
+    alias                       recommended
+
+To add one: a module with a function under `@strategy("name", needs=...)`, imported below.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
+# Importing a module registers its strategy.
+from bionas.strategies import (
+    beta_darts,
+    dehb,
+    early_stopping,
+    enas,
+    evolutionary,
+    fair_darts,
+    fixed,
+    gdas,
+    gradient,
+    halving,
+    hyperband,
+    most_macs,
+    nao,
+    pc_darts,
+    random_search,
+    reinforce,
+    single_path,
+    synflow,
+)
 from bionas.strategies.evaluators import Evaluator, PlanEvaluator, Score, Supernet, TableEvaluator
-from bionas.strategies.searching import STRATEGIES, SearchResult, Strategy, strategy
+from bionas.strategies.searching import STRATEGIES, SearchResult, Strategy, Trial, strategy
 from bionas.strategies.space import Space
-
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "STRATEGIES",
@@ -31,5 +51,24 @@ __all__ = [
     "Strategy",
     "Supernet",
     "TableEvaluator",
+    "Trial",
+    "beta_darts",
+    "dehb",
+    "early_stopping",
+    "enas",
+    "evolutionary",
+    "fair_darts",
+    "fixed",
+    "gdas",
+    "gradient",
+    "halving",
+    "hyperband",
+    "most_macs",
+    "nao",
+    "pc_darts",
+    "random_search",
+    "reinforce",
+    "single_path",
     "strategy",
+    "synflow",
 ]

@@ -1,4 +1,4 @@
-"""Regularised evolution: the oldest dies, not the worst (Real et al. 2019, Algorithm 1)."""
+"""Regularised evolution: the oldest member is removed, not the worst (Real et al., AAAI 2019, Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ import numpy as np
 
 from bionas.errors import SearchError
 from bionas.genotype import Genotype
-from bionas.strategies.chance import draw_on, drawn
 from bionas.strategies.evaluators import Evaluator
-from bionas.strategies.searching import Sampler, SearchResult, search_candidates, strategy
+from bionas.strategies.searching import (
+    Sampler,
+    SearchResult,
+    candidates_within,
+    generator_state,
+    search_candidates,
+    set_generator_state,
+    strategy,
+)
 from bionas.strategies.space import Space
 
 LARGEST = 16
-"""Members of a population that is not told its size."""
+"""Upper limit of the default population."""
 
 
 @strategy("evolutionary")
@@ -35,16 +42,16 @@ def evolutionary(
     Real et al. used populations of 100 and samples of 25 for 20,000 candidates; here there are tens.
 
     Args:
-        population: P, drawn at random at first; then the oldest leaves for each child that comes. By default a third of
-            the candidates that the budget pays for, 2 at the least and `LARGEST` at the most: a population as large as
-            the budget would be random search.
+        population: P. The first P members are random; then each new child replaces the oldest member. By default a third
+            of the candidates within the budget, between 2 and `LARGEST`: a population as large as the budget would be
+            random search. The trace counts the members since replaced (`updates`).
         tournament: S members drawn with replacement, the best of which is the parent.
 
     Raises:
         SearchError: P or S under 1.
     """
     if population is None:
-        population = min(LARGEST, max(2, budget // evaluate.images // 3))
+        population = min(LARGEST, max(2, candidates_within(budget, evaluate) // 3))
     options = {"population": population, "tournament": tournament}
     return search_candidates(
         "evolutionary", Ageing(space, seed, **options), space, evaluate, budget, seed, folder, options
@@ -59,12 +66,12 @@ class Ageing(Sampler):
             raise SearchError(f"population={population} and tournament={tournament}: both are at least 1.")
         self.space, self.generator = space, np.random.default_rng(seed)
         self.population, self.tournament = population, tournament
-        self.members: deque[tuple[list[int], float, int]] = deque()  # choices, score, when born
-        self.born = 0
+        self.members: deque[tuple[list[int], float, int]] = deque()  # choices, score, serial number
+        self.observed = 0
         self.parent: tuple[list[int], float, int] | None = None
 
     def propose(self) -> Genotype:
-        if self.born < self.population or self.space.distinct == 1:
+        if self.observed < self.population or self.space.distinct == 1:
             self.parent = None
             return self.space.random(self.generator)
         drawn_members = self.generator.integers(len(self.members), size=self.tournament)
@@ -72,24 +79,26 @@ class Ageing(Sampler):
         return self.space.mutate(self.space.decode(self.parent[0]), self.generator)
 
     def observe(self, genotype: Genotype, score: float) -> dict[str, Any]:
-        self.members.append((self.space.encode(genotype).tolist(), float(score), self.born))
+        self.members.append((self.space.encode(genotype).tolist(), float(score), self.observed))
         if len(self.members) > self.population:
             self.members.popleft()
-        self.born += 1
+        self.observed += 1
+        updates = max(0, self.observed - self.population)
         if self.parent is None:
-            return {"parent": "", "parent_age": -1}
+            return {"parent": "", "parent_age": -1, "updates": updates}
         return {
+            "updates": updates,
             "parent": self.space.decode(self.parent[0]).key(),
-            "parent_age": self.born - 1 - self.parent[2],
+            "parent_age": self.observed - 1 - self.parent[2],
         }
 
     def state(self) -> dict[str, Any]:
         return {
-            "generator": drawn(self.generator),
+            "generator": generator_state(self.generator),
             "members": [list(m) for m in self.members],
-            "born": self.born,
+            "observed": self.observed,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.members, self.born = deque(tuple(m) for m in state["members"]), state["born"]
-        draw_on(self.generator, state["generator"])
+        self.members, self.observed = deque(tuple(m) for m in state["members"]), state["observed"]
+        set_generator_state(self.generator, state["generator"])

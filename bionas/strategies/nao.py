@@ -1,4 +1,4 @@
-"""Neural architecture optimisation (Luo et al. 2018): ascend a predicted score where it is differentiable.
+"""Neural architecture optimisation (Luo et al., NeurIPS 2018): ascend a predicted score where it is differentiable.
 
 An encoder turns a genotype's choices into vectors, a predictor reads the score off them, a decoder reads the choices back.
 The three are trained together on the candidates scored so far; then the vectors of the best candidates move up the
@@ -17,10 +17,20 @@ from torch import Tensor, nn
 
 from bionas.errors import SearchError
 from bionas.genotype import Genotype
-from bionas.strategies.chance import draw_on, drawn
 from bionas.strategies.evaluators import Evaluator
-from bionas.strategies.searching import Sampler, SearchResult, search_candidates, strategy
+from bionas.strategies.searching import (
+    UPDATES,
+    Sampler,
+    SearchResult,
+    candidates_within,
+    generator_state,
+    search_candidates,
+    set_generator_state,
+    strategy,
+)
 from bionas.strategies.space import Space
+
+INITIAL, BATCH = 10, 5
 
 
 @strategy("nao")
@@ -31,8 +41,8 @@ def nao(
     seed: int = 0,
     *,
     folder: Path | None = None,
-    initial: int = 10,
-    batch: int = 5,
+    initial: int | None = None,
+    batch: int | None = None,
     parents: int = 5,
     steps: int = 40,
     hidden: int = 64,
@@ -43,15 +53,21 @@ def nao(
     finds too few new genotypes is filled up at random. Of the new ones those go first that are predicted to be best.
 
     Args:
-        initial: random candidates before the first round.
-        batch: candidates a round.
-        parents: so many of the best to ascend from; as many more where that leads to too little that is new.
+        initial: random candidates before the first round; by default 10, a third of the budget's candidates if fewer.
+        batch: candidates per round; by default 5, or fewer for `UPDATES` rounds within the budget. The trace counts the
+            rounds so far (`updates`).
+        parents: number of best candidates to ascend from; as many more where that leads to too few new genotypes.
         steps: of Adam (rate 1e-2 at first, then 5e-3; decay 1e-3) on all candidates, three times as many in round one.
         hidden: width of the LSTMs.
 
     Raises:
-        SearchError: fewer than two candidates to begin with, or no candidate or parent a round.
+        SearchError: fewer than two candidates to begin with, or no candidate or parent per round.
     """
+    candidates = candidates_within(budget, evaluate)
+    if initial is None:
+        initial = min(INITIAL, max(2, candidates // 3))
+    if batch is None:
+        batch = min(BATCH, max(1, (candidates - initial) // UPDATES))
     options = {"initial": initial, "batch": batch, "parents": parents, "steps": steps, "hidden": hidden}
     return search_candidates(
         "nao", Ascent(space, seed, **options), space, evaluate, budget, seed, folder, options
@@ -65,7 +81,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.space = space
         k = len(space.primitives)
-        self.primitive = nn.Embedding(k + 1, hidden)  # the last one: nothing chosen yet
+        self.primitive = nn.Embedding(k + 1, hidden)  # the last row: nothing chosen yet
         self.position = nn.Embedding(space.choices, hidden)
         self.encoder = nn.LSTM(hidden, hidden, batch_first=True)
         self.predictor = nn.Sequential(
@@ -119,14 +135,14 @@ class Ascent(Sampler):
     """The candidates so far, the networks trained on them, and what they suggest next."""
 
     STEP_SIZES = tuple(0.1 * 1.5**i for i in range(12))
-    """How far vectors of length 1 are moved, on average: a tenth of it up to nine times."""
+    """Step lengths for vectors of length 1: from 0.1 to 8.6."""
 
     def __init__(
         self, space: Space, seed: int, initial: int, batch: int, parents: int, steps: int, hidden: int
     ):
         if initial < 2 or batch < 1 or parents < 1:
             raise SearchError(
-                f"initial={initial}, batch={batch}, parents={parents}: at least 2 candidates to begin with, 1 a round, and "
+                f"initial={initial}, batch={batch}, parents={parents}: at least 2 candidates to begin with, 1 per round, and "
                 "1 to ascend from."
             )
         self.space, self.generator = space, np.random.default_rng(seed)
@@ -139,7 +155,7 @@ class Ascent(Sampler):
         self.scores: list[float] = []
         self.seen: set[str] = set()
         self.queue: list[list[int]] = []
-        self.ascended = 0  # so many of the queue come from ascent, the others are random
+        self.ascended = 0  # how many of the queue come from ascent; the others are random
         self.rounds, self.loss = 0, float("nan")
 
     def propose(self) -> Genotype | None:
@@ -160,7 +176,7 @@ class Ascent(Sampler):
         self.scores.append(float(score))
         self.seen.add(genotype.key())
         return {
-            "round": self.rounds,
+            "updates": self.rounds,
             "origin": "ascent" if from_ascent else "random",
             "predictor_loss": self.loss,
         }
@@ -219,7 +235,7 @@ class Ascent(Sampler):
         }
         return plain | {
             "seen": sorted(self.seen),
-            "generator": drawn(self.generator),
+            "generator": generator_state(self.generator),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -228,6 +244,6 @@ class Ascent(Sampler):
         for name in ("choices", "scores", "queue", "ascended", "rounds", "loss"):
             setattr(self, name, state[name])
         self.seen = set(state["seen"])
-        draw_on(self.generator, state["generator"])
+        set_generator_state(self.generator, state["generator"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

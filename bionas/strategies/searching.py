@@ -1,12 +1,12 @@
-"""What all strategies share: the registry, the answer, and the loop that scores candidates until the budget is spent.
+"""What all strategies share: the registry, the result, and the loop that scores candidates until the budget is spent.
 
 The budget is counted in training images: those that a network was trained on, forward and backward. Images that are only
-looked at (scoring on validation) are not counted, for any strategy. What an image costs differs (a supernet computes
-every primitive, a child one an edge); the trace has seconds beside it.
+evaluated (scoring on validation) are not counted, for any strategy. What an image costs differs (a supernet computes every
+primitive, a candidate one per edge), so the trace also has wall-clock seconds and core-seconds.
 
-A `Sampler` proposes genotypes and is told what they scored. `score_candidates` drives it: a genotype that computes the same
-as one already scored is not trained again, and after each candidate the trace, the sampler's weights and its random
-state are on disk in one file, so that a search that is killed goes on as if it had not been.
+A `Sampler` proposes genotypes and observes their scores. `score_candidates` drives it: a genotype that computes the same as
+one already scored is not trained again, and after each candidate the trace, the sampler's weights and its random state
+are written to one file, so that an interrupted search resumes and ends with the same result.
 """
 
 from __future__ import annotations
@@ -17,33 +17,42 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import pandas as pd
 
 from bionas.errors import SearchError
 from bionas.genotype import Genotype
 from bionas.registry import Registry
-from bionas.strategies.evaluators import CHILDREN, SUPERNET, Evaluator, Score
+from bionas.strategies.evaluators import CHILDREN, FIDELITIES, NETWORKS, SUPERNET, Evaluator, Score
 from bionas.strategies.space import Space
 from bionas.system import files
 from bionas.system.progress import progress
 from bionas.training.runs import Run, provenance
 
 PATIENCE = 200
-"""So many proposals in a row that were scored before, and a search has converged."""
+"""A search has converged when this many proposals in a row had been scored before."""
 
 PARTS = ("rows", "known", "spent", "proposals", "sampler")
 """What the checkpoint of a search holds."""
 
+OFFERED = {
+    SUPERNET: "trains one supernet that all candidates share",
+    CHILDREN: "has each candidate trained by itself",
+    FIDELITIES: "has candidates trained for different numbers of epochs",
+    NETWORKS: "builds untrained networks and counts their MACs",
+}
+"""What an evaluator may offer, as a clause about the strategy that needs it."""
+
 
 class SearchResult(NamedTuple):
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        genotype: the answer.
-        trace: a row a candidate, in the order in which they were scored: index, key, genotype (JSON), score, images
-            (so far), seconds (of this candidate), and what the strategy adds.
-        images: training images seen, never more than the budget.
-        stopped: why it ended, in words.
+        genotype: the genotype found.
+        trace: one row per candidate, in the order in which they were scored: index, key, genotype (JSON), score, images
+            (cumulative), seconds and core_seconds (of this candidate), and columns of the strategy.
+        images: training images used, never more than the budget.
+        stopped: why the search ended.
     """
 
     genotype: Genotype
@@ -52,10 +61,17 @@ class SearchResult(NamedTuple):
     stopped: str
 
 
+class Trial(NamedTuple):
+    """A proposal of a multi-fidelity strategy: a genotype, and for how many epochs to train it."""
+
+    genotype: Genotype
+    epochs: int
+
+
 class Strategy(Protocol):
     """What the registry holds: `STRATEGIES["random"](space, evaluate, budget, seed) -> SearchResult`.
 
-    `needs` says what its evaluator has to offer.
+    `needs` is what its evaluator has to offer: one of "children", "fidelities", "supernet", "networks".
     """
 
     needs: str
@@ -72,12 +88,12 @@ class Strategy(Protocol):
     ) -> SearchResult:
         """
         Args:
-            space: what is searched.
-            evaluate: what a genotype is worth; it has to offer what the strategy needs.
-            budget: training images, at the most.
+            space: the search space.
+            evaluate: scores genotypes; it has to offer what the strategy needs.
+            budget: upper limit of training images.
             seed: of everything that the strategy draws.
-            folder: where the search is kept, and gone on with; None to keep nothing.
-            options: the strategy's own.
+            folder: the search is written there and resumed from there; None writes nothing.
+            options: of this strategy.
 
         Raises:
             SearchError: a budget too small for one candidate, or an evaluator without what the strategy needs.
@@ -89,7 +105,7 @@ STRATEGIES: Registry[Strategy] = Registry("search strategy")
 
 
 def strategy(name: str, needs: str = CHILDREN) -> Callable[[Callable[..., SearchResult]], Strategy]:
-    """Register a strategy, with what its evaluator has to offer: children trained one by one, or a supernet."""
+    """Register a strategy together with what its evaluator has to offer (a key of `OFFERED`)."""
 
     def keep(search: Callable[..., SearchResult]) -> Strategy:
         search.needs = needs
@@ -99,23 +115,19 @@ def strategy(name: str, needs: str = CHILDREN) -> Callable[[Callable[..., Search
 
 
 def require(name: str, evaluate: Evaluator) -> None:
-    """Raises SearchError where the evaluator lacks what the strategy needs, or UnknownName for no such strategy."""
+    """Raises SearchError where the evaluator lacks what the strategy needs, or UnknownName for an unknown strategy."""
     needed = STRATEGIES[name].needs
     if needed in evaluate.offers:
         return
-    how = {
-        SUPERNET: "trains one supernet that all candidates share",
-        CHILDREN: "has each candidate trained by itself",
-    }[needed]
     others = ", ".join(other for other, one in STRATEGIES.items() if one.needs in evaluate.offers)
     raise SearchError(
-        f"the strategy {name!r} {how}, which {type(evaluate).__name__} does not offer. "
-        f"Give it an evaluator that does (PlanEvaluator), or take one of {others}."
+        f"the strategy {name!r} {OFFERED[needed]}, which {type(evaluate).__name__} does not offer. "
+        f"Give it an evaluator that does (PlanEvaluator), or use one of {others}."
     )
 
 
 def require_budget(budget: int, least: int, what: str) -> None:
-    """Raises SearchError where the budget, in training images, is under the `least` that `what` takes."""
+    """Raises SearchError where the budget is below `least`, the training images that `what` takes."""
     if budget < least:
         raise SearchError(
             f"a budget of {budget:,} training images is too small: {what} takes {least:,}. Give at least that, or make "
@@ -123,15 +135,24 @@ def require_budget(budget: int, least: int, what: str) -> None:
         )
 
 
-class Sampler:
-    """Proposes candidates and learns from their scores. What it draws depends on its seed and what it was told alone."""
+UPDATES = 5
+"""A strategy that learns takes at least this many updates after its warm-up, where the budget has the candidates."""
 
-    def propose(self) -> Genotype | None:
-        """The next candidate; None when it has no more."""
+
+def candidates_within(budget: int, evaluate: Evaluator) -> int:
+    """How many candidates a budget of training images pays for."""
+    return budget // max(1, evaluate.images)
+
+
+class Sampler:
+    """Proposes candidates and learns from their scores. Its draws depend only on its seed and on what it observed."""
+
+    def propose(self) -> Genotype | Trial | None:
+        """The next candidate; None when there are no more."""
         raise NotImplementedError
 
     def observe(self, genotype: Genotype, score: float) -> dict[str, Any]:
-        """Learn what the proposal scored. Returns columns for its row in the trace, plain numbers and texts."""
+        """Record the score of the proposal. Returns further columns of its trace row, plain numbers and texts."""
         return {}
 
     def state(self) -> dict[str, Any]:
@@ -151,7 +172,7 @@ def open_run(
     seed: int,
     options: dict[str, Any],
 ) -> Run | None:
-    """The run folder of a search, claimed for it; None where nothing is to be kept.
+    """The run folder of a search, with its configuration written or checked; None without a folder.
 
     Raises:
         CheckpointError: the folder holds another search; the message lists what differs.
@@ -174,7 +195,7 @@ def open_run(
 
 
 def finished(run: Run | None) -> SearchResult | None:
-    """What a search that is complete found; None where there is none yet."""
+    """The result of a completed search; None where it is not complete."""
     if run is None or not run.complete:
         return None
     summary = run.summary
@@ -182,7 +203,7 @@ def finished(run: Run | None) -> SearchResult | None:
 
 
 def conclude(run: Run | None, result: SearchResult) -> SearchResult:
-    """Write the answer; done.json last."""
+    """Write the result, done.json last."""
     if run is not None:
         files.write_csv(run.path / "trace.csv", result.trace)
         result.genotype.save(run.path / "genotype.json")
@@ -199,14 +220,20 @@ def search_candidates(
     seed: int,
     folder: Path | str | None,
     options: dict[str, Any],
+    cost: int | None = None,
 ) -> SearchResult:
-    """A whole search by candidates that are trained one by one; see `Strategy`."""
+    """A whole search whose candidates are trained one by one; see `Strategy`.
+
+    Args:
+        cost: images of the cheapest candidate, `evaluate.images` by default.
+    """
     require(name, evaluate)
-    require_budget(budget, evaluate.images, "one candidate")
+    cost = evaluate.images if cost is None else cost
+    require_budget(budget, cost, "one candidate")
     run = open_run(folder, name, space, evaluate, budget, seed, options)
     if (result := finished(run)) is not None:
         return result
-    return conclude(run, score_candidates(name, sampler, space, evaluate, run, budget, evaluate.images))
+    return conclude(run, score_candidates(name, sampler, space, evaluate, run, budget, cost))
 
 
 def score_candidates(
@@ -219,11 +246,13 @@ def score_candidates(
     cost: int,
     spent: int = 0,
 ) -> SearchResult:
-    """Score what the sampler proposes until the budget is spent; the best candidate, the first of equals, is the answer.
+    """Score what the sampler proposes until the budget is spent.
+
+    The result is the candidate with the highest score among those trained longest (ties: the first wins).
 
     Args:
-        cost: images of one candidate.
-        spent: images of what went before the first one.
+        cost: images of one candidate, of the cheapest where the sampler proposes `Trial`s.
+        spent: images used before the first candidate.
     """
     state = run and run.load_checkpoint(parts=PARTS)
     state = state or {"rows": [], "known": {}, "spent": spent, "proposals": 0}
@@ -233,7 +262,7 @@ def score_candidates(
     repeated, stopped = 0, ""
     with progress(total=budget, initial=spent, desc=name, unit="image", unit_scale=True) as bar:
         while not stopped:
-            if len(known) >= space.distinct:
+            if len(known) >= space.distinct and not any("epochs" in scored for scored in rows):
                 stopped = "every genotype of the space is scored"
             elif spent + cost > budget:
                 stopped = "the budget is spent"
@@ -241,29 +270,39 @@ def score_candidates(
                 stopped = f"converged: {PATIENCE} proposals in a row were scored before"
             elif (proposed := sampler.propose()) is None:
                 stopped = "no more candidates"
-            elif proposed.key() in known:
-                proposals, repeated = proposals + 1, repeated + 1
-                sampler.observe(proposed, known[proposed.key()])
             else:
-                proposals, repeated, start = proposals + 1, 0, time.perf_counter()
-                genotype = space.canonical(proposed)
-                score = evaluate(genotype)
-                spent, known[genotype.key()] = spent + score.images, score.value
-                common = row(len(rows), genotype, score.value, spent, time.perf_counter() - start)
-                own = sampler.observe(proposed, score.value)
-                rows.append({**common, "proposals": proposals, **score.columns, **own})
+                proposals += 1
+                genotype, epochs = proposed if isinstance(proposed, Trial) else (proposed, None)
+                key = genotype.key() if epochs is None else f"{genotype.key()} @ {epochs}"
+                if key in known:
+                    repeated += 1
+                    sampler.observe(genotype, known[key])
+                    continue
+                scorer = evaluate if epochs is None else evaluate.at(epochs)
+                if epochs is not None and spent + scorer.images > budget:
+                    stopped = "the budget is spent"
+                    continue
+                repeated, start, core_start = 0, time.perf_counter(), time.process_time()
+                canonical = space.canonical(genotype)
+                score = scorer(canonical)
+                spent, known[key] = spent + score.images, score.value
+                common = row(len(rows), canonical, score.value, spent, time.perf_counter() - start)
+                common["core_seconds"] = round(time.process_time() - core_start, 3)
+                own = sampler.observe(genotype, score.value)
+                trained = {} if epochs is None else {"epochs": epochs}
+                rows.append({**common, "proposals": proposals, **trained, **score.columns, **own})
                 if run is not None:
                     parts = (rows, known, spent, proposals, sampler.state())
                     run.save_checkpoint(dict(zip(PARTS, parts)))
                     files.write_csv(run.path / "trace.csv", pd.DataFrame(rows))
                 bar.update(score.images)
                 bar.set_postfix(candidates=len(rows), best=f"{max(known.values()):.3f}")
-    best = max(rows, key=lambda scored: scored["score"])
+    best = max(rows, key=lambda scored: (scored.get("epochs", 0), scored["score"]))
     return SearchResult(Genotype.from_json(best["genotype"]), pd.DataFrame(rows), spent, stopped)
 
 
 def row(index: int, genotype: Genotype, score: float, images: int, seconds: float) -> dict[str, Any]:
-    """The columns that every trace has."""
+    """The columns that every trace has, core_seconds excepted."""
     written = json.dumps(json.loads(genotype.to_json()), separators=(",", ":"))
     return {
         "index": index,
@@ -273,3 +312,13 @@ def row(index: int, genotype: Genotype, score: float, images: int, seconds: floa
         "images": images,
         "seconds": round(seconds, 3),
     }
+
+
+def generator_state(generator: np.random.Generator) -> str:
+    """The state of a generator as text (its integers are longer than the 64 bits of a checkpoint)."""
+    return json.dumps(generator.bit_generator.state)
+
+
+def set_generator_state(generator: np.random.Generator, state: str) -> None:
+    """Restore what `generator_state` returned."""
+    generator.bit_generator.state = json.loads(state)

@@ -103,13 +103,15 @@ class Trainer:
             for epoch in range(self.epoch, total):
                 if self.stopped:
                     break
-                start = time.perf_counter()
+                start, core_start = time.perf_counter(), time.process_time()
                 self.model.train()
                 row = {"epoch": epoch + 1, "phase": self.phase, **self.train_epoch(epoch, bar)}
                 seconds = time.perf_counter() - start
                 row |= self.validate()
                 row["learning_rate"] = self.optimizers["w"].param_groups[0]["lr"]
                 row["seconds"] = round(seconds, 2)
+                # Processor time of all threads, validation included: comparable on a machine that does other work too.
+                row["core_seconds"] = round(time.process_time() - core_start, 2)
                 row["images_per_second"] = round(row["images"] / seconds, 1)
                 self.history.append(row)
                 self.epoch = epoch + 1

@@ -40,8 +40,8 @@ from bionas.genotype import Genotype
 from bionas.operators import primitive_set
 from bionas.specimens.metadata import usable_presets
 from bionas.strategies import STRATEGIES, PlanEvaluator
+from bionas.strategies.differentiable import epochs_within, images_of_epoch
 from bionas.strategies.evaluators import CHILDREN, SUPERNET
-from bionas.strategies.gradient import epochs_within, images_of_epoch
 from bionas.strategies.searching import require_budget
 from bionas.studies import published
 from bionas.studies.engines import ENGINES

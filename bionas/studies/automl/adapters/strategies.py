@@ -8,7 +8,7 @@ from collections.abc import Callable
 from bionas.errors import AutoMLError
 from bionas.genotype import Genotype
 from bionas.strategies import STRATEGIES, PlanEvaluator
-from bionas.strategies.gradient import images_of_epoch
+from bionas.strategies.differentiable import images_of_epoch
 from bionas.strategies.searching import SearchResult
 from bionas.studies.automl.clock import OutOfTime
 from bionas.studies.automl.systems import SEARCH_SHARE, SYSTEMS, Found, Problem, System
