@@ -27,14 +27,23 @@ pytestmark = killing.needs_fork
 
 CANDIDATES = 16
 OPTIONS = {"nao": {"initial": 6, "batch": 4, "steps": 5}, "evolutionary": {"population": 5, "tournament": 2}}
-SMALL = {
+VARIANTS = {"beta_darts": {}, "early_stopping": {}, "fair_darts": {}, "gdas": {}, "pc_darts": {"share": 2}}
+SMALL = VARIANTS | {
     "gradient": {},
     "enas": {"controller_steps": 4, "finalists": 5},
     "single_path": {"population": 3, "generations": 2},
 }
 NO_CANDIDATES = ("most_macs", "synflow")
 """Controls that train nothing: interrupted, they start again."""
-ROWS = {"fixed": 1, "gradient": 3, "enas": 5, "single_path": 6, "halving": 40, "hyperband": 27, "dehb": 38}
+ROWS = dict.fromkeys(VARIANTS, 3) | {
+    "fixed": 1,
+    "gradient": 3,
+    "enas": 5,
+    "single_path": 6,
+    "halving": 40,
+    "hyperband": 27,
+    "dehb": 38,
+}
 
 SEARCHES = sorted(set(STRATEGIES) - set(NO_CANDIDATES))
 
@@ -91,6 +100,8 @@ def process(name: str, path: Path, kill: tuple | None) -> int:
 
 
 def kills_of(name: str) -> dict[str, list[tuple]]:
+    if name in VARIANTS:  # the trainer of `gradient`, with other parts
+        return {"while the weights learn": [("update", 8)]}
     if name in SMALL:
         return KILLS_OF_SUPERNET | (AMONG_FINALISTS if name != "gradient" else {})
     if name == "fixed":  # has one candidate

@@ -91,21 +91,21 @@ def test_a_child_is_trained_once_on_training_and_scored_on_validation(tiny_plan,
     evaluate = PlanEvaluator(tiny_plan, epochs=2)
     space, (train, val, test) = evaluate.space(), tiny_plan.splits()
     read, trained = set(), []
-    pixels, training = ImageStore.take, Fit.train
+    pixels, training = ImageStore.pixels, Fit.train
 
-    def watched(self, rows):
-        taken = pixels(self, rows)
-        read.update(image.numpy().tobytes() for image in taken)
+    def watched(self, rows, out=None):
+        taken = pixels(self, rows, out)
+        read.update(image.tobytes() for image in taken)
         return taken
 
-    monkeypatch.setattr(ImageStore, "take", watched)
+    monkeypatch.setattr(ImageStore, "pixels", watched)
     monkeypatch.setattr(Fit, "train", lambda self: trained.append(self) or training(self))
     one = space.random(np.random.default_rng(0))
     score = evaluate(one)
-    monkeypatch.setattr(ImageStore, "take", pixels)
+    monkeypatch.setattr(ImageStore, "pixels", pixels)
 
     def images_of(split):
-        return {image.numpy().tobytes() for image in split.images.take(torch.arange(len(split)))}
+        return {image.tobytes() for image in split.images.pixels(np.arange(len(split)))}
 
     assert read & images_of(train) and read & images_of(val) and not read & images_of(test)
     assert score.images == evaluate.images == 2 * (len(train) // 16 * 16)  # whole batches
