@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 06 · Other networks, other searches
 #
-# **What you will have at the end.** Tables II, III, IV and V of the paper with what was measured here beside them: the
-# same networks by the same names, on the same specimens, with the same budget and the same metadata; what each costs;
-# and a training of one of them, made in this notebook.
+# > **What you will have at the end.** Tables II, III, IV and V of the paper with what was measured here beside them: the
+# > same networks by the same names, on the same specimens, with the same budget and the same metadata; what each costs;
+# > and the training of one of them.
 #
-# 1. twenty names, and what stands behind them
+# 1. twenty names, and which network each one is
 # 2. Tables II and III, side by side
 # 3. the row that is missing
 # 4. accuracy against cost
@@ -15,8 +15,8 @@
 # 8. one of them, trained here
 # 9. what was not run, and how to run it
 #
-# No score is typed into this notebook. The paper's are read from `data/paper/`, ours from `data/results/`, and where
-# there is no result yet it says `not run`; section 9 lists why, each with the command. A score of ours is in per cent,
+# The paper's scores are read from `data/paper/`, ours from `data/results/`; where there is no result yet the table says `not
+# run`, and section 9 gives the reason and the command. A score of ours is in per cent,
 # mean ± standard deviation over seeds, with the number of seeds in brackets.
 
 # %%
@@ -48,7 +48,7 @@ seed: int = 0  # of the training in section 8
 run_dir: str = None  # where runs are written; None: runs/ of the repository
 
 # %% [markdown]
-# ## 1 · Twenty names, and what stands behind them
+# ## 1 · Twenty names, and which network each one is
 #
 # > **The paper says** which networks it compares with: ten by transfer learning (Table II) and ten transformers (Table
 # > III). **It does not say** at which input size, with which training, from which weights, or whether they saw the
@@ -69,8 +69,8 @@ for name, note in known.loc[known["note"] != "", "note"].items():
     print(f"{name}: {note}.")
 
 # %% [markdown]
-# What they cost, counted without computing anything: a network on PyTorch's meta device has shapes and no numbers, so
-# the giants can be laid out as well. `training_gb` is what weights, gradients and AdamW's two moments take, before a
+# What they cost, counted without computing: on PyTorch's meta device a network has shapes but no numbers, so the largest
+# ones can be counted as well. `training_gb` is what weights, gradients and AdamW's two moments take, before a
 # single activation. The last column is the same network at the size of our trainings, in pixels; the paper prints no
 # such figures for its baselines.
 
@@ -80,14 +80,13 @@ rest = sota_tables.at_rest().sort_values("parameters", ascending=False, ignore_i
 print(rest[["model", "native", "parameters", "training_gb", "gmacs", "gmacs_64"]].to_string(index=False))
 
 # %% [markdown]
-# The head of this table explains most of the `not run` below: those networks are real code here, are built and take a
-# step on the meta device in the tests, and want a machine of another kind to be trained. The foot of it is what a
-# laptop can train.
+# The upper rows of this table explain most of the `not run` below: these networks are implemented, and the tests run one step
+# of each on the meta device, but training them needs a larger machine. The lower rows are what a laptop can train.
 #
 # ## 2 · Tables II and III, side by side
 #
-# Read down a column, never across: the paper's scores are of BIOSCAN-5M and Insects-1M, ours of other specimens. What
-# may be compared is the order of the rows.
+# Compare rows within a column, not columns within a row: the paper's scores are on BIOSCAN-5M and Insects-1M, ours on other
+# specimens. The order of the rows can be compared.
 
 # %%
 rows = sota_tables.measured()
@@ -97,8 +96,8 @@ sota_tables.side_by_side("II", rows=rows)
 sota_tables.side_by_side("III", rows=rows)
 
 # %% [markdown]
-# Accuracy flatters whoever follows the commonest order. Balanced accuracy, the mean of the recall of each order, does
-# not; the paper prints none.
+# Accuracy favours networks that answer the commonest order often. Balanced accuracy, the mean recall of the orders, does not;
+# the paper prints none.
 
 # %%
 tables = [sota_tables.side_by_side(number, "balanced_accuracy", rows) for number in ("II", "III")]
@@ -108,8 +107,8 @@ pd.concat([tables[0].iloc[:-1], tables[1].iloc[1:]])[[EMBEDDED, PHOTOGRAPHS]]
 # On photographs ResNet-18's row is the one that README shows beside ours: torchvision's network, the same layers with
 # other initial weights.
 #
-# A comparison is worth as much as its budget is equal. These are the images that each training above has seen; the
-# search of BioAutoML-NAS comes on top of its training, and its minutes stand in the list after this one.
+# A comparison needs equal budgets. These are the images that each training above has seen; the
+# search of BioAutoML-NAS comes on top of its training, and its minutes are in the list after this one.
 
 # %%
 sota_tables.budgets(rows)
@@ -122,8 +121,8 @@ sota_tables.blanked(done[spent])
 # %% [markdown]
 # ## 3 · The row that is missing
 #
-# Every table of ours begins with the majority class: what one gets by always naming the commonest order. The paper's
-# tables have no such row, but it can be computed from the published record counts.
+# Every table of ours begins with the majority class, the score of always answering the commonest order. The paper's tables
+# have no such row, but it can be computed from the published record counts.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -140,8 +139,8 @@ figures.published_scores(
 )
 
 # %% [markdown]
-# A network that learnt nothing but the class frequencies would be on the line. To fall below it, a trained classifier
-# has to do worse than not looking. There is a harmless reading, and the audit (notebook 07) states it:
+# A network that learnt only the class frequencies would be on the line; a classifier below it does worse than one that ignores
+# its input. There is a harmless reading, which the audit (notebook 07) states:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -152,8 +151,8 @@ print(audit.statement("baselines_above_majority"))
 #
 # First as published. Across are multiply-accumulates at each network's native size, as we counted them; for the
 # proposed network Table I prints FLOPs and memory, read here as multiply-accumulates and fp32 weights. The area of a
-# bubble is its parameters. Hover for everything else, and switch the data set above the plot. The systems of Table V
-# are not here: no cost of what they found is printed.
+# bubble is its parameters. Hover for the other columns; the buttons switch the data set. The systems of Table V are
+# absent because the paper prints no cost of what they found.
 
 # %%
 shown = models.rename(columns={"gmacs": "macs"}).query("table != 'V'")
@@ -173,7 +172,7 @@ print(f"{(shown['macs'] < proposed['macs']).sum()} of them cost less than the {p
 
 # %% [markdown]
 # Among the published baselines more computing goes with more accuracy. Now ours, all at the same input size and budget.
-# Crosses on the lower edge were not run; they stand at what they would cost.
+# Crosses on the lower edge were not run; their position shows what they would cost.
 
 # %%
 metrics = {"accuracy": "accuracy", "balanced accuracy": "balanced_accuracy"}
@@ -193,8 +192,8 @@ figures.keep(against_macs(PHOTOGRAPHS, "field photographs, images alone"), "back
 against_macs(EMBEDDED, "embedded specimens, images alone")
 
 # %% [markdown]
-# The embedded specimens are synthetic: drawn by the program, so that everything runs anywhere. Scores on them order
-# networks on that collection and say nothing about insects.
+# The embedded specimens are synthetic: drawn by the program, so that everything runs anywhere. Scores on them rank networks on
+# that collection; they are no evidence about insects.
 #
 # ## 5 · With metadata and without, the same for all
 #
@@ -203,8 +202,8 @@ against_macs(EMBEDDED, "embedded specimens, images alone")
 # > another input. **We show** both inputs for every network that was trained, on records that do not hold the order
 # > (preset `leak_free`).
 #
-# The lines are what does without any image. What a network gains from left to right is the metadata's part; what is
-# left between two networks at the same colour is the network's.
+# The vertical lines need no image. The distance between the two dots of a network is the effect of the metadata; the distance
+# between two networks at the same colour is the effect of the network.
 
 # %%
 panel = sota_tables.with_and_without(rows)
@@ -224,7 +223,7 @@ sota_tables.blanked(panel.set_index("model"))
 # > see. **We assume** the same wall time for each, with images counted beside it, and metadata wherever a system can
 # > take them; the best model of each is judged by our evaluation, not by its own score.
 #
-# BioAutoML-NAS stands here under the same minutes: half of them for Algorithm 1, the rest for the network it derived.
+# BioAutoML-NAS has the same minutes: half of them for Algorithm 1, the rest for the network it derived.
 # That row and E009 above, which has a budget of images, are two runs.
 
 # %%
@@ -235,10 +234,9 @@ looked_at = ["model", "n_seeds", "accuracy_mean", "balanced_accuracy_mean", "min
 sota_tables.blanked(sota_tables.systems(rows)[looked_at])
 
 # %% [markdown]
-# `minutes` are those that a system used: one whose last training ends by its own rule gives the rest back, one that is in
-# the middle of a step may take a little more. Images seen differ by an order of magnitude at equal time, since what is
-# trained differs as much in size. There is one seed a system; how far seeds lie apart on these specimens is known from the
-# grid of Table I, where every row has three:
+# `minutes` are those that a system used: its last training may end early by its own rule, or a little late in the middle of a
+# step. Images seen differ by an order of magnitude at equal time, because the networks differ as much in size. There is one
+# seed per system; how much seeds differ on these specimens is known from the grid of Table I, with three per row:
 
 # %%
 grid = results.table("ablation_synthetic")
@@ -246,7 +244,7 @@ if len(grid):
     print(f"Between seeds of a row of Table I: sd {math.sqrt((grid['accuracy_sd'] ** 2).mean()):.1f} points of accuracy.")
 
 # %% [markdown]
-# Neighbours in the table above are closer than that: their order means little.
+# Adjacent rows of the table above differ by less: their order means little.
 #
 # Two rows of this table also stand in Table I, as E006 and E009. For ENAS the two tables differ:
 
@@ -301,8 +299,8 @@ scores = ["accuracy", "balanced_accuracy", "f1_macro"]
 pd.DataFrame({"majority class": floor, f"{name}, {plan.epochs} epochs": run.metrics}).loc[scores].astype(float).mul(100).round(1)
 
 # %% [markdown]
-# These figures belong to this training alone: a few epochs and one seed. They stand in no table above. A size that a
-# network cannot take is refused before anything is trained, with those it can:
+# These figures are of this training alone, a few epochs and one seed, and in no table above. A size that a network cannot take
+# is refused before training starts, with a list of those it can:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -315,8 +313,8 @@ for typed, size in (("deit-tiny", 56), ("swin-transformer-l", 30)):
 # %% [markdown]
 # ## 9 · What was not run, and how to run it
 #
-# One row a missing file, or a network that its file leaves out, with the command that makes it; each goes on where it
-# was stopped. A file that lands in `data/results/` is read the next time this notebook runs.
+# One row per missing file, or per network that its file does not contain, with the command that makes it; each command resumes
+# where it was stopped. A file in `data/results/` is read the next time this notebook runs.
 
 # %%
 missing = sota_tables.not_run(rows)
@@ -330,24 +328,24 @@ print(*missing["command"].drop_duplicates(), sep="\n")
 # that memory allows) and `--pretrained`, which downloads published weights on first use and says so in one line where
 # it cannot.
 #
-# **Not run, for want of a GPU:** ten or more of the backbones on photographs at 64 and 224 px, three seeds each, against the
+# **Not run, because there was no GPU:** ten or more of the backbones on photographs at 64 and 224 px, three seeds each, against the
 # network that a search at preset `paper` derives, with the latency of each:
 # `bionas baselines --names NAME ... -p source=folder -p data_dir=PHOTOGRAPHS -p metadata=none -p mode=full --seeds 0 1 2`,
-# again with `-p image_size=64`. Images a second are in the `history.csv` of every run.
+# again with `-p image_size=64`. Images per second are in the `history.csv` of every run.
 #
 # ## Recap
 #
-# - The paper's tables compare networks of which neither training nor input is stated. Some of their scores lie under
-#   the score of always giving the same answer.
-# - Here each name is a recipe that can be trained under one budget, on images alone or with the same metadata as ours,
-#   and what was not trained says so.
-# - Multiply-accumulates, parameters and seeds stand beside each score; a score without them compares little.
+# - The paper's tables compare networks of which neither training nor input is stated. Some of their scores are
+#   below the majority class.
+# - Here each name is a recipe that can be trained under one budget, on images alone or with the same metadata as ours; what
+#   was not trained is marked `not run`.
+# - Each score comes with multiply-accumulates, parameters and seeds, without which scores cannot be compared.
 #
 # ## Exercises
 #
 # 1. *To run.* Give `-p backbone=mobilenetv2 -p inputs=image`, then `image+metadata`. Does the difference have the sign
 #    and size of the panel in section 5?
-# 2. *To change.* Add a network of your own to `BASELINES` and train it with `bionas baselines --names`. Where does
-#    it stand in the figure of section 4, and what did you have to write?
+# 2. *To change.* Add a network of your own to `BASELINES` and train it with `bionas baselines --names`. Where is
+#    it in the figure of section 4, and what did you have to write?
 # 3. *To think about.* A network gains less from metadata than another. Name three reasons that have nothing to do with
 #    its quality, and say which of the tables above could tell them apart.

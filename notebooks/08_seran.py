@@ -1,23 +1,23 @@
 # %% [markdown]
 # # 08 · SERAN
 #
-# **What you will have at the end.** The network of a neighbouring paper, built from its text: gates that weigh channels,
-# masks that weigh places, and both alternating in a ResNet. Its modules worked by hand, its parameters counted beside those
-# its text implies, what had to be assumed and how far that is off, its Tables 1 and 2 beside what narrower twins of the
-# same networks make of real photographs, and its text held against its own tables.
+# > **What you will have at the end.** The network of a neighbouring paper, built from its text: gates that weigh channels,
+# > masks that weigh places, and both alternating in a ResNet. Its modules worked by hand; its parameters beside those that the
+# > text implies; what had to be assumed; its Tables 1 and 2 beside narrower versions of the same networks on real photographs;
+# > and its text compared with its own tables.
 #
 # 1. the gate
 # 2. the attention module
 # 3. the networks, and how many parameters they have
 # 4. what had to be assumed
 # 5. its text against its tables
-# 6. a small training
-# 7. where the mask looks
+# 6. a small training, and what makes the task hard
+# 7. what the mask weighs
 # 8. Tables 1 and 2, published and ours
 # 9. its data
 #
-# *SERAN* classifies insects by species from images alone. It belongs here because it is what the main paper's primitive
-# `squeeze_excite` looks like when a person places it.
+# *SERAN* classifies insects by species from images alone. It belongs here because it uses the main paper's
+# primitive `squeeze_excite` in a design made by hand.
 
 # %%
 import os
@@ -57,7 +57,7 @@ run_dir: str = None  # where runs are written; None: runs/ of the repository
 # > convolutional layers with a ReLU in between, and finally a Sigmoid". **It does not say** how wide the space between the
 # > two layers is. **We assume** a sixteenth of the channels, as in the paper that introduced the gate.
 #
-# Sixteen channels, so one number in between. With weights of 0.02 and 0.5 the answer fits on a line.
+# Sixteen channels, so one number in between. Weights of 0.02 and 0.5 make it easy to compute by hand.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -72,19 +72,19 @@ print(f"sum of the channel means {float(squeezed.sum()):.0f}, gate by hand {floa
 print("the module does the same:", torch.allclose(gate(x), x * by_hand))
 
 # %% [markdown]
-# In an SE-ResNet module the gate weighs the residual branch, and the identity is added after it: a closed gate leaves the
-# block's input as it was, so a gate can take a block away but cannot do harm to what comes past it.
+# In an SE-ResNet module the gate weighs the residual branch, and the identity is added after it: a gate of zero leaves the
+# block's input unchanged: a gate can remove a block's contribution, but not the identity.
 #
 # ## 2 · The attention module
 #
-# A trunk of residual blocks computes T. A mask branch sees the same features, halves them, sums up what is there,
-# enlarges them again with lateral connections, and ends in a sigmoid: M, one number in 0 to 1 for each channel and place.
+# A trunk of residual blocks computes T. A mask branch takes the same features, halves their size, enlarges them again with
+# lateral connections, and ends in a sigmoid: M, one number in 0 to 1 for each channel and place.
 #
 # > **The paper says** (3.3) that a "bottom-up and top-down mask branch" is integrated with a trunk, after the Residual
 # > Attention Network. **It does not say** how many blocks each has. **We assume** that network's own: one block before and
 # > after, two in the trunk, one between two poolings; H = (1 + M) T.
 #
-# The 1 is what makes it trainable from nothing: a mask of zeros leaves the trunk alone instead of silencing it.
+# The 1 makes it trainable from scratch: a mask of zeros leaves the trunk unchanged instead of setting it to zero.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -100,8 +100,8 @@ print("poolings of the mask by stage, maps of 56, 28 and 14 pixels at 224:", *PO
 # %% [markdown]
 # ## 3 · The networks, and how many parameters they have
 #
-# Every row of its two tables is a string of modules: `r` residual block, `s` SE-ResNet module, `a` attention module; a word
-# is a stage, and the map is halved between words. The counts of modules are the paper's, the places are ours.
+# Every network of its two tables is written as four words, one per stage: `r` residual block, `s` SE-ResNet module, `a`
+# attention module; the map is halved between stages. The counts of modules are the paper's, their places are ours.
 #
 # > **The paper says** (4.2) that SERAN-D has 2.16×10⁷ parameters fewer than SENet-154, and SERAN 2.87×10⁷ fewer than
 # > SERAN-D; ten SE and four attention modules in the one, four and three in the other. **It does not say** how many
@@ -115,9 +115,15 @@ print(millions[["row", "layout", "se", "attention"]].to_string(index=False), "\n
 print(millions[["model", "ours_M", "text_M", "off_percent", "from"]].to_string(index=False, na_rep="-"))
 
 # %% [markdown]
-# The two ResNets are torchvision's to the last weight. SERAN and SERAN-D come out 1.7 and 1.6 per cent too large, and what
-# lies between them is 29.2 million where the text has 28.7. That a layout fits two counts does not make it theirs: other
-# layouts fit as well.
+# The two ResNets equal torchvision's. SERAN and SERAN-D are 1.7 and 1.6 per cent larger than the text implies, and differ by
+# 29.2 million where the text has 28.7. Other layouts fit these counts as well, so the layout need not be theirs.
+#
+# The architecture (its Fig. 2), drawn from the module:
+
+# %%
+figures.seran_svg(build("seran", 123, size("tiny").width), "SERAN: SE modules late, attention modules early (width 1/16)")
+
+# %% [markdown]
 #
 # What an image costs at full size with its 123 classes, counted without computing.
 
@@ -129,15 +135,15 @@ for row in ("attention92", "se_resnet101", "seran", "seran_d"):
         full = build(row, 123, chosen.width)
     found = cost(full, chosen.image_size)
     print(f"{ROWS[row].title:15}{found['macs'] / 1e9:6.2f} GMACs {found['parameters'] / 1e6:7.2f} M parameters")
-print("widths of the twins:", *(f"{name} {size(name).width:g}" for name in SIZES if name != "full"))
+print("widths of the narrower versions:", *(f"{name} {size(name).width:g}" for name in SIZES if name != "full"))
 
 # %% [markdown]
-# The width-reduced twins that section 8 trains have a quarter and a sixteenth of every channel at the same depth: they are
-# ours, made for machines without a GPU, and no networks of the paper.
+# The narrower versions that section 8 trains have a quarter and a sixteenth of every channel count at the same depth. They are
+# ours, for machines without a GPU, and not networks of the paper.
 #
 # ## 4 · What had to be assumed
 #
-# Each line is a place where the text is silent and a network needs an answer.
+# Each line is a choice that the text leaves open.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -147,7 +153,7 @@ for told in seran_study.assumptions().itertuples():
 # %% [markdown]
 # ## 5 · Its text against its tables
 #
-# Seven figures of section 4 of its text follow from its tables. Two do not, as they read: "Without the SE blocks, the accuracy of the
+# Seven figures of section 4 of its text follow from its tables. Two do not, as worded: "Without the SE blocks, the accuracy of the
 # modified network declines by 3.59% (top-1)" names no network to compare with but "the model with Attention module only",
 # which is the network without SE blocks itself.
 
@@ -159,13 +165,13 @@ print(seran_study.audit().to_string(index=False))
 # 3.59 is the distance between the two ablations, attention only and SE only. What the SE modules add to the full network
 # is 6.41 points of its Table 2, more than the text claims for them. A harmless reading is a slip in the comparison's name.
 #
-# ## 6 · A small training
+# ## 6 · A small training, and what makes the task hard
 #
 # > **The paper says** (4.1) AdamW, weight decay 0.01, an initial rate of 5×10⁻⁴, 224 pixels, crops or padding, flips both
 # > ways, lighting, zoom; 70, 15 and 15 per cent of each species. **It does not say** how many epochs, nor which batch.
 #
-# Here with the recipe as it stands, on the collection of this run, narrow, and for so few epochs that the figures say no
-# more than that it runs.
+# Here this recipe is used on the collection of this run, with a narrow network and so few epochs that the result only shows
+# that it runs.
 
 # %%
 small = {"smoke": {"limit": 120, "epochs": 1}, "quick": {"limit": 300, "epochs": 3, "batch_size": 32}, "full": {}}[mode]
@@ -178,6 +184,14 @@ plan = seran_study.study_plan(
 specimens = plan.specimens()
 print(f"{len(specimens):,} specimens, {len(specimens.class_names)} classes of {target}. {specimens.caption}.")
 
+# %% [markdown]
+# What makes the task hard (its Fig. 1): different classes that look alike, and one class in different looks. Both rows are
+# chosen by the distance of photographs averaged down to 8×8 pixels.
+
+# %%
+images, named = specimens.images.pixels(range(len(specimens))), specimens.label_names
+figures.look_alikes(images, named, caption=specimens.caption)
+
 # %%
 measured = seran_study.measured(plan, rows.split(), [seed], size_name)
 table = seran_study.table(measured, plan, "this notebook")
@@ -185,13 +199,12 @@ errors = [f"{error}_mean" for error in seran_study.ERRORS]
 table[["model", *errors, "parameters", "mmacs", "epochs", "images_seen"]].round(1)
 
 # %% [markdown]
-# Errors in per cent. Top-5 is small for anything that knows which classes are common: the majority row, which ranks the
-# classes by how frequent they are, shows how small.
+# Errors in per cent. The top-5 error is small for any model that ranks classes by frequency: see the majority class.
 #
-# ## 7 · Where the mask looks
+# ## 7 · What the mask weighs
 #
-# The first attention module of the network just trained, on a specimen of the test split: the two channels whose trunk says
-# most. T and H share a scale; the mask runs from 0, light, to 1, dark.
+# The first attention module of the network just trained, on a specimen of the test split: the two channels with the largest
+# mean in the trunk. T and H share a scale; the mask runs from 0, light, to 1, dark.
 
 # %%
 row = next(name for name in rows.split() if ROWS[name].architecture.count("a"))
@@ -206,15 +219,14 @@ figures.attention(
 )  # fmt: skip
 
 # %% [markdown]
-# After so short a training the mask is nearly the same everywhere, so that H is T enlarged, by a factor of its own in each
-# channel. A mask that follows the animal's outline would be the sign that attention localises anything; with `-p epochs=60`
-# it can be looked for.
+# After so short a training the mask is nearly constant, so H is T times a factor for each channel. If attention localises, the
+# mask should follow the animal's outline; `-p epochs=60` trains long enough to look for it.
 #
 # ## 8 · Tables 1 and 2, published and ours
 #
-# Two columns that must not be subtracted. Theirs: 123 species of 34,525 photographs, full width, 224 pixels. Ours, where they
-# were run: width-reduced twins on other photographs, 5,598 field photographs of 12 orders at 64 pixels, every network under
-# one budget. What can be compared is the order of the rows.
+# Do not subtract these columns. Theirs: 123 species of 34,525 photographs, full width, 224 pixels. Ours: narrower networks on
+# other photographs, 5,598 field photographs of 12 orders at 64 pixels, every network under one budget. The order of the rows
+# can be compared.
 
 # %%
 ours = pd.concat([results.table(name) for name in ("seran_field_orders", "seran_field_orders_others")])
@@ -247,8 +259,8 @@ table2 = beside(seran_study.ERRORS[:2])
 table2[table2.index.isin([*of_table[2], "majority class"])]
 
 # %% [markdown]
-# What each part is worth is a difference: the validation error above SERAN-D's, in points, with its standard error where
-# there are seeds.
+# The effect of each part: its validation error minus that of SERAN-D, in points, with the standard error where there are
+# several seeds.
 
 # %%
 rows = compared.set_index("model")
@@ -264,11 +276,11 @@ pd.DataFrame(parts).set_index("model").drop("SERAN-D").round(2)
 # %%
 figures.published_errors(
     compared[compared["model"].isin(of_table[1])], "test_top1_error",
-    "Left: width-reduced twins on field photographs of 12 orders. Right: full width, photographs of 123 species",
+    "Left: narrower networks on field photographs of 12 orders. Right: full width, photographs of 123 species",
 )  # fmt: skip
 
 # %% [markdown]
-# Do the rows stand in the same order? Spearman's rank correlation over the networks that were run, and what each cost.
+# Are the rows in the same order? Spearman's rank correlation over the networks that were run, and what each cost.
 
 # %%
 both = compared[compared["n_seeds"] > 0].dropna(subset=["published_test_top1_error"])
@@ -280,7 +292,7 @@ else:
     print(f"{len(both)} networks: nothing to compare yet. {results.describe('seran_field_orders')}")
 
 # %% [markdown]
-# The networks at full size on a GPU, 224 pixels (64-pixel photographs enlarged): `not run` here, where no GPU was to be had.
+# The networks at full size on a GPU, 224 pixels (64-pixel photographs enlarged): `not run` here, because there was no GPU.
 # `bionas seran --size full --rows seran seran_d -p mode=full -p source=folder -p data_dir=FOLDER` trains them.
 #
 # ## 9 · Its data
@@ -290,14 +302,14 @@ else:
 print(seran_study.DATA)
 
 # %% [markdown]
-# With such a folder, this notebook does the rest: `-p source=folder -p data_dir=FOLDER -p target=species`.
+# With such a folder: `-p source=folder -p data_dir=FOLDER -p target=species`.
 #
 # ## Recap
 #
 # - A gate weighs channels, a mask weighs places, and (1 + M) T keeps both trainable from the first step.
-# - The counts of modules and parameters fix a layout only up to a per cent or two and a table of assumptions.
-# - "3.59 %" is a distance between two ablations; against the full network its Table 2 says 6.41.
-# - Our figures are of narrower twins on other photographs, and stand in columns of their own.
+# - The published counts of modules and parameters determine a layout to within one or two per cent, given the assumptions.
+# - "3.59 %" is the difference of two ablations; relative to the full network its Table 2 gives 6.41.
+# - Our figures are of narrower networks on other photographs, in columns of their own.
 #
 # ## Exercises
 #

@@ -6,20 +6,20 @@
 # was compared with, and two claims. Every formula, range, setting, grid and budget below is ours, and no figure of ours
 # can confirm or refute one of its tables.
 #
-# **What you will have at the end.** A search that grows small classifiers: differential evolution over architectures, each
-# of them trained by gradients, a whole generation in one computation. You will have seen its operators by hand and
-# its population move, its two claims beside what came out here on breast masses and on colours, and an answer to the question
-# whether the metadata encoder of the main paper is larger than it need be.
+# > **What you will have at the end.** A search for small classifiers: differential evolution over architectures, each trained
+# > by gradients, a whole generation in one computation. Its operators worked by hand; its population over generations; its two
+# > claims beside our results on breast masses and on colours; and whether the metadata encoder of the main paper is larger than
+# > necessary.
 #
 # 1. two levels
 # 2. an architecture as a point
 # 3. one generation by hand
 # 4. the lower level
-# 5. a search, watched
+# 5. a search, generation by generation
 # 6. the two tasks
 # 7. the claims, and what came out
 # 8. the metadata encoder, searched
-# 9. what training together is worth
+# 9. what training a generation together saves
 
 # %%
 import os
@@ -105,14 +105,14 @@ for point in ([0.1, 0.2, 0.9, 0.9, 0.6], [0.5, 0.2, 0.9, 0.9, 0.6], [0.99, 0.2, 
     print(point, "->", space.decode(np.array(point)))
 
 # %% [markdown]
-# The first point carries two genes that nobody reads: the layers past its last. They are carried along, and may be of use
-# to a descendant with more layers.
+# Two coordinates of the first point are not used: the layers beyond its last one. They are kept, and take effect in a
+# descendant with more layers.
 #
 # ## 3 · One generation by hand
 #
 # > **The abstract says** "evolutionary", and its index of terms "DE". **It does not say** which variant. **We assume**
 # > DE/rand/1/bin: a mutant is one member plus F times the difference of two others; the trial takes each gene from the
-# > mutant with probability CR, one of them always; it takes its target's place where it is not worse.
+# > mutant with probability CR, one of them always; it replaces its target if it is not worse.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -128,8 +128,8 @@ print(pd.DataFrame({"target": list(population), "f": values.round(3), "trial": [
                     "f of trial": trial_values.round(3), "survives": [a.round(2) for a in after]}).to_string())  # fmt: skip
 
 # %% [markdown]
-# "Not worse" rather than "better": on a plateau, where many architectures have the same performance, equal trials let the
-# population drift instead of freezing it.
+# "Not worse" rather than "better": where many architectures have the same performance, accepting equal trials lets the
+# population keep moving.
 #
 # ## 4 · The lower level
 #
@@ -137,8 +137,8 @@ print(pd.DataFrame({"target": list(population), "f": values.round(3), "trial": [
 # > 150 steps, the rate falling from 0.02 to zero on a cosine.
 #
 # Networks of a few dozen parameters cost little arithmetic and many small calls. So a generation is one computation:
-# members of one depth and activation lie in one padded block, each inner fold is a member of its own. That must not change
-# what any one of them learns:
+# members of one depth and activation are in one padded tensor, each inner fold is a member of its own. This must not change
+# what each of them learns:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -174,12 +174,12 @@ levels = {
 pd.Series({name: 100 * level([tiny])[0] for name, level in levels.items()}, name=f"{tiny}, % of inner folds").round(1).to_frame()
 
 # %% [markdown]
-# `bionas eb-lnast --lower evolution` runs the study so, in a space cut to networks that evolution bears.
+# `bionas eb-lnast --lower evolution` runs the study this way, in a space limited to networks that evolution can train.
 #
-# ## 5 · A search, watched
+# ## 5 · A search, generation by generation
 #
-# One training part of WDBC, 455 cases, and nothing but its inner folds decides. Each dot is a member of the population, the ring
-# is the one with the smallest objective.
+# One training part of WDBC, 455 cases, where only its inner folds are used. Each dot is a member of the population, the ring
+# marks the smallest objective.
 
 # %%
 asked = {
@@ -195,8 +195,8 @@ print(f"{found.trained} architectures trained on 3 folds each, out of {settings.
 figures.population_evolution(found.history, caption=f"WDBC, 455 real cases of one training part, mode {mode}")
 
 # %% [markdown]
-# Dots move to the left at little or no loss of height: that is the objective at work. Equal dots are architectures that came
-# up again, and were not trained again.
+# Dots move to the left at little or no loss of performance, as the objective rewards. Architectures that occur again are not
+# trained again.
 
 # %%
 x_test, y_test = torch.tensor(scaler.transform(task.x[test]), dtype=torch.float32), torch.tensor(task.y[test])
@@ -208,7 +208,7 @@ print(f"found {found.architecture}: {found.parameters} parameters, {right:.1%} o
 print(f"logistic regression: {logistic.parameters} parameters, {alone:.1%}; always benign {(task.y[test] == 1).mean():.1%}")
 
 # %% [markdown]
-# One fold says little: one case is nearly a point. Section 7 has fifty.
+# One fold is weak evidence: one case is nearly a point. Section 7 has fifty folds.
 #
 # ## 6 · The two tasks
 #
@@ -247,12 +247,12 @@ print(f"tuned MLP: {budget.trials} trials of {tuning.LAYERS} layers, {tuning.NEU
 # Five outer folds measure, three inner folds choose, ten repeats with new divisions, for all models the same. The tuned
 # MLP is Optuna's choice among networks of up to three layers of 256, trained by the same code as EB-LNAST's candidates
 # and for up to four times as many steps. What either keeps is trained from five starts, and the start with the smallest
-# training loss is taken: with one start a network of 3-4-4 rectifiers died on WDBC and called every case of a fold
+# training loss is taken: with one start a network of 3-4-4 rectifiers failed on WDBC and predicted every case of a fold as
 # benign.
 #
 # F-beta has beta 2 and is the mean over classes. Mean and spread over repeats, per cent; `p, Holm`: Wilcoxon's
 # signed-rank test of the accuracy against EB-LNAST's over repeats, corrected for the number of comparisons. Repeats
-# share their cases, so these p-values are too small: they order, and bound what can be claimed from above.
+# share their cases, so these p-values are too small: use them to rank, and as a lower bound.
 
 
 # %%
@@ -286,7 +286,7 @@ claims.drop(columns="command", errors="ignore").reset_index(drop=True)
 
 # %% [markdown]
 # Size against performance. Sizes are what a model keeps in order to predict: weights, support vectors, the training rows of
-# k-NN, thresholds and leaves. A model off the dotted line is beaten by a smaller one.
+# k-NN, thresholds and leaves. For a model off the dotted line there is a smaller one that is at least as good.
 
 # %%
 drawn = [name for name in TASKS if len(results.table(f"eb_lnast_{name}"))]
@@ -323,8 +323,8 @@ compared[["model", "accuracy", "balanced_accuracy", "f1_macro", "parameters", "c
 
 # %% [markdown]
 # The same with the whole budget and several seeds: on the embedded (synthetic) specimens, and on 42,060 real records
-# without images (not ours to pass on). `leak_free` fields are places and measurements, which say little; `no_target`
-# fields are the ranks below the order and the BIN, which say nearly all.
+# without images (which we may not redistribute). `leak_free` fields are places and measurements, which predict little; `no_target`
+# fields are the ranks below the order and the BIN, which predict nearly everything.
 
 # %%
 several = {
@@ -345,13 +345,13 @@ for title, stem in several.items():
 pd.concat(measured, names=["collection, fields"]) if measured else report.NOT_RUN
 
 # %% [markdown]
-# Read it with care: where the majority class is hard to beat for either network, equal scores say that there was little
-# to learn, not that a small network learns it as well.
+# Where both networks are close to the majority class, equal scores mean that there was little to learn, not that a small
+# network learns it as well.
 #
-# ## 9 · What training together is worth
+# ## 9 · What training a generation together saves
 #
 # The same networks, starts, rows and steps in one computation and one by one, alternating within one run
-# (`benchmarks/population_training.py`). Ratios of one run compare between machines, seconds do not.
+# (`benchmarks/population_training.py`). Ratios can be compared between machines, seconds cannot.
 
 # %%
 print(results.describe("population_training"))
@@ -361,10 +361,10 @@ speed[[c for c in ("population", "ratio", "ratio_min", "ratio_max", "largest_dif
 # %% [markdown]
 # ## Recap
 #
-# - Two levels: evolution proposes sizes, gradients train them, and one number joins the two.
+# - Two levels: evolution proposes sizes, gradients train them, and one objective combines them.
 # - Encoding, operators and budgets are ours, because the abstract names none.
 # - A generation is one computation, and each member learns what it would have learned alone.
-# - The comparison is nested and repeated, with the tuned MLP trained by the very same code; the claims stand beside it.
+# - The comparison is nested and repeated, with the tuned MLP trained by the same code; the claims are shown with it.
 #
 # ## Exercises
 #
@@ -373,4 +373,4 @@ speed[[c for c in ("population", "ratio", "ratio_min", "ratio_max", "largest_dif
 # 2. *To change.* Replace DE/rand/1 by DE/best/1 in `evolution.mutated`. Does the population of section 5 still hold three activations
 #    at the end?
 # 3. *To think about.* A performance estimated on inner folds is noisy, and the search takes the best of hundreds. What does
-#    that do to the performance of the winner, and which part of this notebook is safe from it?
+#    that do to the performance of the winner, and which part of this notebook is not affected?
