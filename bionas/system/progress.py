@@ -15,6 +15,9 @@ T = TypeVar("T")
 _place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="")
 """Which of how many trainings is running, as "3 of 12"."""
 
+_role: contextvars.ContextVar[str] = contextvars.ContextVar("role", default="")
+"""What is trained now, with its place."""
+
 
 def counted(things: Iterable[T], total: int | None = None) -> Iterator[T]:
     """`things` one by one; what is announced meanwhile says which of how many it is ("3 of 12").
@@ -41,8 +44,36 @@ def announce(role: str, epochs: int) -> None:
     print(f"{named(role)}: {epochs} epochs", flush=True)
 
 
+@contextlib.contextmanager
+def training(role: str) -> Iterator[None]:
+    """While it lasts, `described` and progress bars name this training."""
+    token = _role.set(named(role))
+    try:
+        yield
+    finally:
+        _role.reset(token)
+
+
+def described(phase: str) -> str:
+    """The training that runs now, `phase` where none was named."""
+    return _role.get() or phase
+
+
+def left(seconds: float) -> str:
+    """The time that remains: ", about 3 min left", "" for none."""
+    if seconds < 1:
+        return ""
+    if seconds < 90:
+        return f", about {seconds:.0f} s left"
+    return (
+        f", about {seconds / 60:.0f} min left" if seconds < 5400 else f", about {seconds / 3600:.1f} h left"
+    )
+
+
 def progress(*args: Any, **kwargs: Any) -> tqdm:
     """`tqdm.auto.tqdm`, disabled where $TQDM_DISABLE is set: in a notebook tqdm itself overlooks that."""
+    if kwargs.get("desc"):
+        kwargs["desc"] = described(kwargs["desc"])
     return tqdm(*args, disable=bool(os.environ.get("TQDM_DISABLE")) or None, **kwargs)
 
 

@@ -29,7 +29,8 @@ from bionas.specimens.leakage import warning
 from bionas.specimens.metadata import usable_presets
 from bionas.studies.backbones import BASELINES, slug
 from bionas.system import files
-from bionas.system.progress import announce
+from bionas.system.processors import set_threads
+from bionas.system.progress import announce, counted, training
 from bionas.training import data, evaluation, versions
 from bionas.training.configuration import MODES, Plan, plan
 from bionas.training.cost import cost
@@ -66,6 +67,7 @@ def search(plan: Plan) -> Run:
     run = plan.run("search", config, description)
     if run.complete:
         return run
+    set_threads()
     announce("search", config.epochs)
     train, val, _ = splits = plan.splits()
     trainer = BilevelTrainer(plan.supernet(), train, val, plan.encoding(), config, run, description)
@@ -125,7 +127,7 @@ def random_controls(plan: Plan, n: int = 3) -> list[Run]:
 
     Drawn uniformly over primitives (`Genotype.random`), the i-th the same for every seed of the plan.
     """
-    return [retrain(plan, random_genotype(plan, i), f"random-{i + 1}") for i in range(n)]
+    return [retrain(plan, random_genotype(plan, i), f"random-{i + 1}") for i in counted(range(n))]
 
 
 def random_genotype(plan: Plan, i: int) -> Genotype:
@@ -279,6 +281,7 @@ def _fit(plan: Plan, job: Job) -> Run:
     run = plan.run(job.role, config, description)
     if run.complete:
         return run
+    set_threads()
     announce(job.role, config.epochs)
     train, val, test = splits = plan.splits()
     encoding, network = plan.encoding(), job.build()
@@ -305,11 +308,12 @@ def _fit(plan: Plan, job: Job) -> Run:
 
 
 def _train(trainer: Trainer) -> None:
+    role = trainer.description.get("role", trainer.phase)
     try:
-        trainer.train()
+        with training(role):
+            trainer.train()
     except KeyboardInterrupt:
         done, total = trainer.epoch, trainer.config.epochs
-        role = trainer.description.get("role", trainer.phase)
         raise Interrupted(f"{role} stopped after epoch {done} of {total}; run it again to resume.") from None
 
 

@@ -27,7 +27,7 @@ from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.loader import Batch, BatchLoader
 from bionas.specimens.metadata import MetadataEncoding
 from bionas.system import files
-from bionas.system.progress import progress
+from bionas.system.progress import described, left, progress
 from bionas.training.batch_size import largest_batch_size
 from bionas.training.recipe import FitConfig
 from bionas.training.runs import Run, provenance
@@ -341,6 +341,7 @@ def _set_random_state(state: dict[str, Any]) -> None:
 def _line(row: dict[str, Any], epochs: int) -> str:
     theta = f", theta loss {row['theta_loss']:.3f}" if np.isfinite(row.get("theta_loss", np.nan)) else ""
     return (
-        f"{row['phase']} epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.3f}{theta}, "
+        f"{described(row['phase'])} epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.3f}{theta}, "
         f"validation loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.3f}"
+        f"{left(row['seconds'] * (epochs - row['epoch']))}"
     )
