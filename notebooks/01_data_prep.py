@@ -24,10 +24,10 @@ import pandas as pd
 import torch
 
 from bionas import figures
-from bionas.specimens import BatchLoader, MetadataEncoding, fold_rare
+from bionas.specimens import BatchLoader, fold_rare
 from bionas.specimens.collection import compare_splits
 from bionas.specimens.leakage import lookup_leakage, preset_leakage
-from bionas.specimens.metadata import preset_table, usable_presets
+from bionas.specimens.metadata import preset_table
 from bionas.specimens.schema import CATEGORICAL, COLUMNS, NUMERIC, RANKS
 from bionas.specimens.splits import paper_counts
 from bionas.studies import published
@@ -42,7 +42,7 @@ target: str = "order"  # the column to predict, as order, family or genus
 min_records: int = None  # classes of fewer records become Other; None: the source's own rule
 unlabelled: str = "drop"  # records without a label: drop, or class (one of their own)
 limit: int = None  # draw that many specimens; None: by mode
-metadata: str = "leak_free"  # which columns go with the image: as_published, no_target, leak_free or none
+metadata: str = None  # which columns go with the image: as_published, no_target, leak_free or none; None: leak_free where the records hold it, else none
 split: str = None  # paper, official, bin_disjoint or geography_disjoint; None: a folder's own if it has one, else paper
 seed: int = 0  # of everything random in training; collection and split have a seed of their own
 run_dir: str = None  # where runs are written; None: runs/ of the repository
@@ -247,8 +247,8 @@ preset_leakage(splits.train, splits.test).round(3)
 # table.
 
 # %%
-preset = metadata if metadata in usable_presets(splits.train) else "none"
-encoding = MetadataEncoding.fit(splits.train, preset)
+encoding = plan.encoding()
+preset = encoding.preset
 print(f"metadata={preset!r}: fields {', '.join(encoding.fields) or 'none, images alone'}")
 print(f"vocabularies of {encoding.vocabulary_sizes} entries, {encoding.n_numeric} numbers")
 
