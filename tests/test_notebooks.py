@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 
 import nbformat
@@ -145,7 +146,9 @@ def test_saving_in_jupyterlab_changes_nothing_in_the_script(script):
     config = load_jupytext_config(str(script))
     notebook = notebooks.from_script(script)
     config.set_default_format_options(options := {})
-    written = jupytext.writes(notebook, fmt={"extension": ".py", "format_name": "percent", **options}, config=config)
+    written = jupytext.writes(
+        notebook, fmt={"extension": ".py", "format_name": "percent", **options}, config=config
+    )
     assert written == script.read_text(encoding="utf-8")
 
 
@@ -156,6 +159,23 @@ def test_titles_are_uniform():
         assert title.startswith(f"# # {script.stem[:2]} · ")
         sections = [line for line in text.splitlines() if line.startswith("# ## ")]
         numbered = [line for line in sections if line[5].isdigit()]
-        assert [line.split(" · ")[0] for line in numbered] == [f"# ## {i}" for i in range(1, len(numbered) + 1)]
+        assert [line.split(" · ")[0] for line in numbered] == [
+            f"# ## {i}" for i in range(1, len(numbered) + 1)
+        ]
         for word in ("What you will have at the end", "Recap", "Exercises"):
             assert word in text, f"{script.name} has no {word!r}"
+
+
+def test_a_notebook_edited_after_its_script_is_kept_beside_it(executed, script, monkeypatch, capsys):
+    monkeypatch.setattr(places, "notebooks", lambda: script.parent)
+    named = script.rename(script.with_name("01_trial.py"))
+    notebook = named.with_suffix(".ipynb")
+    edited = copy.deepcopy(executed)
+    edited.cells[-1].source += "\nmine = 1"
+    for age, kept in ((-60, False), (60, True)):  # seconds against the script
+        notebooks.write(notebook, edited)
+        os.utime(notebook, (named.stat().st_atime, named.stat().st_mtime + age))
+        notebooks.sync(["01_trial"])
+        copies = list((script.parent / ".ipynb_checkpoints").glob("*.ipynb"))
+        assert bool(copies) == kept and "mine = 1" not in notebook.read_text()
+    assert "mine = 1" in copies[0].read_text() and "is kept as" in capsys.readouterr().out

@@ -9,13 +9,16 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 from papermill.cli import _resolve_type
 
 from bionas.__main__ import main
-from bionas.cli import runner, summary
+from bionas.cli import index, runner, summary
 from bionas.errors import NotebookError, UnknownName
-from bionas.system import places
+from bionas.system import places, progress
+from bionas.training.evaluation import evaluate, write_evaluation
 
 PARAMETERS = """\
 mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke | quick | full
@@ -255,7 +258,9 @@ def test_the_summary_names_the_files_of_the_derived_network_and_tells_runs_apart
         (tmp_path / name / "checkpoint" / "last.pt").write_text("")
         (tmp_path / name / "predictions.csv").write_text("")
     rows = {Path(row["folder"]).name: row for row in summary.rows(tmp_path)}
-    assert next(iter(rows)) == "inherited-00000000"  # the derived networks are last, where a reader looks first
+    assert (
+        next(iter(rows)) == "inherited-00000000"
+    )  # the derived networks are last, where a reader looks first
     assert rows["derived-3d2636fc"]["differs"] == "seed=0" and rows["derived-ea3cf410"]["differs"] == "seed=1"
     assert rows["inherited-00000000"]["differs"] == ""
     lines = summary.text(tmp_path).splitlines()
@@ -321,3 +326,37 @@ def test_places_do_not_depend_on_the_current_folder(tmp_path, monkeypatch):
 
 def test_durations_read_well():
     assert [runner.duration(seconds) for seconds in (8.2, 75, 4000)] == ["8 s", "1 min 15 s", "1 h 6 min"]
+
+
+def test_the_index_of_runs_stands_alone(tmp_path):
+    run = tmp_path / "derived-1"
+    result = evaluate([0, 1, 1, 0], np.eye(2)[[0, 1, 0, 0]], ("01", "<b>"))
+    write_evaluation(run, result)
+    (run / "config.json").write_text(json.dumps({"role": "derived"}))
+    history = {"epoch": [1, 2], "phase": ["fit"] * 2, "train_loss": [2.0, 1.0], "train_accuracy": [0.1, 0.5]}
+    history |= {
+        "val_loss": [2.0, 1.5],
+        "val_accuracy": [0.2, 0.4],
+        "learning_rate": [1e-3] * 2,
+        "seconds": [1.0] * 2,
+    }
+    pd.DataFrame(history).to_csv(run / "history.csv", index=False)
+    page = index.write(tmp_path).read_text(encoding="utf-8")
+    assert page.count('class="plotly-graph-div"') == 2 and "accuracy 75.0 %" in page
+    assert "<script src=" not in page  # nothing is loaded from elsewhere
+    assert index.document(tmp_path / "nothing").count("No runs.") == 1
+
+
+def test_what_runs_is_named_with_its_place_and_the_time_left(capsys):
+    for i, _ in enumerate(progress.counted(["a", "b"]), start=1):
+        progress.announce("derived", 20)
+        with progress.training("derived"):
+            assert progress.described("fit") == f"derived, {i} of 2"
+    assert capsys.readouterr().out == "derived, 1 of 2: 20 epochs\nderived, 2 of 2: 20 epochs\n"
+    assert progress.described("fit") == "fit"
+    assert [progress.left(s) for s in (0, 42, 180, 7200)] == [
+        "",
+        ", about 42 s left",
+        ", about 3 min left",
+        ", about 2.0 h left",
+    ]

@@ -145,11 +145,11 @@ def fetch(
     """Download BIOSCAN-5M or BIOSCAN-1M, or the images of Insect-1M; an interrupted download is resumed."""
     from bionas.specimens.fetch import command
 
-    asked = SimpleNamespace(
+    options = SimpleNamespace(
         collection=collection, data_dir=data_dir, package=package, split=split, metadata=metadata, extract=extract,
         records=records, limit=limit, parallel=parallel, dry_run=dry_run,
     )  # fmt: skip
-    return command.fetch(asked)
+    return command.fetch(options)
 
 
 @app.command(name="notebooks", group=OTHER)
@@ -171,12 +171,12 @@ def info(*, json: Json = False) -> int:
     """Show versions, device, processors and folders: what a report of a fault needs."""
     from bionas.cli import summary
 
-    told = summary.installation()
+    found = summary.installation()
     if json:
-        print(json_text.dumps(told, indent=2))
+        print(json_text.dumps(found, indent=2))
         return 0
-    width = max(map(len, told))
-    for name, value in told.items():
+    width = max(map(len, found))
+    for name, value in found.items():
         print(f"{name:<{width}}  {value}")
     return 0
 

@@ -1,8 +1,8 @@
-"""Making the committed notebooks: NN_name.py (py:percent) is edited, NN_name.ipynb is made.
+"""Making the committed notebooks: NN_name.py (py:percent) is edited, NN_name.ipynb is made from it.
 
 `sync` brings every .ipynb in step with its .py and keeps the outputs of cells that did not change; `publish` executes
-them in mode `quick` and copies back what ran to its end; `faults` says what a committed notebook must not look like,
-and is used both before a notebook is copied back and by the tests.
+them in mode `quick` and copies back what ran to its end; `faults` lists what keeps a notebook from being committed, both
+before it is copied back and in the tests.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bionas.system import files, places
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 PAIRING = {"formats": "ipynb,py:percent"}
 PARAMETERS = ("mode", "source", "data_dir", "seed", "run_dir")
-"""What every notebook can be told."""
+"""The parameters that every notebook has."""
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
 MACHINE = re.compile(
@@ -35,6 +35,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 def sync(names: Sequence[str] = ()) -> list[str]:
     """Bring the .ipynb of the named notebooks (all if none) in step with their .py; returns the names in order.
 
+    An .ipynb that was edited after its .py is copied to .ipynb_checkpoints/ first.
+
     Raises:
         UnknownName: there is no such .py.
     """
@@ -44,10 +46,22 @@ def sync(names: Sequence[str] = ()) -> list[str]:
         if name not in known:
             raise UnknownName("notebook", name, known)
         target = known[name].with_suffix(".ipynb")
-        made = from_script(known[name], read(target) if target.exists() else None)
+        old = read(target) if target.exists() else None
+        made = from_script(known[name], old)
+        if old is not None and _edited_later(old, made, target, known[name]):
+            copy = target.parent / ".ipynb_checkpoints" / f"{name}-edited.ipynb"
+            write(copy, old)
+            print(
+                f"{target.name} was edited after {known[name].name}: your version is kept as {places.shown(copy)}"
+            )
         if write(target, made):
             print(f"{target.name}: brought in step with {known[name].name}")
     return chosen
+
+
+def _edited_later(old: Any, made: Any, notebook: Path, script: Path) -> bool:
+    changed = [_identity(cell) for cell in old.cells] != [_identity(cell) for cell in made.cells]
+    return changed and notebook.stat().st_mtime > script.stat().st_mtime
 
 
 def from_script(script: Path, old: Any | None = None) -> Any:
@@ -141,7 +155,7 @@ def write(path: Path, notebook: Any) -> bool:
 
 
 def tidy(notebook: Any) -> None:
-    """Drop, in place, what says something of the machine or the moment rather than of the subject.
+    """Drop, in place, what depends on the machine or the moment.
 
     Widget models (they cannot live without a kernel; each explorer shows a static picture as well), papermill's and
     nbclient's bookkeeping, and the interpreter's version.
@@ -165,7 +179,7 @@ def tidy(notebook: Any) -> None:
 
 
 def _joined(outputs: list) -> list:
-    """What was printed line by line, as one output."""
+    """Consecutive printed lines as one output."""
     joined: list = []
     for output in outputs:
         last = joined[-1] if joined else {}

@@ -1,6 +1,6 @@
 """Running the notebooks from the command line, by papermill.
 
-`prepare` turns what was typed into checked parameters and refuses what no notebook knows; `execute` runs one notebook
+`prepare` turns the settings into checked parameters and refuses names that no notebook has; `execute` runs one notebook
 headless in this interpreter's own environment and puts the executed copy into the run folder. The commands are in
 `commands`; making the committed notebooks is in `notebooks`.
 """
@@ -285,12 +285,12 @@ def _cell_error(job: Job, error: Any) -> str:
     where = f"{job.notebook.stem}, cell In [{error.exec_count}]"
     traceback = _COLORS.sub("", "\n".join(error.traceback)).rstrip().splitlines()
     if _is_ours(error.ename):
-        told = [f"{error.ename}: {error.evalue}"]
+        lines = [f"{error.ename}: {error.evalue}"]
     else:
         line = next((line for line in traceback if line.startswith("-->") or line.startswith("---->")), "")
-        told = [f"Line {': '.join(line.lstrip('->').split(maxsplit=1))}"] if line else []
-        told += ["The traceback ends:", *(f"    {line}" for line in traceback[-12:])]
-    return "\n".join([f"{where} failed.", *told, _kept(job)])
+        lines = [f"Line {': '.join(line.lstrip('->').split(maxsplit=1))}"] if line else []
+        lines += ["The traceback ends:", *(f"    {line}" for line in traceback[-12:])]
+    return "\n".join([f"{where} failed.", *lines, _kept(job)])
 
 
 def _is_ours(name: str) -> bool:

@@ -58,11 +58,11 @@ def ablate(
     """Run the rows of Table I under one budget over several seeds; the same command resumes what was stopped."""
     from bionas.studies.table1 import command
 
-    asked = SimpleNamespace(
+    options = SimpleNamespace(
         rows=rows, seeds=seeds, mode=mode, settings=settings, budget=budget, child_epochs=child_epochs, jobs=jobs,
         engine=engine, address=address, out=out,
     )  # fmt: skip
-    return command.ablate(asked, typed())
+    return command.ablate(options, typed())
 
 
 @app.command(group=STUDIES)
@@ -142,8 +142,8 @@ def automl(
     from bionas.studies import report
     from bionas.studies.automl import command
 
-    asked = SimpleNamespace(system=system, budget=budget, seeds=seeds, settings=settings, make_env=make_env)
-    result = command.run(asked, typed())
+    options = SimpleNamespace(system=system, budget=budget, seeds=seeds, settings=settings, make_env=make_env)
+    result = command.run(options, typed())
     if result is None:
         return 0
     rows, table = result
@@ -236,11 +236,11 @@ def eb_lnast(
     """EB-LNAST against its comparators in repeated nested cross-validation; a finished fold is never run again."""
     from bionas.studies.eb_lnast import command
 
-    asked = SimpleNamespace(
+    options = SimpleNamespace(
         task=task, repeats=repeats, folds=folds, models=models, lower=lower, trials=trials, seed=seed,
         data_dir=data_dir, metadata=metadata, min_records=min_records, run_dir=run_dir, out=out,
     )  # fmt: skip
-    return command.run(asked)
+    return command.run(options)
 
 
 def _report(rows: pd.DataFrame, plan: Plan, out: str | None, as_json: bool) -> int:

@@ -100,14 +100,16 @@ def _differs(row: dict[str, Any]) -> str:
 
 
 def _files(folder: Path) -> list[str]:
-    told = {
+    descriptions = {
         "checkpoint/last.pt": "model",
         "genotype.json": "genotype",
         "predictions.csv": "predictions on the test specimens",
         "by_class.csv": "one row per class",
     }
     return [
-        f"  {places.shown(folder / name)}  {what}" for name, what in told.items() if (folder / name).exists()
+        f"  {places.shown(folder / name)}  {what}"
+        for name, what in descriptions.items()
+        if (folder / name).exists()
     ]
 
 

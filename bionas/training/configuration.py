@@ -39,7 +39,7 @@ MODES: dict[str, dict[str, Any]] = {
     "quick": {"preset": "quick", "search_epochs": 10, "epochs": 20, "batch_size": 64, "limit": None},
     "full": {"preset": "paper", "search_epochs": 50, "epochs": 100, "batch_size": "auto", "limit": None},
 }
-"""What a mode stands for where a plan does not say otherwise. `smoke` proves that it runs, and says nothing more."""
+"""What a mode stands for where a plan does not say otherwise. Results of `smoke` mean nothing: it shows that the code runs."""
 
 FEW_PHOTOGRAPHS = 2000
 SMALL_FOLDER: dict[str, Any] = {"epochs": 60, "augment": "flips_and_shifts"}

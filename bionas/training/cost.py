@@ -1,4 +1,4 @@
-"""What a network costs (the cost columns of Table I): parameters, multiply-accumulates, weights, memory, latency.
+"""Cost of a network (the cost columns of Table I): parameters, multiply-accumulates, weights, memory, latency.
 
 The paper gives GFLOPs without saying whether a multiply and its add are one or two operations. Here `macs` counts the
 pair once and `flops` is twice that, both always given. Counting is PyTorch's own, on the meta device, where nothing is
@@ -73,7 +73,7 @@ def cost(
 
 
 class LiveTensors(TorchDispatchMode):
-    """Keeps account of memory while operations run: the bytes of all tensors that live, and their peak.
+    """Counts memory while operations run: the bytes of all live tensors, and their peak.
 
     It works on the meta device, where tensors have sizes but no memory. Two tensors that share memory (a view, a result in
     place) count once.

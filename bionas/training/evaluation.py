@@ -164,7 +164,7 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
         sk.f1_score(labels, predictions, average="weighted", zero_division=0)
     ),
 }
-"""What `bootstrap_interval` knows by name."""
+"""Metrics that `bootstrap_interval` takes by name."""
 
 
 def bootstrap_interval(
@@ -200,7 +200,7 @@ def bootstrap_interval(
 
 
 SHOWN = ("accuracy", "balanced_accuracy", "f1_weighted", "f1_macro", "auc_macro", "ece")
-"""What a table of models shows where it is not told otherwise."""
+"""The metrics of a table of models by default."""
 
 
 def predictions_frame(
@@ -246,7 +246,7 @@ def write_evaluation(
 
 
 def read_evaluation(folder: str | os.PathLike) -> Evaluation:
-    """What `write_evaluation` wrote.
+    """The evaluation that `write_evaluation` wrote.
 
     Raises:
         BionasError: the folder holds no evaluation.

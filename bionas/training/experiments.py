@@ -1,4 +1,4 @@
-"""What notebooks and commands run: a `Plan` holds every choice; each function here makes a run folder of it.
+"""Experiments: a `Plan` holds every choice, and each function here makes a run folder from it.
 
     plan(mode, ...) -> Plan            search(plan) -> Run            retrain(plan, genotype) -> Run
     random_controls(plan) -> [Run]     baseline(plan, name, inputs) -> Run
@@ -123,7 +123,7 @@ def _searched(plan: Plan, run: Run) -> SearchNetwork:
 
 
 def random_controls(plan: Plan, n: int = 3) -> list[Run]:
-    """The control that search papers owe: `n` random genotypes, trained and evaluated just as the derived one.
+    """The control of a search: `n` random genotypes, trained and evaluated just as the derived one.
 
     Drawn uniformly over primitives (`Genotype.random`), the i-th the same for every seed of the plan.
     """
@@ -138,7 +138,7 @@ def random_genotype(plan: Plan, i: int) -> Genotype:
 
 
 INPUTS = ("image", "image+metadata")
-"""What a baseline may see. The paper does not say what its own saw."""
+"""Inputs of a baseline. The paper does not say which inputs its own had."""
 
 
 def baseline(
@@ -153,7 +153,7 @@ def baseline(
     Raises:
         UnknownName: no such baseline, or no such inputs.
         BaselineError: it cannot take the plan's image size, or its weights cannot be had.
-        SpecimenError: metadata is asked for, and the plan has none.
+        SpecimenError: metadata are among the inputs, and the plan has none.
     """
     build, seen = BASELINES[name], baseline_inputs(plan, inputs)
     options = {option: True for option, wanted in (("pretrained", pretrained), ("frozen", frozen)) if wanted}
@@ -170,12 +170,12 @@ def baseline(
 
 
 def baseline_inputs(plan: Plan, inputs: str) -> dict[str, Any]:
-    """What a builder of `BASELINES` is told of the plan's metadata; nothing for "image".
+    """The options on metadata of a builder of `BASELINES`; none for "image".
 
     Raises:
         UnknownName: not one of `INPUTS`.
-        BaselineError: metadata is asked for, and the plan joins it by another fusion than concatenation.
-        SpecimenError: metadata is asked for, and the plan has none.
+        BaselineError: metadata are among the inputs, and the plan joins them by another fusion than concatenation.
+        SpecimenError: metadata are among the inputs, and the plan has none.
     """
     if inputs not in INPUTS:
         raise UnknownName("inputs", inputs, INPUTS)
