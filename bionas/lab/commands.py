@@ -1,4 +1,4 @@
-"""The commands of the laboratory: `bionas train`, `bionas predict`, `bionas embed`.
+"""The commands of the laboratory: `bionas train`, `predict`, `review`, `export`, `embed`.
 
 Plain functions with typed parameters; the command line is made from them. Each returns an exit code.
 """
@@ -143,6 +143,87 @@ def embed(model: Path, photographs: list[Path], *, to: Path, overwrite: bool = F
     return 0
 
 
+def review(
+    model: Path,
+    ids: Path,
+    photographs: Path,
+    *,
+    to: Path | None = None,
+    most: int | None = None,
+    title: str = "Review of identifications",
+) -> int:
+    """Write an HTML page to check identifications by eye, the most doubtful first; it saves labels.csv.
+
+    Args:
+        model: the model folder.
+        ids: the table that `bionas predict` wrote.
+        photographs: the folder that was predicted.
+        to: the page; beside the table by default.
+        most: only so many photographs, the most doubtful ones.
+        title: of the page.
+    """
+    from bionas.lab.review import write_review
+
+    page = to or ids.with_suffix(".html")
+    with _Bars() as shown:
+        n = write_review(
+            lab.load(model), ids, photographs, page, most=most, title=title, progress=shown.count
+        )
+    print(f"{n:,} photographs to review: open {page} in a browser. It saves labels.csv, which", flush=True)
+    print("`bionas train --add` and `bionas export --reviewed` take.", flush=True)
+    return 0
+
+
+def export(
+    model: Path,
+    *,
+    format: str,
+    to: Path | None = None,
+    photographs: Path | None = None,
+    ids: Path | None = None,
+    reviewed: Path | None = None,
+    about: Path | None = None,
+    deployments: Path | None = None,
+    title: str = "Identifications of photographs",
+    contributor: str = "",
+    int8: bool = False,
+) -> int:
+    """Export the network (onnx, torchscript) or identifications (darwin-core, camtrap-dp).
+
+    Args:
+        model: the model folder.
+        format: onnx, torchscript, darwin-core or camtrap-dp.
+        to: the file or folder to write; by default named after the format, in the model folder or beside the table.
+        photographs: for a network, photographs to check it with; for identifications, the folder that was predicted (EXIF
+            times).
+        ids: the table of identifications that `bionas predict` wrote.
+        reviewed: labels.csv, saved from the review page.
+        about: a table with a column file and timestamp, deploymentID, lat, lon, date or country.
+        deployments: for camtrap-dp: deploymentID, latitude, longitude, deploymentStart, deploymentEnd.
+        title: of the data set or project.
+        contributor: for camtrap-dp: the person or institution responsible.
+        int8: for onnx, an 8-bit copy beside it, calibrated on `photographs`.
+    """
+    from bionas.lab.exporting import export as write
+
+    for line in write(
+        lab.load(model),
+        model,
+        format,
+        to=to,
+        photographs=photographs,
+        ids=ids,
+        reviewed=reviewed,
+        about=about,
+        deployments=deployments,
+        title=title,
+        contributor=contributor,
+        int8=int8,
+    ):
+        print(line, flush=True)
+    return 0
+
+
 class _Bars:
     """Progress bars for the callbacks of the package: one at a time, by what is being done."""
 
@@ -171,4 +252,4 @@ class _Bars:
         self._bar.update(done - self._bar.n)
 
 
-COMMANDS: tuple[Callable[..., int], ...] = (train, predict, embed)
+COMMANDS: tuple[Callable[..., int], ...] = (train, predict, review, export, embed)

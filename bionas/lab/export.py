@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,8 +62,11 @@ def export_torchscript(
     images = _images(model, photographs)
     with torch.inference_mode():
         wanted = network(images)
-    traced = torch.jit.trace(network, images[:2].float(), check_trace=False)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # TorchScript is deprecated, and other programs still read it
+        traced = torch.jit.trace(network, images[:2].float(), check_trace=False)
         made = Path(folder) / "model.pt"
         torch.jit.save(traced, str(made), _extra_files={"classes.json": json.dumps(list(model.classes))})
         with torch.inference_mode():
