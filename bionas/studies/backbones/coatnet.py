@@ -1,4 +1,4 @@
-"""CoAtNet-7 (Dai et al. 2021, Table III of the paper), which timm has no preset for, put together from timm's parts.
+"""CoAtNet-7 (Dai et al. 2021, Table III of the paper), assembled from timm's parts, as timm has no preset for it.
 
 Stem 192 at 1/2; 2 MBConv 256 at 1/4; 4 MBConv 512 at 1/8; 8 MBConv 1024 and, past a 1x1 convolution to 2048, 42
 transformer blocks at 1/16; 2 transformer blocks 3072 at 1/32; heads of 128. No weights of it were ever published (they were

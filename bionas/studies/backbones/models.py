@@ -1,7 +1,7 @@
-"""What a baseline is to the rest: a module called `model(image, metadata)`, and the registry of those that have a name.
+"""Baseline networks, called like ours as `model(image, metadata)`, and their registry.
 
-`ImageOnly` leaves the metadata unread; `WithMetadata` joins the backbone's features to the same metadata encoder,
-concatenation and head as ours (Eqs. 10 and 11), so that what the records add can be told from what the backbone does.
+`ImageOnly` ignores the metadata; `WithMetadata` joins the backbone's features to the same metadata encoder, concatenation
+and head as ours (Eqs. 10 and 11), so that the effect of the records can be separated from that of the backbone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BASELINES: Registry[Callable[..., nn.Module]] = Registry("baseline")
 
 
 class ImageOnly(nn.Module):
-    """A backbone called as our networks are: `model(image, metadata)`, the metadata left unread."""
+    """A backbone called as our networks are, `model(image, metadata)`; the metadata are ignored."""
 
     def __init__(self, backbone: nn.Module):
         super().__init__()
@@ -36,9 +36,9 @@ class ImageOnly(nn.Module):
 
 
 class WithMetadata(nn.Module):
-    """A backbone's features taken to 256-d, then concatenated with the records' as in BioAutoML-NAS (Eqs. 10 and 11).
+    """A backbone's features projected to 256-d, then concatenated with the records' as in BioAutoML-NAS (Eqs. 10 and 11).
 
-    The step to 256-d is ours, Linear, BN and ReLU: `network.to_features` after the average over the map.
+    The projection is ours, Linear, BN and ReLU: `network.to_features` after the average over the map.
 
     Args:
         backbone: (B, 3, S, S) -> (B, `features`).
@@ -62,8 +62,8 @@ class WithMetadata(nn.Module):
         super().__init__()
         if not (len(vocabulary_sizes) or n_numeric):
             raise BaselineError(
-                "there is no metadata to give to a baseline: these records, or this preset, have no field. Use images "
-                "alone, or another metadata preset."
+                "there is no metadata for a baseline: these records, or this preset, have no field. Use images alone, or "
+                "another metadata preset."
             )
         self.backbone = backbone
         self.to_features = nn.Sequential(
@@ -76,16 +76,16 @@ class WithMetadata(nn.Module):
     def forward(self, image: Tensor, metadata: Metadata) -> Tensor:
         """image (B, 3, S, S), metadata of the same B -> logits (B, n_classes)."""
         vector = self.to_features(self.backbone(image))
-        features = ImageFeatures(vector, vector[:, :, None, None])  # pooled already: a map of one place
+        features = ImageFeatures(vector, vector[:, :, None, None])  # already pooled: a map of 1 x 1
         return self.head(self.fusion(features, self.metadata_encoder.features(metadata)))
 
 
 class Frozen(nn.Module):
-    """A backbone that is not trained: its weights rest, and its normalisation and dropout stay as in evaluation.
+    """A backbone that is not trained: fixed weights, normalisation and dropout as in evaluation.
 
     Args:
         backbone: a timm network.
-        classifier: the parts of it that are trained all the same.
+        classifier: the parts of it that are trained.
     """
 
     def __init__(self, backbone: nn.Module, classifier: Sequence[nn.Module] = ()):
@@ -106,7 +106,7 @@ class Frozen(nn.Module):
 
 
 class Renormalised(nn.Sequential):
-    """A backbone that sees images as its pretrained weights knew them: our loader's normalisation undone, theirs applied.
+    """A backbone behind a change of normalisation, from that of our loader to that of its pretrained weights.
 
     Args:
         mean, std: of each channel, for intensities in 0..1.
