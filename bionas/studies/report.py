@@ -152,11 +152,7 @@ def _of_group(group: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
 
 
 def mean_sd(
-    mean: float | None,
-    sd: float | None = None,
-    digits: int = 2,
-    n: int | None = None,
-    missing: str = NOT_RUN,
+    mean: float | None, sd: float | None = None, digits: int = 2, n: int | None = None, missing: str = NOT_RUN
 ) -> str:
     """A mean with its standard deviation and number of runs as text: "13.24 ± 0.41", "13.2 ± 0.4 (3)".
 

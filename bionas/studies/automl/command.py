@@ -7,11 +7,10 @@ import re
 
 import pandas as pd
 
-from bionas.cli import runner
 from bionas.errors import AutoMLError
 from bionas.studies.automl import study
 from bionas.studies.automl.systems import SYSTEMS
-from bionas.training import experiments
+from bionas.training.configuration import from_settings
 
 SHOWN = (
     "model",
@@ -47,7 +46,7 @@ def run(options: argparse.Namespace, command: str) -> tuple[pd.DataFrame, pd.Dat
         return None
     for name in options.system:
         SYSTEMS.require(name)
-    plan = experiments.plan(**runner.typed(options.settings, experiments.plan))
+    plan = from_settings(options.settings)
     rows = study.measured(plan, options.system, options.seeds, minutes(options.budget))
     table = study.table(rows, plan, command)
     print(table.reindex(columns=SHOWN).to_string(index=False, na_rep=""))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bionas.cli import runner
 from bionas.errors import BionasError, UnknownName
 from bionas.studies import report
 from bionas.studies.engines import ENGINES
@@ -14,7 +13,8 @@ from bionas.studies.table1.grid import ablate as run_grid
 from bionas.studies.table1.live import LiveTable
 from bionas.studies.table1.tables import runs_table, summary
 from bionas.system import places
-from bionas.training import experiments
+from bionas.training.choices import parsed
+from bionas.training.configuration import Plan, plan
 
 SHOWN = (
     "row",
@@ -61,15 +61,15 @@ def parse(options: argparse.Namespace) -> Grid:
     """The grid of the options, checked before anything runs."""
     ENGINES.require(options.engine)
     rows = chosen_rows(options.rows)
-    settings = runner.typed(options.settings, experiments.plan)
+    settings = parsed(options.settings, Plan)
     if decided := sorted(settings.keys() & DECIDED.keys()):
         words = (f"-p {name}=... is decided by the grid: give {DECIDED[name]}" for name in decided)
         raise BionasError("; ".join(words) + ".")
     if options.mode not in BUDGETS:
         raise UnknownName("mode", options.mode, BUDGETS)
     epochs = {name: BUDGETS[options.mode][name] for name in ("search_epochs", "epochs")}
-    plan = experiments.plan(options.mode, **{**epochs, **settings})
-    grid = prepare(plan, rows, range(options.seeds), options.budget, options.child_epochs)
+    chosen = plan(options.mode, **{**epochs, **settings})
+    grid = prepare(chosen, rows, range(options.seeds), options.budget, options.child_epochs)
     if not grid.trials:
         raise BionasError(f"none of these rows can be run: {next(iter(grid.unfit.values()))}.")
     return grid
