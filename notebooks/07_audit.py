@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 07 · The audit
 #
-# > **What you will have at the end.** A verdict on 37 claims of the paper, each with the figure that decides it and a check
+# > **What you will have at the end.** A verdict on every checkable claim of the paper, with the figure that decides it and a check
 # > that computes this figure again; how well metadata predict the order, without a network, with one, and together with the
 # > image; and the same checks applied to our own figures.
 #
