@@ -37,7 +37,7 @@ MISSING = [
 ]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed here: {', '.join(MISSING)}")
 
-ALPHAS = "import pandas as pd\nfrom bionas import widgets\nalphas = pd.read_csv('alphas.csv')\n"
+ALPHAS = "import pandas as pd\nfrom bionas.figures import widgets\nalphas = pd.read_csv('alphas.csv')\n"
 EXPLORERS = {
     "alpha": ALPHAS + "widgets.alpha_explorer(alphas)",
 }

@@ -1,4 +1,4 @@
-"""Figures of Table I: accuracy against cost, what a search bought, regret, how many skips, what networks cost.
+"""Figures of Table I: accuracy against cost, what searches add to random search, regret, skips, costs of networks.
 
 Tables are those of `data/results/` as they are read (`ablation_results`). Published figures have traces of their own,
 open or diamond-shaped where ours are filled, and can be switched.
@@ -69,7 +69,7 @@ def accuracy_against_cost(table: pd.DataFrame, cost: str = "flops", caption: str
     views["the paper's"] = (_cloud(printed, open_=True), their_axis, "accuracy, as printed (%)")
     if REFERENCE in done.index:
         both = _cloud(_relative(frame), name="ours: ")
-        # The same labels again would cover each other: the paper's are told on hover.
+        # The same labels again would cover each other: the paper's are shown on hover.
         both += _cloud(_relative(printed), open_=True, name="the paper's: ", named=False)
         views["both"] = (
             both,
@@ -248,7 +248,7 @@ def gains(frame: pd.DataFrame, against: str, caption: str = "") -> Chart:
 
 
 def regret_curves(frame: pd.DataFrame, caption: str = "") -> Chart:
-    """Mean regret by budget, a line a strategy; the best would be 0.
+    """Mean regret by budget, one line per strategy; 0 is the best of the space.
 
     Args:
         frame: strategy, candidates, regret_mean (a share of one), repeats, verdict; those without any are left out.
@@ -273,7 +273,7 @@ def regret_curves(frame: pd.DataFrame, caption: str = "") -> Chart:
         )
     sheet(
         figure,
-        f"Regret by budget: {better} of {others} strategies better than chance",
+        f"Regret: {better} of {others} strategies are better than random search",
         caption,
         height=440,
         right=190,
@@ -285,7 +285,7 @@ def regret_curves(frame: pd.DataFrame, caption: str = "") -> Chart:
 
 
 def skip_courses(epochs: pd.DataFrame, caption: str = "") -> Chart:
-    """Edges led by skip_connect, epoch by epoch: a panel a kind of search, a line a seed, a cross where it was stopped.
+    """Edges led by skip_connect by epoch: one panel per kind of search, one line per seed, a cross where it was stopped.
 
     Args:
         epochs: model (the kind), seed, epoch, leading_skips, max_skips (missing: no limit), edges, search_epochs.

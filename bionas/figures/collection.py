@@ -96,7 +96,7 @@ def specimen_grid(
 
     Args:
         images: uint8 (n, S, S, 3).
-        titles: one a photograph.
+        titles: one per photograph.
         heading: the title of the whole.
     """
     titles = [""] * len(images) if titles is None else [str(t) for t in titles]
@@ -291,7 +291,7 @@ def split_schemes(frame: pd.DataFrame, caption: str = "") -> Chart:
         )
     sheet(
         figure,
-        "Ways to divide the same specimens, and what each lets through",
+        _disjoint_title(frame),
         caption,
         height=rows(len(names), 58) + 20,
         left=170,
@@ -308,6 +308,14 @@ def split_schemes(frame: pd.DataFrame, caption: str = "") -> Chart:
     return figure
 
 
+def _disjoint_title(frame: pd.DataFrame) -> str:
+    counted = frame[frame["bins_crossing"].notna()]
+    if counted.empty:
+        return "The same specimens, divided in different ways"
+    disjoint = int((counted["bins_crossing"] == 0).sum())
+    return f"{disjoint} of {len(counted)} split schemes keep every BIN on one side"
+
+
 def _crossing(row: dict) -> str:
     crossing = [
         f"{int(row[name]):,} {word} on more than one side"
@@ -318,20 +326,21 @@ def _crossing(row: dict) -> str:
 
 
 def leakage_bars(frame: pd.DataFrame, caption: str = "") -> Chart:
-    """What each metadata field alone tells about the class, by looking it up, against always answering the commonest.
+    """Accuracy of each metadata field alone, by looking its value up, above the majority class.
 
     Args:
         frame: field, accuracy, majority (shares of 1), one row a field.
     """
     fields = [str(f) for f in frame["field"]]
     accuracy, majority = frame["accuracy"].to_numpy(float), float(frame["majority"].iloc[0])
+    best = int(accuracy.argmax())
     figure = Chart()
     figure.add_bar(
         y=fields,
         x=plain(100 * np.minimum(accuracy, majority), 2),
         orientation="h",
         marker={"color": "#b9bdc4"},
-        name=f"known without looking (majority class, {percent(majority)})",
+        name=f"majority class ({percent(majority)})",
         hoverinfo="skip",
     )
     figure.add_bar(
@@ -339,7 +348,7 @@ def leakage_bars(frame: pd.DataFrame, caption: str = "") -> Chart:
         x=plain(100 * np.maximum(accuracy - majority, 0), 2),
         orientation="h",
         marker={"color": ACCENT},
-        name="given away by the field",
+        name="above it, from the field alone",
         hovertemplate="%{y}: + %{x:.1f} points<extra></extra>",
     )
     figure.add_scatter(
@@ -355,7 +364,7 @@ def leakage_bars(frame: pd.DataFrame, caption: str = "") -> Chart:
     )
     sheet(
         figure,
-        "What a single metadata field gives away about the class",
+        f"{fields[best]} alone predicts {percent(accuracy[best])}, the majority class {percent(majority)}",
         caption,
         height=rows(len(fields), 27) + 24,
         left=210,

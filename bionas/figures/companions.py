@@ -13,7 +13,7 @@ from bionas.figures.placement import text_positions
 from bionas.figures.sheet import ABOVE, HEAD, MUTED, Chart, hex_to_rgb, panels, picture, plain, rows, sheet
 
 ACTIVATION_COLORS = {"relu": "#4477aa", "leaky_relu": "#66ccee", "tanh": "#e0a100", "sigmoid": "#aa3377"}
-"""One an activation of EB-LNAST's space."""
+"""One per activation of EB-LNAST's space."""
 
 OURS, THEIRS = "#3d5a80", "#b9bdc4"
 
@@ -42,7 +42,14 @@ def attention(image: np.ndarray, trunk: np.ndarray, mask: np.ndarray, caption: s
         ]
     side = max(tile.shape[0] for tile in tiles)
     tiles = [_enlarged(tile, side) for tile in tiles]
-    return picture(tiles, names, 4, "The attention module on one specimen", caption, smooth=False)
+    return picture(
+        tiles,
+        names,
+        4,
+        f"Attention on one specimen: masks between {mask.min():.2f} and {mask.max():.2f}",
+        caption,
+        smooth=False,
+    )
 
 
 def published_errors(frame: pd.DataFrame, error: str = "test_top1_error", caption: str = "") -> Chart:
@@ -107,7 +114,7 @@ def published_errors(frame: pd.DataFrame, error: str = "test_top1_error", captio
 
 
 def population_evolution(history: pd.DataFrame, generations: Sequence[int] = (), caption: str = "") -> Chart:
-    """A population through its generations, a panel each: size against performance, a colour an activation.
+    """A population, one panel per generation: size against performance, one colour per activation.
 
     Args:
         history: generation, member, activation, parameters, performance (a share of 1), objective, one row a generation
@@ -166,7 +173,7 @@ def population_evolution(history: pd.DataFrame, generations: Sequence[int] = (),
         )
     sheet(
         figure,
-        "The population through its generations: size against performance",
+        _size_title(history, chosen),
         caption,
         height=HEAD + 120 + 205 * n_rows,
         left=76,
@@ -180,10 +187,19 @@ def population_evolution(history: pd.DataFrame, generations: Sequence[int] = (),
     return figure
 
 
+def _size_title(history: pd.DataFrame, generations: Sequence[int]) -> str:
+    first, last = (
+        history.loc[history["generation"] == g, "parameters"].median()
+        for g in (generations[0], generations[-1])
+    )
+    change = "falls" if last < first else "rises" if last > first else "stays"
+    return f"Median size {change} from {first:,.0f} to {last:,.0f} parameters"
+
+
 def colour_readings(
     rgb: np.ndarray, labels: np.ndarray, class_names: Sequence[str], caption: str = ""
 ) -> Chart:
-    """Readings as the colours that a sensor saw, a tile a class.
+    """Readings of a colour sensor, one tile per class.
 
     Args:
         rgb: (N, 3) in [0, 1]; of each class the first 36 at most, as many of each.

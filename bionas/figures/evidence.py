@@ -16,10 +16,10 @@ GREY = "#b9bdc4"
 
 
 def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], caption: str = "") -> Chart:
-    """Accuracy against what is given: metadata alone and with the image, a dot a training; the image alone as a line.
+    """Accuracy by input: metadata alone and with the image, one dot per training; the image alone as a line.
 
     Args:
-        frame: split, metadata, inputs ("image", "metadata", "image + metadata"), accuracy (share of 1), a row a training.
+        frame: split, metadata, inputs ("image", "metadata", "image + metadata"), accuracy (share of 1), one row per training.
         majority: accuracy of the majority class, a share of 1, by split.
     """
     splits = list(dict.fromkeys(frame["split"]))
@@ -69,7 +69,7 @@ def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], capt
             )
     sheet(
         figure,
-        "Accuracy against what is given, a dot a training",
+        _inputs_title(frame),
         caption,
         height=rows(len(splits) * len(choices), 46) + 60 * len(splits),
         left=140,
@@ -91,12 +91,12 @@ def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], capt
 
 
 def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], caption: str = "") -> Chart:
-    """Metadata alone with fewer and fewer fields: a panel a division, a row a choice, bars for what has been shown in
-    training and for what has not.
+    """Metadata alone with fewer and fewer fields: one panel per split scheme, one row per choice of fields, for BINs that
+    occur in training and for those that do not.
 
     Args:
-        frame: split, fields, model, accuracy (and accuracy_seen, accuracy_unseen; shares of 1, NaN where empty), a row a
-            choice and model: means over seeds. Rows keep the frame's order.
+        frame: split, fields, model, accuracy (and accuracy_seen, accuracy_unseen; shares of 1, NaN where empty), one row
+            per choice and model: means over seeds. Rows keep the frame's order.
         majority: accuracy of the majority class by split.
     """
     splits = list(dict.fromkeys(frame["split"]))
@@ -145,7 +145,7 @@ def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], captio
         figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=look)
     sheet(
         figure,
-        "Records alone, fields taken away",
+        _fields_title(frame, fields),
         caption,
         height=rows(len(fields), 38) + 70,
         left=250,
@@ -166,11 +166,13 @@ def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], captio
 
 
 def shuffled_inputs(frame: pd.DataFrame, caption: str = "") -> Chart:
-    """What trained networks lose when one input is shuffled: a panel a choice of metadata, a dot a training.
+    """Accuracy lost when one input is shuffled: one panel per choice of metadata, one dot per training.
 
     Args:
-        frame: metadata, shuffled (the input), drop (share of 1), a row a training and input.
+        frame: metadata, shuffled (the input), drop (share of 1), one row per training and input.
     """
+    lost = frame.groupby("shuffled")["drop"].mean()
+    worst = lost.idxmax()
     choices = list(dict.fromkeys(frame["metadata"]))
     names = [list(dict.fromkeys(frame.loc[frame["metadata"] == c, "shuffled"])) for c in choices]
     figure = panels(
@@ -217,13 +219,13 @@ def shuffled_inputs(frame: pd.DataFrame, caption: str = "") -> Chart:
         )
     sheet(
         figure,
-        "Points lost when one input is shuffled among specimens",
+        f"Shuffling {worst} costs most: {100 * lost[worst]:.1f} points of accuracy",
         caption,
         height=rows(sum(map(len, names)), 24) + 50 * len(choices),
         left=210,
     )
     figure.update_xaxes(
-        title_text="loss of validation accuracy (points); a bar is the mean, a dot a training",
+        title_text="loss of validation accuracy (points); bars: mean, dots: trainings",
         row=len(choices),
         col=1,
     )
@@ -232,19 +234,20 @@ def shuffled_inputs(frame: pd.DataFrame, caption: str = "") -> Chart:
 
 
 def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", caption: str = "") -> Chart:
-    """Small multiples: a panel an open choice, each seed as a line from the choices as declared to this one turned.
+    """One panel per open choice: for each seed a line from the choices as declared to this one changed.
 
     Args:
-        frame: model (the variant), seed, balanced_accuracy (share of 1), a row a training; `declared` names the reference.
+        frame: model (the variant), seed, balanced_accuracy (share of 1), one row per training; `declared` names the reference.
     """
     by_seed = 100 * frame.pivot(index="seed", columns="model", values="balanced_accuracy")
     variants = [m for m in dict.fromkeys(frame["model"]) if m != declared]
     columns = min(3, len(variants))
     n_rows = -(-len(variants) // columns)
-    titles = []
+    titles, beyond = [], 0
     for name in variants:
         gap = by_seed[name] - by_seed[declared]
         error = f" ± {gap.sem():.1f}" if len(gap) > 1 else ""
+        beyond += len(gap) > 1 and abs(gap.mean()) > 2 * gap.sem()
         titles.append(f"<b>{name}</b><br>{gap.mean():+.1f}{error} points")
     figure = panels(
         n_rows,
@@ -271,7 +274,7 @@ def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", capti
     pad = max(0.12 * (high - low), 1.0)
     sheet(
         figure,
-        "One open choice turned at a time, a line a seed",
+        f"{beyond} of {len(variants)} open choices matter by more than twice the standard error",
         caption,
         height=HEAD + 110 + 230 * n_rows,
         head=HEAD + 60,
@@ -279,7 +282,7 @@ def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", capti
     figure.update_xaxes(
         tickmode="array",
         tickvals=[0, 1],
-        ticktext=["declared", "turned"],
+        ticktext=["declared", "changed"],
         range=[-0.35, 1.35],
         showgrid=False,
     )
@@ -290,10 +293,10 @@ def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", capti
 
 
 def class_sizes(frame: pd.DataFrame, caption: str = "") -> Chart:
-    """Recall of each class against its size in training, a dot a training, a dash the mean; the size on a log axis.
+    """Recall of each class against its size in training: one dot per training, a dash for the mean; logarithmic sizes.
 
     Args:
-        frame: class, n_train, recall (share of 1, NaN where the test split has none), a row a class and training.
+        frame: class, n_train, recall (share of 1, NaN where the test split has none), one row per class and training.
     """
     known = frame[frame["recall"].notna()]
     means = known.groupby(["class", "n_train"], as_index=False, sort=False)["recall"].mean()
@@ -302,7 +305,7 @@ def class_sizes(frame: pd.DataFrame, caption: str = "") -> Chart:
         x=plain(known["n_train"]),
         y=plain(100 * known["recall"], 2),
         mode="markers",
-        name="a training",
+        name="one training",
         marker={"color": BLUE, "size": 8, "opacity": 0.45},
         customdata=known["class"].tolist(),
         hovertemplate="%{customdata}: %{y:.1f} %<extra></extra>",
@@ -320,7 +323,7 @@ def class_sizes(frame: pd.DataFrame, caption: str = "") -> Chart:
     low, high = np.log10([known["n_train"].min(), known["n_train"].max()])
     sheet(
         figure,
-        "Recall of each class against its size",
+        _recall_title(means),
         caption,
         height=480,
         legend=ABOVE,
@@ -335,6 +338,28 @@ def class_sizes(frame: pd.DataFrame, caption: str = "") -> Chart:
     )
     figure.update_yaxes(title_text="recall on the test split (%)", range=[-4, 108])
     return figure
+
+
+def _inputs_title(frame: pd.DataFrame) -> str:
+    means = 100 * frame.groupby(["inputs", "split", "metadata"])["accuracy"].mean()
+    known = means.index.get_level_values("inputs").unique()
+    spans = [f"{name}: {means[name].min():.0f} to {means[name].max():.0f} %" for name in known]
+    return "Accuracy by input. " + "; ".join(spans)
+
+
+def _fields_title(frame: pd.DataFrame, fields: list[str]) -> str:
+    unseen = 100 * frame.groupby("fields")["accuracy_unseen"].mean()
+    first, last = unseen.get(fields[0], math.nan), unseen.get(fields[-1], math.nan)
+    if math.isfinite(first) and math.isfinite(last):
+        return f"Records alone, BINs not in training: {first:.0f} % with the most fields, {last:.0f} % with the fewest"
+    return "Accuracy of records alone, with fewer and fewer fields"
+
+
+def _recall_title(means: pd.DataFrame) -> str:
+    if len(means) < 3:
+        return "Recall of each class against its size"
+    rank = means["n_train"].corr(means["recall"], method="spearman")
+    return f"Recall against class size: rank correlation {rank:+.2f}"
 
 
 def _wrapped(fields: str) -> str:

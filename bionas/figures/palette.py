@@ -1,4 +1,4 @@
-"""The colours of the project: one a primitive, a strategy, a taxonomic order, the same in every figure and every notebook.
+"""The colours of the project: one per primitive, strategy and taxonomic order, the same in every figure.
 
 The nine primitives that compute something wear Paul Tol's "muted" scheme, which stays apart for readers with any of
 the usual colour-vision deficiencies; `none`, which computes nothing, is light grey. Relatives are close: blues for the
@@ -41,7 +41,7 @@ STRATEGY_COLORS: dict[str, str] = {
     "nao": "#aa3377",
     "fixed": "#ccbb44",
 }
-"""One colour a way of searching: Paul Tol's "bright" scheme, dice in grey."""
+"""One colour per search strategy: Paul Tol's "bright" scheme, random search in grey."""
 
 SET_COLORS: dict[str, str] = {
     "full": "#4477aa",
@@ -49,7 +49,7 @@ SET_COLORS: dict[str, str] = {
     "conv_only": "#aa3377",
     "fixed": "#ccbb44",
 }
-"""One colour a primitive set; "fixed" is the network made by hand."""
+"""One colour per primitive set; "fixed" is the network designed by hand."""
 
 ORDER_COLORS: dict[str, str] = {
     "Diptera": "#4477aa",

@@ -1,4 +1,4 @@
-"""Figures of results: what is taken for what, the one-vs-rest curves, calibration, models side by side."""
+"""Figures of results: confusion, one-vs-rest curves, calibration, models side by side."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def confusion(matrix: Any, class_names: Sequence[str], normalise: bool = True, c
     )
     sheet(
         figure,
-        f"What is taken for what: {right:,} of {int(n.sum()):,} specimens are right",
+        f"Confusion: {right:,} of {int(n.sum()):,} specimens are right",
         caption,
         height=HEAD + 135 + cell * len(names),
         left=190,
@@ -128,7 +128,7 @@ def roc_curves(roc: pd.DataFrame | dict[str, tuple[Any, Any, float]], caption: s
 
 
 def reliability(frame: pd.DataFrame, caption: str = "") -> Chart:
-    """Confidence against accuracy, and how many specimens stand behind each bin.
+    """Confidence against accuracy, and how many specimens are in each bin.
 
     Args:
         frame: low, high, confidence, accuracy, n, one row a bin, as in a run's reliability.csv.
@@ -194,7 +194,7 @@ def reliability(frame: pd.DataFrame, caption: str = "") -> Chart:
 def comparison(
     frame: pd.DataFrame, metric: str = "balanced_accuracy", caption: str = "", highlight: str | None = None
 ) -> Chart:
-    """Models side by side: a dot a training, a bar for the mean, the figures at the right. Rows keep the frame's order.
+    """Models side by side: one dot per training, a bar for the mean, numbers at the right. Rows keep the frame's order.
 
     Args:
         frame: model, `metric` (a share of 1), one row a model x seed.
@@ -233,11 +233,12 @@ def comparison(
             text=f"{mean:.1f}{spread}  (n = {len(values[model])})",
         )
     named = metric.replace("_", " ")
+    best = max(models, key=lambda m: float(values[m].mean()))
     low, high = min(v.min() for v in values.values()), max(v.max() for v in values.values())
     pad = max(0.08 * (high - low), 1.0)
     sheet(
         figure,
-        f"{named.capitalize()} by model, a dot a training",
+        f"{best} has the highest {named}: {values[best].mean():.1f} %",
         caption,
         height=rows(len(models), 38) + 10,
         left=210,

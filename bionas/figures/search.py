@@ -1,4 +1,4 @@
-"""Figures of the search: what the primitives do and cost, how the losses fell, what the weights of the edges became."""
+"""Figures of the search: what the primitives do and cost, how the losses fell, the weights of the edges by epoch."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def loss_curves(history: pd.DataFrame, caption: str = "") -> Chart:
 
 
 def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> Chart:
-    """The softmaxed weights of one cell by epoch: a panel an edge, a line a primitive; the leaders are named.
+    """The softmaxed weights of one cell by epoch: one panel per edge, one line per primitive.
 
     Args:
         alphas: a run's alphas.csv: epoch, cell, reduction, edge, primitive, alpha.
@@ -115,6 +115,8 @@ def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> Ch
                 col=panel,
             )
     figure.update_annotations(font={"size": 14})
+    last = own[own["epoch"] == own["epoch"].max()]
+    ends = last.groupby("edge")["alpha"].max()
     even = 1 / len(primitives)
     figure.add_hline(y=round(even, 4), line={"color": MUTED, "width": 1, "dash": "dash"})
     figure.add_annotation(
@@ -129,7 +131,7 @@ def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> Ch
     )
     sheet(
         figure,
-        f"How the edges of cell {cell} ({kind}) made up their mind",
+        f"Cell {cell} ({kind}): leaders end at {ends.min():.3f} to {ends.max():.3f}",
         caption,
         height=500,
         head=HEAD + 24,
@@ -294,7 +296,7 @@ def _leader_frames(alpha: pd.DataFrame, row: int) -> list[dict]:
 
 
 def skip_count(alphas: pd.DataFrame, caption: str = "") -> Chart:
-    """Which primitive leads how many edges, epoch by epoch: a search that collapses fills up with skips.
+    """How many edges each primitive leads, by epoch; a search that fails in the known way fills up with skips.
 
     Args:
         alphas: a run's alphas.csv.
@@ -310,7 +312,7 @@ def skip_count(alphas: pd.DataFrame, caption: str = "") -> Chart:
             marker={"color": _color(name), "line": {"color": PAPER, "width": 1}},
             hovertemplate="epoch %{x}: %{y} edges<extra>" + name + "</extra>",
         )
-    title = f"Who leads: skip_connect on {skips} of {n_edges} edges at the end"
+    title = f"skip_connect leads {skips} of {n_edges} edges at the end"
     legend = {"traceorder": "reversed"}
     sheet(figure, title, caption, height=400, right=180, barmode="stack", bargap=0.15, legend=legend)
     figure.update_xaxes(title_text="epoch (0: before training)", dtick=_step(led.index, 12), showgrid=False)
@@ -328,12 +330,12 @@ def primitive_responses(images: Mapping[str, np.ndarray], caption: str = "", col
     tiles = [_tile(np.asarray(image), name) for name, image in images.items()]
     side = max(tile.shape[0] for tile in tiles)
     tiles = [np.kron(t, np.ones((side // t.shape[0],) * 2 + (1,), dtype=np.uint8)) for t in tiles]
-    title = "What each primitive makes of one image"
+    title = "One image through each primitive"
     return picture(tiles, list(images), columns, title, caption, smooth=False)
 
 
-def cost_bars(frame: pd.DataFrame, caption: str = "", title: str = "What each primitive costs") -> Chart:
-    """A panel a quantity, a bar a row.
+def cost_bars(frame: pd.DataFrame, caption: str = "", title: str = "") -> Chart:
+    """One panel per quantity, one bar per row; the title names the most expensive row unless given.
 
     Args:
         frame: the first column names the rows (primitives keep their colours), the others are those of `QUANTITIES`.
@@ -341,6 +343,8 @@ def cost_bars(frame: pd.DataFrame, caption: str = "", title: str = "What each pr
     names = [str(n) for n in frame.iloc[:, 0]]
     columns = [c for c in frame.columns[1:] if c in QUANTITIES]
     figure = panels(1, len(columns), shared_yaxes=True, horizontal_spacing=0.07)
+    dearest = names[int(frame[columns[0]].astype(float).to_numpy().argmax())]
+    title = title or f"{dearest} costs most {QUANTITIES[columns[0]]}"
     colors = [_color(name) if name in PRIMITIVE_COLORS else class_color(name, names) for name in names]
     for i, column in enumerate(columns, 1):
         values = frame[column].astype(float)

@@ -69,7 +69,7 @@ def published_scores(
                 "size": 11,
                 "line": {"color": color, "width": 2.2},
             },
-            text=[_told(row, scores) for _, row in own.iterrows()],
+            text=[_details(row, scores) for _, row in own.iterrows()],
             hovertemplate="%{text}<extra></extra>",
         )
     figure.add_vline(x=round(majority, 2), line={"color": INK, "width": 1.4, "dash": "dash"})
@@ -125,12 +125,11 @@ def accuracy_against_macs(
 ) -> Chart:
     """Accuracy against multiply-accumulates, the area of a bubble by parameters; hover tells every column.
 
-    Models without a score stand on the lower edge, as crosses, and are named under the plot; those without MACs have no
-    place.
+    Models without a score are crosses on the lower edge, named under the plot; those without MACs are left out.
 
     Args:
         frame: model, table (its colour), macs (in `unit` an image), parameters, and the columns of `choices`, percent;
-            what else it has is told on hover.
+            other columns are shown on hover.
         choices: words on a button -> the column that it draws. The first is drawn at first; one alone has no button.
         lines: words on a button -> name -> percent of a horizontal line.
         unit: of `macs`: one of `SCALES`.
@@ -138,7 +137,9 @@ def accuracy_against_macs(
     frame = frame[frame["macs"].notna()].reset_index(drop=True)
     scale, lines = SCALES[unit], lines or {}
     named = frame.rename(columns={"macs": f"MACs an image ({scale})"})
-    told = [_told(row, [c for c in named if c not in ("model", "table")]) for _, row in named.iterrows()]
+    details = [
+        _details(row, [c for c in named if c not in ("model", "table")]) for _, row in named.iterrows()
+    ]
     _low, high, floor = _span(
         frame[list(choices.values())], [v for group in lines.values() for v in group.values()]
     )
@@ -185,7 +186,7 @@ def accuracy_against_macs(
             legendgroup=number,
             showlegend=not crosses,
             textfont={"size": 11.5, "color": INK},
-            customdata=[told[j] for j in own.index],
+            customdata=[details[j] for j in own.index],
             hovertemplate="%{customdata}<extra></extra>",
             marker=_crosses() if crosses else _bubbles(own["parameters"], most, TABLE_COLORS[number]),
         )
@@ -262,15 +263,15 @@ def with_and_without_metadata(
                 layer="below",
                 line={"color": "#b9bdc4", "width": 5},
             )
-        told = [
+        details = [
             name for name, value in (("image", row.image), ("image+metadata", row.both)) if pd.isna(value)
         ]
         words = (
             f"{row.gain:+.1f}"
             if pd.notna(row.gain)
             else "not run"
-            if len(told) == 2
-            else f"{told[0]}: not run"
+            if len(details) == 2
+            else f"{details[0]}: not run"
         )
         figure.add_annotation(
             x=1.012,
@@ -382,7 +383,7 @@ def _diameter(parameters: float, most: float) -> float:
     return round(max(LARGEST * (parameters / most) ** 0.5, SMALLEST), 1) if pd.notna(parameters) else SMALLEST
 
 
-def _told(row: pd.Series, columns: Sequence[str]) -> str:
+def _details(row: pd.Series, columns: Sequence[str]) -> str:
     """Everything a row knows, a line each."""
     lines = [f"<b>{row['model']}</b>"]
     for name in columns:

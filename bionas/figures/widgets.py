@@ -142,7 +142,7 @@ _LEFT, _FULL_BAR = 132, 218  # where bars begin, and the length of one that reac
 
 
 def _bars(alpha: np.ndarray, primitives: Sequence[str], scale: float) -> str:
-    """Horizontal bars, the leader framed; a dotted line where all would stand if none were preferred."""
+    """Horizontal bars, the leader framed; a dotted line where all are equal."""
     leader, margin, second = leading(alpha, primitives)
     step = 236 / len(primitives)
     height = min(step - 6, 22)

@@ -50,7 +50,7 @@ CELL = 2.0
 
 
 def collected_where(records: pd.DataFrame, caption: str = "") -> Chart:
-    """A map of the world: records a country (shades, a factor of ten each) and a place (dots).
+    """A map of the world: records per country (one shade per factor of ten) and per place (dots).
 
     Args:
         records: with `country`, or `coord-lat` and `coord-lon` in degrees, or both; values may be missing.
