@@ -20,7 +20,7 @@ from bionas.operators import PRIMITIVE_SETS, PRIMITIVES
 from bionas.system import files
 
 if TYPE_CHECKING:
-    from bionas.figures.svg import Drawing
+    from bionas.figures.drawings.svg import Drawing
 
 __all__ = [
     "EDGES",
@@ -223,7 +223,7 @@ class Genotype:
 
     def to_svg(self, title: str = "") -> Drawing:
         """All cells in rows of two, as one inline <svg> on its own background."""
-        from bionas.figures.cell_svg import genotype_svg  # figures import this module
+        from bionas.figures.drawings.cells import genotype_svg  # figures import this module
 
         return genotype_svg([(cell.operations, cell.reduction) for cell in self.cells], title)
 

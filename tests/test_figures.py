@@ -380,7 +380,7 @@ def test_heat_map_keeps_the_order_of_edges_and_primitives(every, alphas):
 
 def test_skip_count_counts_leaders(every):
     figure = every["skip_count"]
-    assert figure.alternative.startswith("Who leads: skip_connect on 3 of 6 edges")
+    assert figure.alternative.startswith("skip_connect leads 3 of 6 edges")
     assert list(next(t for t in figure.data if t.name == "skip_connect").y) == [0, 3, 3, 3]
 
 

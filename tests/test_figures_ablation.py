@@ -102,7 +102,7 @@ def test_regret_is_in_points_and_says_how_often_it_was_measured():
     figure = figures.regret_curves(results_made_up.regret())
     lines = {trace.name: list(trace.y) for trace in figure.data}
     assert lines == {"random (60)": [10.0, 6.0, 5.0], "evolutionary (60)": [10.0, 5.0, 2.5]}
-    assert "1 of 1 strategies better than chance" in figure.alternative
+    assert "1 of 1 strategies are better than random search" in figure.alternative
 
 
 def test_skips_by_epoch_with_the_limit_and_where_it_stopped():

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from bionas import figures
-from bionas.figures.cell_svg import cell_svg
+from bionas.figures.drawings.cells import cell_svg
+from bionas.figures.drawings.svg import Drawing
 from bionas.figures.placement import POINT, text_positions
 from bionas.figures.sheet import Chart, sheet
-from bionas.figures.svg import Drawing
 from bionas.genotype import Genotype
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bionas.errors import BionasError, GenotypeError
-from bionas.figures.cell_svg import cell_svg
+from bionas.figures.drawings.cells import cell_svg
 from bionas.figures.palette import PRIMITIVE_COLORS, class_color
 from bionas.genotype import EDGES, CellGenotype, Genotype, cell_key, derive, derive_cell, space_size
 from bionas.operators import PRIMITIVE_SETS

@@ -6,14 +6,13 @@ the weights of a search), `results` (a trained network), `evidence` (inputs and 
 dicts, and round what they draw. `caption` is shown under the title and says where the data come from. `keep` writes a
 figure into the README's folder.
 
-Drawings (`..._svg`): `cell_svg` (cells and genotypes), `method_svg` (mixed edge, Algorithm 1), `fusion_svg`,
-`network_svg` (whole networks, from a live model). They return a `Drawing`, which notebooks show as SVG and PNG.
+SVG drawings, in `drawings`, have names that end in `_svg`: cells and genotypes, the mixed edge, Algorithm 1, fusions,
+whole networks from a live model. They return a `Drawing`, which notebooks show as SVG and PNG.
 
 Colours are those of `palette`.
 """
 
 from bionas.figures.ablation import accuracy_against_cost, cost_clouds, gains, regret_curves, skip_courses
-from bionas.figures.cell_svg import cell_svg, genotype_svg
 from bionas.figures.collection import (
     leakage_bars,
     long_tail,
@@ -30,6 +29,11 @@ from bionas.figures.companions import (
     population_evolution,
     published_errors,
 )
+from bionas.figures.drawings.cells import cell_svg, genotype_svg
+from bionas.figures.drawings.fusions import fusion_svg
+from bionas.figures.drawings.method import algorithm_svg, mixed_edge_svg
+from bionas.figures.drawings.networks import network_svg, seran_svg
+from bionas.figures.drawings.svg import Drawing
 from bionas.figures.evidence import (
     class_sizes,
     fields_taken_away,
@@ -37,9 +41,6 @@ from bionas.figures.evidence import (
     shuffled_inputs,
     turned_assumptions,
 )
-from bionas.figures.fusion_svg import fusion_svg
-from bionas.figures.method_svg import algorithm_svg, mixed_edge_svg
-from bionas.figures.network_svg import network_svg, seran_svg
 from bionas.figures.results import comparison, confusion, reliability, roc_curves
 from bionas.figures.search import (
     alpha_epochs,
@@ -52,7 +53,6 @@ from bionas.figures.search import (
 )
 from bionas.figures.sheet import keep
 from bionas.figures.sota import accuracy_against_macs, published_scores, with_and_without_metadata
-from bionas.figures.svg import Drawing
 from bionas.figures.world import collected_where
 
 __all__ = [

@@ -40,8 +40,20 @@ STRATEGY_COLORS: dict[str, str] = {
     "evolutionary": "#228833",
     "nao": "#aa3377",
     "fixed": "#ccbb44",
+    "pc_darts": "#e07b39",
+    "gdas": "#f2a65a",
+    "beta_darts": "#a63d40",
+    "fair_darts": "#e9b44c",
+    "early_stopping": "#d1495b",
+    "single_path": "#00798c",
+    "halving": "#5f4bb6",
+    "hyperband": "#8675d6",
+    "dehb": "#3a7d44",
+    "synflow": "#9a9fa8",
+    "most_macs": "#45484f",
 }
-"""One colour per search strategy: Paul Tol's "bright" scheme, random search in grey."""
+"""One colour per search strategy. Differentiable ones are red to orange, multi-fidelity ones violet; those that learn
+nothing (random search, the most expensive network, a score without training) are grey."""
 
 SET_COLORS: dict[str, str] = {
     "full": "#4477aa",

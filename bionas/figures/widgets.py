@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bionas.errors import BionasError, UnknownName
-from bionas.figures import cell_svg, svg
+from bionas.figures.drawings import cells, svg
 from bionas.figures.palette import ACCENT, GRID, INK, PRIMITIVE_COLORS
 from bionas.genotype import EDGES, derive_cell
 
@@ -118,7 +118,7 @@ class AlphaTable:
         bars = _bars(alpha[row], self.primitives, scale=_round_up(self.alpha.max()))
         drawing = (
             f'<g transform="translate({_BARS_WIDTH} 44)">'
-            + cell_svg.cell_group(derived, _weights_of(derived, alpha, self.primitives), "", reduction, row)
+            + cells.cell_group(derived, _weights_of(derived, alpha, self.primitives), "", reduction, row)
             + svg.text(18, 26, f"the cell, if derived at epoch {epoch}", size=13, fill=svg.QUIET)
             + _notes(alpha, self.primitives)
             + "</g>"
@@ -128,7 +128,7 @@ class AlphaTable:
             f"{name} on {edge_name}" for edge_name, name in zip(EDGES, derived)
         )
         heading = svg.text(20, 32, title, size=17, weight=600)
-        return svg.document(heading + bars + drawing, _BARS_WIDTH + cell_svg.WIDTH, _HEIGHT, spoken)
+        return svg.document(heading + bars + drawing, _BARS_WIDTH + cells.WIDTH, _HEIGHT, spoken)
 
 
 def leading(alpha: np.ndarray, primitives: Sequence[str]) -> tuple[str, float, str]:

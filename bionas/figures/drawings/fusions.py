@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bionas.figures.svg import QUIET, Drawing, arrow, box, document, text
+from bionas.figures.drawings.svg import QUIET, Drawing, arrow, box, document, text
 
 WIDTH = 700
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bionas.figures.drawings.svg import FAINT, QUIET, Drawing, document, group, number, text, text_width
 from bionas.figures.palette import INK, PAPER, PRIMITIVE_COLORS
-from bionas.figures.svg import FAINT, QUIET, Drawing, document, group, number, text, text_width
 
 WIDTH, HEIGHT = 444, 212
 """Size of one cell in SVG units."""

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bionas.figures.palette import GRID, INK, PAPER, PRIMITIVE_COLORS
-from bionas.figures.svg import (
+from bionas.figures.drawings.svg import (
     FAINT,
     QUIET,
     Drawing,
@@ -24,6 +23,7 @@ from bionas.figures.svg import (
     text,
     text_width,
 )
+from bionas.figures.palette import GRID, INK, PAPER, PRIMITIVE_COLORS
 from bionas.specimens.metadata import Metadata
 
 WIDTH = 700

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bionas.figures.drawings.svg import FAINT, QUIET, Drawing, arrow, box, document, number, text
 from bionas.figures.palette import ACCENT, PRIMITIVE_COLORS
-from bionas.figures.svg import FAINT, QUIET, Drawing, arrow, box, document, number, text
 
 WIDTH = 700
 
