@@ -16,7 +16,7 @@ READY := $(VENV)/.ready
 RUN_DIR ?= runs/quick
 CELL_TIMEOUT ?= 900
 WORKERS ?= 2
-EXTRAS := notebooks,test,site
+EXTRAS := notebooks,test,site,weights
 
 export PIP_NO_INPUT = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
