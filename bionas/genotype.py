@@ -1,8 +1,8 @@
-"""What a search found (section III-B.2): one primitive for each edge of each cell.
+"""The result of a search (section III-B.2): one primitive for each edge of each cell.
 
-`derive` reads a `Genotype` off the softmaxed alphas. A genotype is plain data: it is saved and read as JSON, described
-in words, drawn, compared up to isomorphism (`key`) and sampled at random. Building the network it stands
-for is the business of `cells` and `network`.
+`derive` makes a `Genotype` from the softmaxed alphas. A genotype is plain data: it is saved and read as JSON, described
+in words, drawn, compared up to isomorphism (`key`) and sampled at random. Networks are built from it in `cells` and
+`network`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import numpy as np
 
 from bionas.errors import GenotypeError, UnknownName
 from bionas.operators import PRIMITIVE_SETS, PRIMITIVES
-from bionas.system import files
 
 if TYPE_CHECKING:
     from bionas.figures.drawings.svg import Drawing
@@ -198,6 +197,9 @@ class Genotype:
             raise GenotypeError(f"{path}: {error}") from None
 
     def save(self, path: str | Path) -> None:
+        """Write the JSON; a kill or a full disk leaves the previous file whole."""
+        from bionas.system import files  # the method itself reads and writes nothing
+
         files.write_text(path, self.to_json())
 
     @classmethod
@@ -237,23 +239,31 @@ def derive(
     reductions: Sequence[bool],
     primitive_set: str = "full",
     removable: bool = True,
+    per: str = "edge",
 ) -> Genotype:
-    """The discrete architecture: on each edge the primitive with the highest alpha, the first of equals.
+    """The discrete architecture: on each edge the primitive with the highest alpha (ties: the first wins).
 
-    A winning `none` removes its edge. The paper does not say what happens where that cuts a cell in two; our rule: if
-    x->z1 and x->z2 both chose `none`, then of these two edges the one whose best other primitive has the highest alpha
-    takes that primitive (x->z1 if equal). Where x->z1 stays removed, z1 is empty and z1->z2 is removed with it.
+    A winning `none` removes its edge. The paper does not say what happens where that leaves a cell without a path; our
+    rule: if x->z1 and x->z2 both chose `none`, then of these two edges the one whose best other primitive has the highest
+    alpha takes that primitive (ties: x->z1). Where x->z1 stays removed, z1 is empty and z1->z2 is removed with it.
+
+    The paper contradicts itself on where the argmax is taken: "for each node" (III-A.1), "on each edge" (III-B.2). Its
+    edges each have their own theta and softmax, so the default is the edge. `per="node"` follows III-A.1: z1 has one
+    incoming edge, z2 has two and keeps the one with the highest alpha of any primitive; the other is removed.
 
     Args:
         alphas: (n_cells, 3, K), softmaxed over K; an array or a tensor on any device.
         primitives: K names in the order of the last axis.
         reductions: n_cells booleans.
         removable: False leaves `none` out of the choice, so that every edge stays (the convention of DARTS).
+        per: "edge" or "node".
 
     Raises:
         GenotypeError: alphas of another shape, not finite, negative or not summing to one; primitives that are not
-            those of `primitive_set`.
+            those of `primitive_set`; another `per`.
     """
+    if per not in ("edge", "node"):
+        raise GenotypeError(f"per is {per!r}; derivation is per 'edge' or per 'node'.")
     alphas = np.asarray(alphas.detach().cpu().double() if hasattr(alphas, "detach") else alphas, dtype=float)
     names = tuple(primitives)
     if sorted(names) != sorted(_set_members(primitive_set)):
@@ -274,22 +284,26 @@ def derive(
     if not removable:
         alphas = np.where(np.array(names) == "none", -1.0, alphas)
     cells = [
-        CellGenotype(_winners(cell, names), bool(reduction)) for cell, reduction in zip(alphas, reductions)
+        CellGenotype(_winners(cell, names, per), bool(reduction))
+        for cell, reduction in zip(alphas, reductions)
     ]
     return Genotype(tuple(cells), primitive_set)
 
 
-def derive_cell(alpha: Any, primitives: Sequence[str]) -> tuple[str, str, str]:
+def derive_cell(alpha: Any, primitives: Sequence[str], per: str = "edge") -> tuple[str, str, str]:
     """The rule of `derive` for one cell: alpha (3, K) -> three names in the order of `EDGES`."""
-    return _winners(np.asarray(alpha, dtype=float), tuple(primitives))
+    return _winners(np.asarray(alpha, dtype=float), tuple(primitives), per)
 
 
-def _winners(alpha: np.ndarray, names: tuple[str, ...]) -> tuple[str, str, str]:
+def _winners(alpha: np.ndarray, names: tuple[str, ...], per: str = "edge") -> tuple[str, str, str]:
     chosen = [names[k] for k in alpha.argmax(axis=1)]
+    if per == "node":
+        loser = 1 + int(alpha[1].max() >= alpha[2].max())  # of the two edges into z2; ties: x->z2 stays
+        chosen[loser] = "none"
     if chosen[:2] == ["none", "none"]:
         others = alpha[:2].copy()
         others[:, names.index("none")] = -1.0
-        edge, k = divmod(int(others.argmax()), len(names))  # the first of equals: x->z1
+        edge, k = divmod(int(others.argmax()), len(names))  # ties: x->z1
         chosen[edge] = names[k]
     return _drop_unfed_edge(tuple(chosen))
 
@@ -299,16 +313,15 @@ def _drop_unfed_edge(operations: tuple[str, ...]) -> tuple[str, str, str]:
     return (to_z1, x_to_z2, "none" if to_z1 == "none" else z1_to_z2)
 
 
-PARAMETER_FREE = ("avg_pool_3x3", "max_pool_3x3")
-"""Two edges with one of these compute the same map from the same input; two convolutions have weights of their own."""
+# --- isomorphism ----------------------------------------------------------------------------------------------------
 
 
 def cell_key(operations: Sequence[str], reduction: bool = False) -> str:
-    """The cell as the expression it computes, written so that isomorphic cells read the same.
+    """The expression that a cell computes, in a canonical form: isomorphic cells have equal keys.
 
     The output is a learned 1x1 convolution of [z1, z2], so the two may change places; terms of a sum may too. `none` is
     the absent term, skip at stride 1 the identity. A prime marks weights used twice: [P'(x), P'(x)] is one convolution
-    seen twice (z1 passed on by a skip), [P(x), P(x)] two convolutions. From this follow:
+    used twice (z1 passed on by a skip), [P(x), P(x)] two convolutions. Consequences:
 
     - x->z1 none: z1->z2 does not matter;
     - z1->z2 none: z1 and z2 are interchangeable;
@@ -328,17 +341,17 @@ def _applied(name: str, source: str, identity: bool, shared: bool = False) -> st
     """The term name(source), '' where it is zero."""
     if name == "none" or not source:
         return ""
-    if name == "skip_connect" and identity:
+    if PRIMITIVES[name].identity and identity:
         return source
     return f"{name}{_prime(name) if shared else ''}({source})"
 
 
 def _prime(name: str) -> str:
-    return "" if name in PARAMETER_FREE else "'"
+    return "" if PRIMITIVES[name].parameter_free else "'"  # the same map either way, or weights of its own
 
 
 def space_size(n_cells: int, primitive_set: str = "full") -> int:
-    """Genotypes before any is recognised as another in disguise: K choices on each of three edges of each cell."""
+    """Number of genotypes, isomorphic ones counted separately: K choices on each of three edges of each cell."""
     return len(_set_members(primitive_set)) ** (len(EDGES) * n_cells)
 
 

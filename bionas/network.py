@@ -393,8 +393,8 @@ class SearchNetwork(_Network):
 
     def genotype(self) -> Genotype:
         """The network that would be derived now (section III-B.2)."""
-        alphas = self.alpha().detach().double()
-        alphas = (alphas / alphas.sum(-1, keepdim=True)).cpu().numpy()
+        alphas = self.alpha().detach().cpu().double()
+        alphas = (alphas / alphas.sum(-1, keepdim=True)).numpy()
         return derive(alphas, self.primitives, self.config.reductions, self.primitive_set)
 
 

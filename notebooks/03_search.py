@@ -181,7 +181,7 @@ print(f"odd batches until a theta has moved by 1, at best: {1 / 3e-4:,.0f}")
 #
 # ## 4 · The search
 #
-# The loop is `BilevelTrainer`: the two updates above, a progress bar, and a checkpoint after every epoch. Interrupt it
+# The loop is `bionas.trainer.BilevelTrainer`: the two updates above, a progress bar, and a checkpoint after every epoch. Interrupt it
 # and run the cell again: it goes on where it was, and ends at the same network to the last bit.
 
 # %%

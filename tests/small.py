@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pandas as pd
 import torch
@@ -9,7 +11,7 @@ import torch
 from bionas.genotype import Genotype
 from bionas.network import DerivedNetwork, NetworkConfig, SearchNetwork
 from bionas.specimens import ImageStore, MetadataEncoding, SpecimenSet
-from bionas.training.fitting import BilevelTrainer
+from bionas.training.fitting import Search
 
 CLASSES = ("Coleoptera", "Diptera", "Hymenoptera")
 CONFIG = NetworkConfig(image_size=16, channels=4, cells=3, stem_stride=2, dropout=0.2, embedding=4)
@@ -76,7 +78,7 @@ def differences(one, other, where: str = "") -> list[str]:
     return [] if type(one) is type(other) and one == other else [where]
 
 
-class Collapsing(BilevelTrainer):
+class Collapsing(Search):
     """A search on its way into skips: after epoch n skip_connect leads the first n edges, and no other.
 
     Every theta step also lifts skip_connect, on one edge more in every epoch; `begun` puts it below the others first. All
@@ -89,9 +91,14 @@ class Collapsing(BilevelTrainer):
             network.theta[..., network.primitives.index("skip_connect")] = -0.1
         return network
 
-    def update(self, name, parameters, loss):
-        super().update(name, parameters, loss)
-        if name == "theta":
+    def make_algorithm(self):
+        algorithm = super().make_algorithm()
+        algorithm.update = functools.partial(self.lifting, algorithm.update)
+        return algorithm
+
+    def lifting(self, update, turn, loss):
+        update(turn, loss)
+        if turn == "theta":
             skip = self.supernet.primitives.index("skip_connect")
             with torch.no_grad():
                 self.supernet.theta.view(-1, len(self.supernet.primitives))[: self.epoch + 1, skip] += 0.1

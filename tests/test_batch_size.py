@@ -12,7 +12,7 @@ from torch import nn
 
 from bionas.errors import TrainingError
 from bionas.training.batch_size import largest_batch_size
-from bionas.training.fitting import BilevelTrainer, Fit
+from bionas.training.fitting import Fit, Search
 from bionas.training.recipe import FitConfig, SearchConfig
 from bionas.training.runs import Run
 
@@ -161,7 +161,7 @@ def test_a_chosen_size_trains_as_the_same_size_given(monkeypatch, tmp_path, kind
     def start(name, size):
         choices = {"epochs": 1, "batch_size": size, "device": "cpu"}
         if kind == "search":
-            return BilevelTrainer(
+            return Search(
                 small.supernet(data[2]), *data, SearchConfig(**choices), Run(tmp_path / name)
             )
         return Fit(small.derived(data[2]), *data, FitConfig(**choices), Run(tmp_path / name))

@@ -178,7 +178,7 @@ def test_a_finished_run_is_returned_at_once(story, monkeypatch):
     def refused(*args):
         raise AssertionError("it was trained again")
 
-    for name in ("BilevelTrainer", "Fit", "predict"):
+    for name in ("Search", "Fit", "predict"):
         monkeypatch.setattr(experiments, name, refused)
     before = files_of(story.plan.folder())
     found = search(story.plan)
@@ -261,7 +261,7 @@ def claims(monkeypatch):
     def claim(network, train, val, encoding, config, run, description):
         raise Claimed(run.path)
 
-    monkeypatch.setattr(experiments, "BilevelTrainer", claim)
+    monkeypatch.setattr(experiments, "Search", claim)
     monkeypatch.setattr(experiments, "Fit", claim)
 
     def claims(run, *args):

@@ -20,7 +20,8 @@ import pytest
 import small
 import torch
 
-from bionas.training.fitting import BilevelTrainer, Fit
+from bionas.trainer import WeightTrainer
+from bionas.training.fitting import Fit, Search
 from bionas.training.loop import Trainer
 from bionas.training.recipe import FitConfig, SearchConfig
 from bionas.training.runs import Run
@@ -57,7 +58,7 @@ def start(kind: str, path: Path) -> Trainer:
     sides = small.sides()
     choices = {"epochs": EPOCHS, "batch_size": 12, "augment": "flips_and_shifts", "device": "cpu", "seed": 3}
     if kind == "search":
-        return BilevelTrainer(small.supernet(sides[2], seed=3), *sides, SearchConfig(**choices), Run(path))
+        return Search(small.supernet(sides[2], seed=3), *sides, SearchConfig(**choices), Run(path))
     if kind == "guarded search":
         choices |= {"epochs": EPOCHS + 3, "max_skips": EPOCHS - 1}
         network = small.Collapsing.begun(small.supernet(sides[2], seed=3))
@@ -69,7 +70,7 @@ def arm(kind: str, what: str, *where) -> None:
     """Let one passage of a point of the program, counted from 1, kill this process."""
     if what == "update":
         epoch, number = where
-        killing.before_call(epoch * UPDATES[kind] + number, (Trainer, "update"))
+        killing.before_call(epoch * UPDATES[kind] + number, (WeightTrainer, "update"))
     elif what == "tables":
         killing.before_call(*where, (Trainer, "write_tables"))
     else:

@@ -19,6 +19,7 @@ from bionas.system import places
 from bionas.training import experiments
 from bionas.training import fitting as trainer
 from bionas.training.evaluation import top_k_error
+from bionas.training.loop import optimizer_of_w
 
 ROWS_RUN = ["seran", "attention92"]
 
@@ -40,7 +41,7 @@ def test_the_recipe_is_the_papers():  # section 4.1
     assert (recipe.learning_rate, recipe.weight_decay, plan.image_size) == (5e-4, 0.01, 224)
     assert recipe.augment == "flips_crops_light_zoom" and recipe.label_smoothing == 0 and recipe.seed == 3
     assert recipe.epochs == plan.epochs and plan.metadata == "none"
-    optimizer = trainer.adamw(list(build("seran", 3, 1 / 16).parameters()), recipe)
+    optimizer = optimizer_of_w(list(build("seran", 3, 1 / 16).parameters()), recipe)
     assert isinstance(optimizer, torch.optim.AdamW) and optimizer.defaults["weight_decay"] == 0.01
     other = seran_study.study_plan("full", "full", learning_rate=1e-3, augment="none", image_size=64)
     assert (seran_study.recipe(other).learning_rate, seran_study.recipe(other).augment, other.image_size) == (

@@ -32,7 +32,7 @@ def written(script, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Plan, "supernet", lambda self: small.Collapsing.begun(made(self)))
-        patch.setattr(experiments, "BilevelTrainer", small.Collapsing)
+        patch.setattr(experiments, "Search", small.Collapsing)
         patch.setattr(experiments, "plan", tiny)
         words = [
             "--seeds",

@@ -16,7 +16,7 @@ from bionas.operators import PRIMITIVE_SETS
 from bionas.strategies import STRATEGIES, Space
 from bionas.strategies.evaluators import Supernet
 from bionas.training.experiments import plan, search
-from bionas.training.fitting import BilevelTrainer
+from bionas.training.fitting import Search
 from bionas.training.recipe import SearchConfig
 from bionas.training.runs import Run
 from bionas.training.skips import guard, leaders, leading_skips
@@ -150,7 +150,7 @@ def test_the_warm_up_is_not_guarded(data, tmp_path):
     with torch.no_grad():
         network.theta[..., FULL.index("skip_connect")] = 1.0
     config = SearchConfig(epochs=3, batch_size=12, device="cpu", warmup_epochs=2, max_skips=9)
-    trainer = BilevelTrainer(network, *data, config, Run(tmp_path))
+    trainer = Search(network, *data, config, Run(tmp_path))
     trainer.train()
     assert (trainer.epoch, trainer.derived_epoch, trainer.stopped) == (
         3,
@@ -190,7 +190,7 @@ def test_a_plan_passes_it_on_and_the_run_folder_says_what_came_of_it(data, tmp_p
     assert asked.search_config().max_skips == 1
     made = type(asked).supernet
     monkeypatch.setattr(type(asked), "supernet", lambda self: small.Collapsing.begun(made(self)))
-    monkeypatch.setattr("bionas.training.experiments.BilevelTrainer", small.Collapsing)
+    monkeypatch.setattr("bionas.training.experiments.Search", small.Collapsing)
     run = search(asked)
     assert (
         run.config["max_skips"] == 1 and run.summary["epochs"] == 2 and run.summary["derived_from_epoch"] == 1
@@ -200,7 +200,7 @@ def test_a_plan_passes_it_on_and_the_run_folder_says_what_came_of_it(data, tmp_p
 
 
 def test_the_gradient_strategy_answers_with_what_the_guard_kept(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("bionas.training.fitting.BilevelTrainer", small.Collapsing)
+    monkeypatch.setattr("bionas.training.fitting.Search", small.Collapsing)
     config = SearchConfig(batch_size=12, device="cpu", max_skips=1)
 
     class Evaluator:

@@ -254,7 +254,7 @@ def test_the_eigenvalue_is_the_largest_of_the_hessian_in_theta(tmp_path, monkeyp
     supernet = Images().supernet(Space(CONFIG.reductions, "reduced"), 0)
     sides = supernet.train, supernet.val, supernet.encoding
     options = {"window": 1, "back": 1, "ratio": 0.75}
-    trainer = SharpnessStop(supernet.model, *sides, supernet.config, Run(tmp_path), {}, **options)
+    trainer = SharpnessStop(supernet.model, *sides, supernet.config, Run(tmp_path), {}, **options).prepare()
     net = trainer.supernet
     with torch.no_grad():  # away from uniform, where the Hessian is nearly degenerate
         net.theta.copy_(torch.randn(net.theta.shape, generator=torch.Generator().manual_seed(0)))

@@ -19,8 +19,8 @@ import pytest
 
 from bionas.strategies import STRATEGIES, SearchResult, Space, TableEvaluator
 from bionas.strategies.one_path import OnePathTrainer
+from bionas.trainer import WeightTrainer
 from bionas.training import runs
-from bionas.training.loop import Trainer
 from bionas.training.runs import Run
 
 pytestmark = killing.needs_fork
@@ -76,7 +76,7 @@ def search(name: str, path: Path) -> SearchResult:
 
 POINTS = {
     "candidate": [(TableEvaluator, "__call__"), (OnePathTrainer, "scored")],
-    "update": [(Trainer, "update")],
+    "update": [(WeightTrainer, "update")],
 }
 
 

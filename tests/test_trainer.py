@@ -19,8 +19,9 @@ from bionas.errors import CheckpointError, TrainingError, UnknownName
 from bionas.genotype import EDGES
 from bionas.studies.backbones import BASELINES
 from bionas.system.progress import progress
+from bionas.trainer import BilevelTrainer, Step
 from bionas.training import loop
-from bionas.training.fitting import BilevelTrainer, Fit
+from bionas.training.fitting import Fit, Search
 from bionas.training.loop import predict
 from bionas.training.recipe import FitConfig, SearchConfig
 from bionas.training.runs import Run
@@ -37,13 +38,13 @@ def searching(data, run, seed=0, description=None, network=None, **choices):
     train, val, encoding = data
     config = SearchConfig(**{**QUICK, "seed": seed, **choices})
     network = network or small.supernet(encoding, seed)
-    return BilevelTrainer(network, train, val, encoding, config, Run(run), description)
+    return Search(network, train, val, encoding, config, Run(run), description).prepare()
 
 
 def fitting(data, run, seed=0, network=None, **choices):
     train, val, encoding = data
     config = FitConfig(**{**QUICK, "seed": seed, **choices})
-    return Fit(network or small.derived(encoding, seed), train, val, encoding, config, Run(run))
+    return Fit(network or small.derived(encoding, seed), train, val, encoding, config, Run(run)).prepare()
 
 
 def copied(tensors):
@@ -63,10 +64,10 @@ def test_even_batches_update_w_and_odd_batches_theta(data, tmp_path, theta_data,
     trainer = searching(data, tmp_path, epochs=1, theta_data=theta_data)
     network, turns, original = trainer.supernet, [], BilevelTrainer.update
 
-    def watched(self, name, parameters, loss):
+    def watched(self, name, loss):
         w, theta = copied(network.weights()), copied(network.architecture())
         other = network.architecture() if name == "w" else network.weights()
-        original(self, name, parameters, loss)
+        original(self, name, loss)
         turns.append(name)
         assert all(p.grad is None for p in other)  # each step pays for its own gradients alone
         assert any(moved(w, network.weights())) == (name == "w")
@@ -203,7 +204,7 @@ def test_validation_scores_by_hand(data, tmp_path):
 
 def test_optimisers_are_those_of_the_paper(data, tmp_path):  # section III-B.1
     trainer = searching(data, tmp_path)
-    w, theta = (trainer.optimizers[name].optimizer for name in ("w", "theta"))
+    w, theta = (trainer.optimizers[name] for name in ("w", "theta"))
     assert type(w) is torch.optim.AdamW and type(theta) is torch.optim.Adam
     assert (w.param_groups[0]["lr"], w.param_groups[0]["weight_decay"]) == (1e-3, 1e-4)
     assert (theta.param_groups[0]["lr"], theta.param_groups[0]["weight_decay"]) == (3e-4, 1e-3)
@@ -219,7 +220,7 @@ def test_the_loss_is_cross_entropy_with_smoothed_labels(data, tmp_path):  # sect
     trainer = fitting(data, tmp_path)
     trainer.model.eval()
     batch = next(trainer.train_loader.epoch(0))
-    loss, right = trainer.loss(batch)
+    loss, right = trainer.algorithm.loss(batch)
     log = torch.log_softmax(trainer.model(batch.image, batch.metadata).double(), dim=1)
     target = torch.full_like(log, 0.1 / 3)
     target[torch.arange(len(log)), batch.label] += 0.9
@@ -235,13 +236,13 @@ def test_gradients_are_clipped_to_norm_one_before_the_update(data, tmp_path, nam
     parameters = trainer.supernet.weights() if name == "w" else trainer.supernet.architecture()
     batch = next(trainer.train_loader.epoch(0))
     trainer.model.eval()  # the same loss twice
-    raw = torch.autograd.grad(trainer.loss(batch)[0] * factor, parameters, allow_unused=True)
+    raw = torch.autograd.grad(trainer.algorithm.loss(batch)[0] * factor, parameters, allow_unused=True)
     norm = torch.sqrt(sum(g.double().square().sum() for g in raw if g is not None)).item()
     seen = []
-    trainer.optimizers[name].optimizer.register_step_pre_hook(
+    trainer.optimizers[name].register_step_pre_hook(
         lambda *_: seen.extend(None if p.grad is None else p.grad.clone() for p in parameters)
     )
-    trainer.update(name, parameters, trainer.loss(batch)[0] * factor)
+    trainer.algorithm.update(name, trainer.algorithm.loss(batch)[0] * factor)
     assert (norm > 1) == (factor > 1)
     for before, at_the_step in zip(raw, seen, strict=True):
         if before is not None:
@@ -253,9 +254,9 @@ def test_an_update_of_theta_by_hand(data, tmp_path):  # Adam, its decay in the g
     trainer = searching(data, tmp_path)
     trainer.model.eval()
     theta, batch = trainer.supernet.theta, next(trainer.theta_loader.epoch(0))
-    (gradient,) = torch.autograd.grad(trainer.loss(batch)[0], [theta])
+    (gradient,) = torch.autograd.grad(trainer.algorithm.loss(batch)[0], [theta])
     gradient, before = gradient.double() / max(gradient.norm().item(), 1.0), theta.detach().clone().double()
-    trainer.update("theta", [theta], trainer.loss(batch)[0])
+    trainer.algorithm.update("theta", trainer.algorithm.loss(batch)[0])
     decayed = gradient + 1e-3 * before
     m, v = 0.1 * decayed, 0.001 * decayed**2
     expected = before - 3e-4 * (m / 0.1) / (torch.sqrt(v / 0.001) + 1e-8)
@@ -266,9 +267,7 @@ def test_an_update_of_theta_by_hand(data, tmp_path):  # Adam, its decay in the g
 def test_a_schedule_ends_with_the_last_update(data, tmp_path, schedule):
     trainer = fitting(data, tmp_path, schedule=schedule, epochs=2, learning_rate=1e-3)
     rates = []
-    trainer.optimizers["w"].optimizer.register_step_pre_hook(
-        lambda o, *_: rates.append(o.param_groups[0]["lr"])
-    )
+    trainer.optimizers["w"].register_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
     trainer.train()
     assert len(rates) == 8 and max(rates) <= 1e-3 * (1 + 1e-9)
     ends = {
@@ -295,8 +294,7 @@ class Scaled:
         self.patch = lambda: monkeypatch.setattr(loop, "_accelerator", accelerator)
 
     def on(self, trainer):
-        trainer.accelerator.native_amp = True
-        trainer.accelerator.state._mixed_precision = "fp16"
+        assert trainer.algorithm.scaler.is_enabled()
         return trainer
 
 
@@ -327,10 +325,10 @@ def test_an_overflow_skips_the_step_and_halves_the_scale(data, tmp_path, monkeyp
     scaled.patch()
     trainer = scaled.on(fitting(data, tmp_path, epochs=1))
     before, batch = copied(trainer.model.parameters()), next(trainer.train_loader.epoch(0))
-    loss = trainer.loss(batch)[0] * 1e6  # finite, and its gradients too, but not times 2^120
-    trainer.update("w", [*trainer.model.parameters()], loss)
+    loss = trainer.algorithm.loss(batch)[0] * 1e6  # finite, and its gradients too, but not times 2^120
+    trainer.algorithm.update("w", loss)
     assert not any(moved(before, trainer.model.parameters()))
-    assert trainer.accelerator.scaler.get_scale() == 2.0**119
+    assert trainer.algorithm.scaler.get_scale() == 2.0**119
 
 
 # --- what stops it --------------------------------------------------------------------------------------------------
@@ -338,13 +336,13 @@ def test_an_overflow_skips_the_step_and_halves_the_scale(data, tmp_path, monkeyp
 
 def poisoned(trainer, at, value=float("nan")):
     """The trainer, with a loss that is not finite at the `at`-th step from here on."""
-    original, count = trainer.loss, iter(range(10**6))
+    original, count = trainer.algorithm.loss, iter(range(10**6))
 
     def loss(batch):
         found, right = original(batch)
         return (found * value if next(count) == at else found), right
 
-    trainer.loss = loss
+    trainer.algorithm.loss = loss
     return trainer
 
 
@@ -372,13 +370,13 @@ def test_losses_looked_at_together_name_the_step_at_fault(data, tmp_path):  # as
     trainer = fitting(data, tmp_path)
     tally = loop.Tally(trainer)
     tally.every = 16
-    for step, loss in enumerate([1.0, 2.0, float("nan"), 4.0]):
-        tally.add(step, torch.tensor(loss), torch.tensor(1), 10)
+    for number, loss in enumerate([1.0, 2.0, float("nan"), 4.0]):
+        tally.add(number, Step(torch.tensor(loss), torch.tensor(1), 10))
     with pytest.raises(TrainingError, match="step 2"):
         tally.row()
     whole = loop.Tally(trainer)
-    for step, (loss, images) in enumerate([(1.0, 10), (4.0, 5)]):
-        whole.add(step, torch.tensor(loss), torch.tensor(3), images)
+    for number, (loss, images) in enumerate([(1.0, 10), (4.0, 5)]):
+        whole.add(number, Step(torch.tensor(loss), torch.tensor(3), images))
     assert whole.row() == {"train_loss": 2.0, "train_accuracy": 0.4, "images": 15}
 
 

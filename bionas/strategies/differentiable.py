@@ -75,7 +75,7 @@ def search_by_gradient(
 
     Images on which theta is updated count, since the supernet is run on them forward and backward. The trace has one row per
     epoch: the genotype that would be derived after it (one genotype may occur in many rows), the supernet's own validation
-    accuracy as its score, alpha_entropy (nats, mean over edges), the number of skips, and theta_loss.
+    accuracy as its score, alpha_entropy (nats, mean over edges), the number of skips, theta_loss, and theta_reach.
 
     Args:
         name, space, evaluate, budget, seed, folder: as of a strategy.
@@ -103,14 +103,18 @@ def search_by_gradient(
         config = dataclasses.replace(config, theta_weight_decay=variant.theta_weight_decay)
     with inner_run(run) as inner:
         sides = supernet.train, supernet.val, supernet.encoding
-        make = variant.trainer or fitting.BilevelTrainer
+        make = variant.trainer or fitting.Search
         trainer = make(supernet.model, *sides, config, inner, {**supernet.description, **variant.options})
-        customise(trainer, variant, epochs)
+        trainer.hooks = VariantHooks(variant, epochs)
         trainer.train()
         trace = trace_of(trainer)
         spent = int(trace["images"].iloc[-1])
         genotype = trainer.genotype()
-        found = {"derived_from_epoch": trainer.derived_epoch, "stopped": trainer.stopped}
+        found = {
+            "derived_from_epoch": trainer.derived_epoch,
+            "stopped": trainer.stopped,
+            "theta_reach": trainer.theta_reach,
+        }
         if reserved:
             genotype, used = perturbed(trainer, inner, seed)
             spent += used
@@ -128,22 +132,23 @@ def exchange(model: SearchNetwork, variant: Variant, space: Space) -> None:
             cell.edges = nn.ModuleList(variant.edge(channels, s, model.primitives) for s in strides)
 
 
-def customise(trainer: Any, variant: Variant, epochs: int) -> None:
-    """Add the variant's loss to theta steps, and tell its relaxation how far the search is."""
-    relaxation = trainer.supernet.relaxation
-    update, train_epoch = trainer.update, trainer.train_epoch
+class VariantHooks(fitting.SearchHooks):
+    """The variant's loss in theta steps, and its relaxation told how far the search is."""
 
-    def with_loss(name: str, parameters: list[nn.Parameter], loss: Tensor) -> None:
-        if name == "theta" and variant.theta_loss is not None:
-            loss = loss + variant.theta_loss(trainer.supernet.theta, trainer.epoch / max(1, epochs - 1))
-        update(name, parameters, loss)
+    def __init__(self, variant: Variant, epochs: int):
+        self.theta_loss, self.epochs = variant.theta_loss, epochs
+        self.progress = 0.0
 
-    def with_progress(epoch: int, bar: Any) -> dict[str, Any]:
+    def before_epoch(self, search: fitting.Search, epoch: int) -> None:
+        self.progress = epoch / max(1, self.epochs - 1)
+        relaxation = search.supernet.relaxation
         if hasattr(relaxation, "set_progress"):
-            relaxation.set_progress(epoch / max(1, epochs - 1))
-        return train_epoch(epoch, bar)
+            relaxation.set_progress(self.progress)
 
-    trainer.update, trainer.train_epoch = with_loss, with_progress
+    def penalty(self, supernet: SearchNetwork) -> Tensor:
+        if self.theta_loss is None:
+            return super().penalty(supernet)
+        return self.theta_loss(supernet.theta, self.progress)
 
 
 def epochs_within(budget: int, supernet: Supernet) -> int:
@@ -202,6 +207,7 @@ def trace_of(trainer: Any) -> pd.DataFrame:
                 "alpha_entropy": float(-(alpha * log_alpha).sum(-1).mean()),
                 "skips": sum(cell.operations.count("skip_connect") for cell in genotype.cells),
                 "theta_loss": epoch["theta_loss"],
+                "theta_reach": epoch["theta_reach"],
             }
         )
     return pd.DataFrame(rows)

@@ -63,7 +63,7 @@ def early_stopping(
     return search_by_gradient("early_stopping", space, evaluate, budget, seed, folder, variant, derivation)
 
 
-class SharpnessStop(fitting.BilevelTrainer):
+class SharpnessStop(fitting.Search):
     """Algorithm 1 with the eigenvalue of each epoch in history.csv (`eigenvalue`)."""
 
     def __init__(self, *args: Any, window: int, back: int, ratio: float):
@@ -101,7 +101,7 @@ class SharpnessStop(fitting.BilevelTrainer):
     def _hessian_times(self, batch: Any, direction: Tensor) -> Tensor:
         """The Hessian of the loss on a batch in theta, times a direction of theta's shape."""
         theta = self.supernet.theta
-        loss, _ = self.loss(batch)
+        loss, _ = self.algorithm.loss(batch)
         (gradient,) = torch.autograd.grad(loss, theta, create_graph=True)
         return torch.autograd.grad((gradient * direction).sum(), theta)[0]
 

@@ -123,6 +123,9 @@ class SharedWeights(OnePathTrainer):
     ):
         self.policy, self.controller_steps = policy, controller_steps
         super().__init__(supernet, run, space, options)
+
+    def setup(self) -> None:
+        super().setup()
         self.reward_loader = self._loader(self.val_set, self.config.seed + 1, shuffle=True)
 
     def next_path(self) -> np.ndarray:

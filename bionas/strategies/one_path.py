@@ -16,7 +16,8 @@ from bionas.genotype import Genotype
 from bionas.network import SearchNetwork
 from bionas.strategies.evaluators import Score, Supernet
 from bionas.strategies.space import Space
-from bionas.training.loop import Tally, Trainer, adamw
+from bionas.trainer import WeightTrainer
+from bionas.training.loop import Tally, Trainer, optimizer_of_w
 from bionas.training.runs import Run
 
 EXCLUDED = -1e4
@@ -53,11 +54,9 @@ class OnePathTrainer(Trainer):
         """What follows the batches of an epoch; further columns of its row in history.csv."""
         return {}
 
-    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"w": adamw(self.supernet.weights(), self.config)}
-
-    def count_steps(self) -> int:
-        return len(self.train_loader)
+    def make_algorithm(self) -> WeightTrainer:
+        w = optimizer_of_w(self.supernet.weights(), self.config)
+        return WeightTrainer(self.model, w, **self.settings(w))
 
     def choose(self, choices: np.ndarray) -> None:
         """Make the supernet compute one path: choices (L,)."""
@@ -67,12 +66,10 @@ class OnePathTrainer(Trainer):
             self.supernet.theta.copy_(theta.scatter(2, rows[:, :, None], 0.0))
 
     def train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
-        tally, weights = Tally(self), self.supernet.weights()
+        tally = Tally(self)
         for step, batch in enumerate(map(self.to_device, self.train_loader.epoch(epoch))):
             self.choose(self.next_path())
-            loss, right = self.loss(batch)
-            tally.add(step, loss, right, len(batch.label))
-            self.update("w", weights, loss)
+            tally.add(step, self.algorithm.step(batch))
             bar.set_postfix(step=f"{step + 1}/{self.steps_per_epoch}", refresh=False)
         return tally.row() | self.after_batches(epoch)
 

@@ -140,7 +140,7 @@ def _tune(trainer: Any, optimizer: torch.optim.Optimizer, position: int) -> int:
         if i == TUNING:
             break
         batch = trainer.to_device(batch)
-        loss, _ = trainer.loss(batch)
+        loss, _ = trainer.algorithm.loss(batch)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trainer.supernet.weights(), trainer.config.clip_norm)

@@ -34,7 +34,7 @@ from bionas.system.progress import announce, counted, training
 from bionas.training import data, evaluation, versions
 from bionas.training.configuration import MODES, Plan, plan
 from bionas.training.cost import cost
-from bionas.training.fitting import BilevelTrainer, Fit
+from bionas.training.fitting import Fit, Search
 from bionas.training.loop import Trainer, predict
 from bionas.training.recipe import FitConfig
 from bionas.training.runs import Run
@@ -70,10 +70,15 @@ def search(plan: Plan) -> Run:
     set_threads()
     announce("search", config.epochs)
     train, val, _ = splits = plan.splits()
-    trainer = BilevelTrainer(plan.supernet(), train, val, plan.encoding(), config, run, description)
+    trainer = Search(plan.supernet(), train, val, plan.encoding(), config, run, description).prepare()
     report_leakage(trainer.encoding.fields, splits, run)
     _train(trainer)
-    run.finish(_summary(run) | {"derived_from_epoch": trainer.derived_epoch, "stopped": trainer.stopped})
+    found = {
+        "derived_from_epoch": trainer.derived_epoch,
+        "stopped": trainer.stopped,
+        "theta_reach": trainer.theta_reach,
+    }
+    run.finish(_summary(run) | found)
     return run
 
 
@@ -289,7 +294,7 @@ def _fit(plan: Plan, job: Job) -> Run:
     if job.inherits:
         as_inherited = predict(network, val, encoding, device=plan.device).argmax(1)
         summary["inherited_val_accuracy"] = float((as_inherited == val.labels).mean())
-    trainer = Fit(network, train, val, encoding, config, run, description)
+    trainer = Fit(network, train, val, encoding, config, run, description).prepare()
     if job.sees_metadata:
         report_leakage(encoding.fields, splits, run)
     _train(trainer)

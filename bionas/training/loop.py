@@ -1,14 +1,16 @@
-"""The training loop that search and retraining share: epochs, checkpoints, history, going on.
+"""The training loop that search and retraining share: epochs, checkpoints, history, resuming.
 
-`Trainer` knows no architecture search: a subclass says what a batch does (`trainer`). Order, augmentation and every random
-draw of an epoch depend on the seed and the checkpoint alone, so that a run that was killed and started again ends
-bit-identical to one that was not. Device, mixed precision and loss scaling are Accelerate's. `predict` is the same
-forward pass without the training.
+`Trainer` drives the updates of `bionas.trainer`; a subclass says which of them and on which batches (`fitting`). Order,
+augmentation and every random draw of an epoch depend on the seed and the checkpoint only, so a run that was killed and
+started again ends bit-identical to one that was not. Device and mixed precision are Accelerate's. `predict` is the same
+forward pass without training.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
+import math
 import random
 import time
 from typing import Any, ClassVar
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
+from torch.optim import lr_scheduler
 from tqdm.auto import tqdm
 
 from bionas.errors import CheckpointError, TrainingError, UnknownName
@@ -28,18 +31,36 @@ from bionas.specimens.loader import Batch, BatchLoader
 from bionas.specimens.metadata import MetadataEncoding
 from bionas.system import files
 from bionas.system.progress import described, left, progress
+from bionas.trainer import Step, WeightTrainer, adamw
 from bionas.training.batch_size import largest_batch_size
-from bionas.training.recipe import FitConfig
+from bionas.training.recipe import DEVICES, FitConfig
 from bionas.training.runs import Run, provenance
 
 HEADLESS_LINES = 5
-"""Where no bar is shown, a run prints about so many lines; history.csv has every epoch."""
+"""Where no progress bar is shown, a run prints about this many lines; history.csv has every epoch."""
+
+READ_EVERY = 64
+"""Steps between two readings of the losses on a GPU: each reading makes it wait. A CPU has nothing to wait for."""
 
 
 class Trainer:
-    """The loop both kinds share: epochs, checkpoints, history, resuming. Subclasses say what a batch does."""
+    """The loop that search and retraining share: epochs, checkpoints, history, resuming.
+
+    The constructor only assigns. `train` calls `prepare`, which claims the run folder, reads the checkpoint, chooses the
+    batch size and builds loaders and optimisers; call `prepare` yourself to look at these before training.
+
+    Args:
+        model: called `model(image, metadata) -> logits`.
+        train, val: splits; val is evaluated, never learnt from.
+        encoding: of the metadata, fitted on train.
+        config: see `FitConfig`.
+        run: where everything is written and found again.
+        description: what else determines this run (network, source, ...): written to config.json, and compared with it.
+    """
 
     phase: ClassVar[str]
+    rate_warmup_epochs = 0
+    """Epochs in which the rate of w rises linearly before its schedule begins."""
 
     def __init__(
         self,
@@ -51,43 +72,87 @@ class Trainer:
         run: Run,
         description: dict[str, Any] | None = None,
     ):
-        self.config, self.run = config, run
-        self.accelerator = _accelerator(config)
-        self.device = self.accelerator.device
+        self.model, self.config, self.run, self.encoding = model, config, run, encoding
+        self.train_set, self.val_set = train, val
         self.description = {"phase": self.phase, **dataclasses.asdict(config), **(description or {})}
-        self.run.begin(self.description, provenance(config.seed, str(self.device), train.fingerprint))
-        self.train_set, self.val_set, self.encoding = train, val, encoding
-        self.model = self.accelerator.prepare_model(model.to(memory_format=torch.channels_last))
         self.history: list[dict[str, Any]] = []
         self.epoch = 0
-        state = self.run.load_checkpoint("cpu")
-        self.batch_size = state["batch_size"] if state else self._choose_batch_size()
-        self.train_loader = self._loader(train, config.seed, shuffle=True, augment=config.augment)
-        self.val_loader = self._loader(val, config.seed, shuffle=False)
-        self.steps_per_epoch = self.count_steps()
-        optimizers = self.make_optimizers()
-        # The schedule wraps the optimiser's step, and loss scaling wraps that again: in this order.
-        self.schedulers = {"w": self._schedule(optimizers["w"])}
-        self.optimizers = {name: self.accelerator.prepare_optimizer(o) for name, o in optimizers.items()}
-        if state:
-            self.load_state(state)
+        self.prepared = False
 
-    # --- what subclasses say ------------------------------------------------------------------------------------
+    # --- what subclasses define ---------------------------------------------------------------------------------
 
-    def make_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        raise NotImplementedError
+    def require(self) -> None:
+        """Check the configuration before anything is written.
+
+        Raises:
+            TrainingError: choices that exclude each other.
+        """
+
+    def setup(self) -> None:
+        """Build what training reads, after the batch size is known and before the checkpoint is loaded."""
+        self.train_loader = self._loader(
+            self.train_set, self.config.seed, shuffle=True, augment=self.config.augment
+        )
+        self.val_loader = self._loader(self.val_set, self.config.seed, shuffle=False)
 
     def count_steps(self) -> int:
         """Updates of w in an epoch."""
+        return len(self.train_loader)
+
+    def make_algorithm(self) -> WeightTrainer:
+        """The updates, with their optimisers."""
         raise NotImplementedError
 
     def train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
+        """Train one epoch; returns its columns of history.csv."""
         raise NotImplementedError
 
     @property
     def stopped(self) -> str:
-        """Why training ends before its last epoch, in words; "" where it does not. It follows from `state` alone."""
+        """Why training ends before its last epoch; "" where it does not. It follows from `state` alone."""
         return ""
+
+    # --- preparation --------------------------------------------------------------------------------------------
+
+    def prepare(self) -> Trainer:
+        """Make everything ready for training, once; returns this trainer.
+
+        Raises:
+            CheckpointError: the folder holds another run, or its checkpoint is damaged.
+            TrainingError: the configuration cannot be trained here.
+        """
+        if self.prepared:
+            return self
+        self.require()
+        self.accelerator = _accelerator(self.config)
+        self.device = self.accelerator.device
+        config, data = self.config, self.train_set
+        self.run.begin(self.description, provenance(config.seed, str(self.device), data.fingerprint))
+        self.model = self.accelerator.prepare_model(self.model.to(memory_format=torch.channels_last))
+        state = self.run.load_checkpoint("cpu")
+        self.batch_size = state["batch_size"] if state else self._choose_batch_size()
+        self.setup()
+        self.steps_per_epoch = self.count_steps()
+        self.algorithm = self.make_algorithm()
+        if state:
+            self.load_state(state)
+        self.prepared = True
+        return self
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return self.algorithm.optimizers
+
+    def settings(self, w: torch.optim.Optimizer) -> dict[str, Any]:
+        """The arguments of `WeightTrainer` that follow from the configuration, for an optimiser of w."""
+        c = self.config
+        steps = max(1, c.epochs * self.steps_per_epoch)
+        return {
+            "w_schedule": schedule_of(w, c, steps, self.rate_warmup_epochs * self.steps_per_epoch),
+            "clip_norm": c.clip_norm,
+            "label_smoothing": c.label_smoothing,
+            "scaler": self.accelerator.scaler,
+        }
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -98,6 +163,7 @@ class Trainer:
             TrainingError: a loss that is not finite; the last complete epoch is kept.
             BionasError: no space left for a checkpoint; the previous one is kept.
         """
+        self.prepare()
         total = self.config.epochs
         with progress(total=total, initial=self.epoch, desc=self.phase, unit="epoch") as bar:
             for epoch in range(self.epoch, total):
@@ -122,44 +188,33 @@ class Trainer:
                     print(_line(row, total), flush=True)
         if self.stopped:
             print(self.stopped, flush=True)
+        if self.device.type != "cpu":
+            free_memory()
         return self.run
 
     def validate(self) -> dict[str, float]:
         """Loss and accuracy on the validation split, in inference mode."""
         logits, labels = _forward_all(self.model, self.val_loader, self.device)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
-        return {"val_loss": loss.item(), "val_accuracy": (logits.argmax(1) == labels).double().mean().item()}
-
-    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy with label smoothing, and the number of images named rightly."""
-        logits = self.model(batch.image, batch.metadata)
-        loss = F.cross_entropy(logits, batch.label, label_smoothing=self.config.label_smoothing)
-        return loss, (logits.detach().argmax(1) == batch.label).sum()
-
-    def update(self, name: str, parameters: list[nn.Parameter], loss: Tensor) -> None:
-        """Back-propagate, clip to norm 1, step. Where loss scaling found an overflow, Accelerate skips the step."""
-        optimizer = self.optimizers[name]
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(parameters, self.config.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if name in self.schedulers:
-            self.schedulers[name].step()
+        return {
+            "val_loss": loss.item(),
+            "val_accuracy": (logits.argmax(1) == labels).cpu().double().mean().item(),
+        }
 
     def to_device(self, batch: Batch) -> Batch:
         return batch.to(self.device, non_blocking=True)
 
-    # --- going on -----------------------------------------------------------------------------------------------
+    # --- resuming ----------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """All that the next epoch depends on."""
+        """Everything that the next epoch depends on."""
         scaler = self.accelerator.scaler
         return {
             "epoch": self.epoch,
             "batch_size": self.batch_size,
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
             "optimizers": {n: o.state_dict() for n, o in self.optimizers.items()},
-            "schedulers": {n: s.state_dict() for n, s in self.schedulers.items()},
+            "schedulers": {n: s.state_dict() for n, s in self.algorithm.schedules.items()},
             "scaler": scaler.state_dict() if scaler is not None else {},
             "history": self.history,
             "random": _random_state(),
@@ -171,7 +226,7 @@ class Trainer:
             self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
-            for name, scheduler in self.schedulers.items():
+            for name, scheduler in self.algorithm.schedules.items():
                 scheduler.load_state_dict(state["schedulers"][name])
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
@@ -201,19 +256,9 @@ class Trainer:
             specimens, self.encoding, size, shuffle=shuffle, seed=seed, augment=augment, drop_last=shuffle
         )
 
-    def _schedule(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        steps = max(1, self.config.epochs * self.steps_per_epoch)
-        if self.config.schedule == "one_cycle":
-            return torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, self.config.learning_rate, total_steps=steps + 1
-            )
-        if self.config.schedule == "cosine":
-            return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-
     def trial_step(self, batch: Batch) -> None:
         """One forward and backward pass as in training, without an update: what automatic batch size tries."""
-        self.loss(batch)[0].backward()
+        F.cross_entropy(self.model(batch.image, batch.metadata), batch.label).backward()
         self.model.zero_grad(set_to_none=True)
 
     def _choose_batch_size(self) -> int:
@@ -236,41 +281,45 @@ def predict(
     device: str = "auto",
 ) -> np.ndarray:
     """Class probabilities of every specimen, in order: (N, n_classes) float64, rows summing to 1."""
-    on = torch.device(
-        "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
-    )
+    on = chosen_device(device)
     loader = BatchLoader(specimens, encoding, batch_size, shuffle=False)
     logits, _ = _forward_all(model.to(on), loader, on)
-    return torch.softmax(logits.double(), dim=1).cpu().numpy()
+    return torch.softmax(logits.cpu().double(), dim=1).numpy()
 
 
 class Tally:
-    """Mean loss and accuracy of an epoch, and the watch for a loss that is not finite."""
+    """Mean loss and accuracy of an epoch, and the check for a loss that is not finite.
+
+    Losses stay on the device and are read together, `READ_EVERY` steps at a time; each of them is checked.
+    """
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
-        # Looking at a loss makes a GPU wait, so there it is looked at every 16 steps; each loss is looked at.
-        self.every = 16 if trainer.device.type == "cuda" else 1
-        self.unseen: list[tuple[int, Tensor, Tensor, int]] = []
+        self.every = 1 if trainer.device.type == "cpu" else READ_EVERY
+        self.unread: list[tuple[int, Step]] = []
         self.loss = self.right = 0.0
         self.images = 0
 
-    def add(self, step: int, loss: Tensor, right: Tensor, images: int) -> None:
-        self.unseen.append((step, loss.detach(), right, images))
-        if len(self.unseen) >= self.every:
-            self._look()
+    def add(self, number: int, step: Step) -> None:
+        """Count a step; `number` is its place in the epoch, from 0."""
+        self.unread.append((number, step))
+        if len(self.unread) >= self.every:
+            self._read()
 
-    def _look(self) -> None:
-        for step, loss, right, images in self.unseen:
-            value = loss.item()
-            if not np.isfinite(value):
-                self._refuse(step, value)
-            self.loss += value * images
-            self.right += right.item()
-            self.images += images
-        self.unseen.clear()
+    def _read(self) -> None:
+        if not self.unread:
+            return
+        losses = torch.stack([step.loss for _, step in self.unread]).tolist()
+        rights = torch.stack([step.right for _, step in self.unread]).tolist()
+        for (number, step), loss, right in zip(self.unread, losses, rights, strict=True):
+            if not math.isfinite(loss):
+                self._refuse(number, loss)
+            self.loss += loss * step.images
+            self.right += right
+            self.images += step.images
+        self.unread.clear()
 
-    def _refuse(self, step: int, value: float) -> None:
+    def _refuse(self, number: int, loss: float) -> None:
         t = self.trainer
         kept = (
             f"the last complete epoch, {t.epoch}, is in {t.run.checkpoint_path}"
@@ -278,37 +327,84 @@ class Tally:
             else "no epoch was complete"
         )
         raise TrainingError(
-            f"{t.phase}: the loss is {value} at epoch {t.epoch + 1}, step {step}; {kept}. Usual causes: a learning rate "
+            f"{t.phase}: the loss is {loss} at epoch {t.epoch + 1}, step {number}; {kept}. Usual causes: a learning rate "
             f"too high (it is {t.config.learning_rate:g}), fp16 (try precision='bf16' or 'fp32'), or numeric metadata "
             "with extreme values."
         )
 
     def row(self) -> dict[str, Any]:
-        self._look()
+        """The columns of history.csv.
+
+        Raises:
+            TrainingError: a loss that is not finite; the message names the step.
+        """
+        self._read()
         n = max(self.images, 1)
         return {"train_loss": self.loss / n, "train_accuracy": self.right / n, "images": self.images}
 
 
-def _accelerator(config: FitConfig) -> Accelerator:
-    if config.device not in ("auto", "cpu", "cuda"):
-        raise UnknownName("device", config.device, ("auto", "cpu", "cuda"))
-    if config.device == "cuda" and not torch.cuda.is_available():
+def schedule_of(
+    optimizer: torch.optim.Optimizer, config: FitConfig, steps: int, warmup: int = 0
+) -> lr_scheduler.LRScheduler:
+    """The schedule of w's rate over `steps` updates; the first `warmup` of them rise linearly to the rate."""
+    if config.schedule == "one_cycle":
+        return lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1)
+    if warmup:
+        rest = max(1, steps - warmup)
+        falling = config.schedule == "cosine"
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return (1 + math.cos(math.pi * min(1.0, (step - warmup) / rest))) / 2 if falling else 1.0
+
+        return lr_scheduler.LambdaLR(optimizer, factor)
+    if config.schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def free_memory() -> None:
+    """Collect garbage and empty the device's cache: what one phase held is there for the next (section III-B.2)."""
+    gc.collect()
+    for backend in (torch.cuda, torch.mps):
+        if backend.is_available():
+            backend.empty_cache()
+
+
+def optimizer_of_w(parameters: list[nn.Parameter], config: FitConfig) -> torch.optim.Optimizer:
+    """AdamW with a configuration's rate and decay."""
+    return adamw(parameters, config.learning_rate, config.weight_decay)
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of a name; "auto" is the first of CUDA, Apple's GPU and CPU that torch sees here.
+
+    Raises:
+        UnknownName: not one of `DEVICES`.
+        TrainingError: torch does not see that device here.
+    """
+    if name not in DEVICES:
+        raise UnknownName("device", name, DEVICES)
+    seen = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, here in seen.items() if here))
+    if not seen[name]:
         raise TrainingError(
-            "device='cuda' was asked for, but torch sees no CUDA device here. Use device='auto'."
+            f"device={name!r} was asked for, but torch sees no such device here. Use device='auto'."
         )
-    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
-    precision = {"auto": "no" if on_cpu else "fp16", "fp32": "no"}.get(config.precision, config.precision)
-    if on_cpu and precision == "fp16":
-        raise TrainingError("precision='fp16' needs a CUDA device. Use 'bf16' or 'fp32' on a CPU.")
+    return torch.device(name)
+
+
+def _accelerator(config: FitConfig) -> Accelerator:
+    device = chosen_device(config.device)
+    automatic = "fp16" if device.type == "cuda" else "no"
+    precision = {"auto": automatic, "fp32": "no"}.get(config.precision, config.precision)
+    if device.type != "cuda" and precision == "fp16":
+        raise TrainingError("precision='fp16' needs a CUDA device. Use 'bf16' or 'fp32' here.")
     # A second run in one process may want another precision, or another device.
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=on_cpu, mixed_precision=precision)
-
-
-def adamw(parameters: list[nn.Parameter], config: FitConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
 
 
 @torch.no_grad()

@@ -13,8 +13,22 @@ from bionas.specimens.augmentation import AUGMENTATIONS
 from bionas.training.choices import Checked, choice
 
 SCHEDULES = ("one_cycle", "cosine", "constant")
+"""Of w's learning rate; the paper names none. "constant" with a rate of 1e-3 takes the paper literally."""
+
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+THETA_RATES = ("paper", "scaled")
+PAPER_THETA_RATE = 3e-4
+PAPER_THETA_STEPS = 3510
+"""Theta steps of one epoch at the paper's scale, at the least."""
+
+LEAST_REACH = PAPER_THETA_RATE * PAPER_THETA_STEPS
+"""1.05: the theta reach of one such epoch. Adam moves a theta by at most about its rate per step, so the reach (the sum
+of the rate over theta steps) bounds how far alphas can part: from +1.05 to -1.05, a ratio of about eight."""
+
+THETA_BETAS = {"torch": (0.9, 0.999), "darts": (0.5, 0.999)}
+"""Adam's betas for theta. The paper gives none; Liu et al. 2019 (DARTS) take 0.5 for the first."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,11 +51,17 @@ class Training(Checked):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ThetaSearch(Checked):
-    """The choices of a search that concern theta."""
+    """The choices of a search only."""
 
-    # Adam moves theta by at most rate x steps: on a small collection the paper's rate leaves every alpha within a tenth
-    # of where it began.
-    theta_learning_rate: float = choice(3e-4, "Adam's, for theta; the paper's is 3e-4", at_least=0)
+    theta_learning_rate: float | str = choice(
+        "paper",
+        "Adam's, for theta: a number; paper (3e-4); scaled (where theta steps are few, the rate at which theta reach is that "
+        "of one epoch at the paper's scale, 1.05)",
+        words=THETA_RATES, at_least=0,
+    )  # fmt: skip
+    theta_betas: str = choice(
+        "torch", "Adam's, for theta: torch (0.9, 0.999) or darts (0.5, 0.999); the paper gives none", known=THETA_BETAS
+    )  # fmt: skip
     theta_data: str = choice(
         "val", "data that score theta: val (Eq. 12) or train (every odd batch: Algorithm 1 to the letter)",
         known=("val", "train"),
@@ -49,8 +69,11 @@ class ThetaSearch(Checked):
     # The paper has no warm-up: an operation without weights (a pool, a skip) is then compared with convolutions that
     # have learned nothing yet.
     warmup_epochs: int = choice(
-        0, "epochs of the search in which w alone is updated, before theta moves", at_least=0
+        0, "epochs of the search in which only w is updated, before theta moves", at_least=0
     )
+    rate_warmup_epochs: int = choice(
+        0, "epochs of the search in which the rate of w rises linearly, before its schedule; the paper has none", at_least=0
+    )  # fmt: skip
     theta_batch_norm: str = choice(
         "batch",
         "in a theta step batch normalisation uses and updates that batch's statistics (batch), or the running ones (running)",
@@ -62,14 +85,18 @@ class ThetaSearch(Checked):
         "None: never, as in the paper",
         at_least=0,
     )
+    derivation: str = choice(
+        "edge", "where the argmax is taken: on each edge (section III-B.2), or for each node (III-A.1)", known=("edge", "node")
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FitConfig(Training):
     """How a network is trained. Weight decay, clipping and smoothing are the paper's; it names no schedule.
 
-    The learning rate is the schedule's peak: one cycle from 3e-3 averages 1.5e-3, near the paper's 1e-3, and did better
-    on validation than a cycle from 1e-3.
+    The learning rate is the schedule's peak: one cycle with peak 3e-3 has a mean of 1.5e-3, near the paper's 1e-3, and
+    did better on validation than a cycle with peak 1e-3. `schedule="constant", learning_rate=1e-3` is the paper read
+    literally.
     """
 
     epochs: int = choice(20, "passes over the training split", at_least=1)
@@ -90,3 +117,17 @@ class SearchConfig(ThetaSearch, FitConfig):
     learning_rate: float = choice(1e-3, "AdamW's, for w: the peak of the schedule", above=0)
     schedule: str = choice("cosine", "of the learning rate of w", known=SCHEDULES)
     theta_weight_decay: float = choice(1e-3, "Adam's, for theta", at_least=0)
+
+
+def theta_rate(choice: float | str, steps: int) -> float:
+    """The learning rate of theta for a search of so many theta steps.
+
+    Args:
+        choice: a number, "paper" or "scaled". "scaled" is the rate at which the theta reach is `LEAST_REACH`, and never
+            below the paper's rate: from 3,510 steps on both are the same.
+    """
+    if choice == "paper":
+        return PAPER_THETA_RATE
+    if choice == "scaled":
+        return max(PAPER_THETA_RATE, LEAST_REACH / max(steps, 1))
+    return float(choice)

@@ -9,7 +9,7 @@ from bionas.specimens.metadata import METADATA_PRESETS
 from bionas.studies import published
 from bionas.studies.audit.counts import TRAINING_SHARE
 from bionas.studies.audit.finding import CHECKS, Finding
-from bionas.training.recipe import SearchConfig
+from bionas.training.recipe import PAPER_THETA_RATE
 
 SKIPPED_BELOW = 1e-6
 """Operations with a smaller weight are omitted (after Eq. 9)."""
@@ -39,7 +39,7 @@ def alpha_below_threshold() -> Finding:
     With K primitives the gap to the leader is log(1e6 / (K - 1)) where all others lead together, log(1e6) where one
     leads alone. A step of Adam under a steady gradient moves a theta by its rate; leader and laggard may both move.
     """
-    k, rate = len(PRIMITIVES), SearchConfig.theta_learning_rate
+    k, rate = len(PRIMITIVES), PAPER_THETA_RATE
     least, most = -math.log(SKIPPED_BELOW * (k - 1)), -math.log(SKIPPED_BELOW)
     images = published.table("bioscan5m_order_counts")["count"].sum() * TRAINING_SHARE
     steps = [images / batch / 2 for batch in BATCHES]  # every other batch updates theta

@@ -27,7 +27,7 @@ from bionas.studies.automl.clock import OutOfTime
 from bionas.studies.automl.systems import Problem
 from bionas.system import files
 from bionas.training.fitting import Fit
-from bionas.training.loop import adamw
+from bionas.training.loop import optimizer_of_w
 from bionas.training.recipe import FitConfig
 from bionas.training.runs import Run
 
@@ -163,7 +163,7 @@ def seconds_an_epoch(problem: Problem, network: nn.Module, config: FitConfig) ->
     device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
     network = network.to(device, memory_format=torch.channels_last)
     optimizer, size = (
-        adamw(list(network.parameters()), config),
+        optimizer_of_w(list(network.parameters()), config),
         64 if config.batch_size == "auto" else config.batch_size,
     )
 
