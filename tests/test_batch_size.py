@@ -163,8 +163,8 @@ def test_a_chosen_size_trains_as_the_same_size_given(monkeypatch, tmp_path, kind
         if kind == "search":
             return Search(
                 small.supernet(data[2]), *data, SearchConfig(**choices), Run(tmp_path / name)
-            )
-        return Fit(small.derived(data[2]), *data, FitConfig(**choices), Run(tmp_path / name))
+            ).prepare()
+        return Fit(small.derived(data[2]), *data, FitConfig(**choices), Run(tmp_path / name)).prepare()
 
     free(monkeypatch, 2**50)
     assert start("room enough", "auto").batch_size == 512

@@ -35,7 +35,7 @@ def trained(data, tmp_path):
 
 
 def fit(data, path, seed=0, config=QUICK):
-    return Fit(small.derived(data[2], seed), *data, config, Run(path))
+    return Fit(small.derived(data[2], seed), *data, config, Run(path)).prepare()
 
 
 # --- the folder -----------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ from bionas.training.fitting import Fit
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 data = small.sides(24, 12)
-trainer = Fit(small.derived(data[2]), *data, FitConfig(epochs=2, batch_size=12, device="cpu"), Run({path!r}))
+trainer = Fit(small.derived(data[2]), *data, FitConfig(epochs=2, batch_size=12, device="cpu"), Run({path!r})).prepare()
 save, epochs = trainer.save, iter([None, ({limit}, -1)])
 def limited_save():
     limit = next(epochs)

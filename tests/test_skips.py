@@ -33,7 +33,8 @@ def collapsing(data, run, begun=True, **choices):
     """A search in which skip_connect leads n edges after epoch n; see `small.Collapsing`."""
     network = small.supernet(data[2])
     config = SearchConfig(**{"epochs": 6, "batch_size": 12, "device": "cpu", **choices})
-    return small.Collapsing(small.Collapsing.begun(network) if begun else network, *data, config, Run(run))
+    network = small.Collapsing.begun(network) if begun else network
+    return small.Collapsing(network, *data, config, Run(run)).prepare()
 
 
 def table(thetas, primitives=FULL) -> pd.DataFrame:

@@ -227,7 +227,7 @@ def test_the_budget_of_a_supernet_is_counted_in_its_batches(choices, needs, epoc
 def shared_weights(tmp_path) -> SharedWeights:
     supernet = Tiny(epochs=1).supernet(SPACE, 2)
     policy = PolicyGradient(SPACE, 2, learning_rate=0.01, entropy_weight=0.01, baseline_decay=0.9, hidden=16)
-    return SharedWeights(supernet, Run(tmp_path), SPACE, {}, policy=policy, controller_steps=5)
+    return SharedWeights(supernet, Run(tmp_path), SPACE, {}, policy=policy, controller_steps=5).prepare()
 
 
 def test_a_chosen_child_is_the_derived_network_with_the_supernets_weights(tmp_path):

@@ -279,7 +279,7 @@ class PlanEvaluator:
             train, val, _ = self.splits
             network, encoding = plan.derived(genotype), plan.encoding()
             with told_to(io.StringIO()):
-                trainer = Fit(network, train, val, encoding, self.config, run, description)
+                trainer = Fit(network, train, val, encoding, self.config, run, description).prepare()
                 try:
                     trainer.train()
                     core_start = time.process_time()

@@ -253,7 +253,14 @@ class Trainer:
         # A last batch of one image would leave batch normalisation without a variance: training drops the remainder.
         size = min(self.batch_size, len(specimens))
         return BatchLoader(
-            specimens, self.encoding, size, shuffle=shuffle, seed=seed, augment=augment, drop_last=shuffle
+            specimens,
+            self.encoding,
+            size,
+            shuffle=shuffle,
+            seed=seed,
+            augment=augment,
+            drop_last=shuffle,
+            device=self.device,
         )
 
     def trial_step(self, batch: Batch) -> None:
@@ -282,7 +289,7 @@ def predict(
 ) -> np.ndarray:
     """Class probabilities of every specimen, in order: (N, n_classes) float64, rows summing to 1."""
     on = chosen_device(device)
-    loader = BatchLoader(specimens, encoding, batch_size, shuffle=False)
+    loader = BatchLoader(specimens, encoding, batch_size, shuffle=False, device=on)
     logits, _ = _forward_all(model.to(on), loader, on)
     return torch.softmax(logits.cpu().double(), dim=1).numpy()
 
