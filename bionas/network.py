@@ -122,6 +122,13 @@ STEMS: Registry[Callable[[NetworkConfig, str], nn.Module]] = Registry("stem")
 returns a module (B, 3, S, S) -> (B, C, h, w), C = `config.stages()[0][0]`."""
 
 
+def require_stem(name: str) -> None:
+    """Raises UnknownName unless the part before the colon is one of `STEMS`."""
+    kind = name.partition(":")[0]
+    if kind not in STEMS:
+        raise UnknownName(STEMS.kind, kind, STEMS)
+
+
 def build_stem(config: NetworkConfig) -> nn.Module:
     """The stem that a configuration names.
 

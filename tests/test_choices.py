@@ -91,7 +91,9 @@ def test_the_signature_and_the_configurations_follow_from_the_fields():
     assert search.warmup_epochs == 1 and search.learning_rate == 1e-3 and search.augment == "none"
     assert fit.learning_rate == 1e-2 and fit.augment == "flips_and_shifts"
     assert plan("smoke").fit_config() == FitConfig(epochs=2, batch_size=32)
-    assert plan("smoke").search_config() == SearchConfig(epochs=2, batch_size=32)
+    scaled = SearchConfig(epochs=2, batch_size=32, theta_learning_rate="scaled")
+    assert plan("smoke").search_config() == scaled
+    assert plan("full").search_config().theta_learning_rate == "paper"  # 3e-4
 
 
 def test_every_choice_has_a_help_and_a_default_that_it_allows():

@@ -10,7 +10,7 @@ import pytest
 import small
 import torch
 
-from bionas.errors import TrainingError
+from bionas.errors import ChoiceError, TrainingError
 from bionas.genotype import EDGES, derive
 from bionas.operators import PRIMITIVE_SETS
 from bionas.strategies import STRATEGIES, Space
@@ -172,7 +172,7 @@ def test_where_skips_lead_after_every_epoch_there_is_nothing_to_derive(data, tmp
 
 
 def test_fewer_than_no_skips_is_refused(data, tmp_path):
-    with pytest.raises(TrainingError, match="max_skips=-1: it is the number of edges"):
+    with pytest.raises(ChoiceError, match="max_skips=-1: max_skips is a whole number of at least 0"):
         collapsing(data, tmp_path, max_skips=-1)
 
 

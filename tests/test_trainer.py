@@ -16,12 +16,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from bionas.errors import CheckpointError, TrainingError, UnknownName
-from bionas.genotype import EDGES
+from bionas.genotype import EDGES, derive
 from bionas.studies.backbones import BASELINES
 from bionas.system.progress import progress
 from bionas.trainer import BilevelTrainer, Step
 from bionas.training import loop
-from bionas.training.fitting import Fit, Search
+from bionas.training.fitting import Ending, Fit, Search, SearchHooks
 from bionas.training.loop import predict
 from bionas.training.recipe import FitConfig, SearchConfig
 from bionas.training.runs import Run
@@ -125,10 +125,68 @@ def test_theta_rests_in_the_warm_up(data, tmp_path, theta_data):
     assert history["images"].iloc[2] > history["images"].iloc[0]
 
 
-@pytest.mark.parametrize("warmup_epochs", [-1, 2, 3])
+@pytest.mark.parametrize("warmup_epochs", [2, 3])
 def test_a_warm_up_leaves_epochs_to_search_in(data, tmp_path, warmup_epochs):
     with pytest.raises(TrainingError, match=f"warmup_epochs={warmup_epochs} of 2"):
         searching(data, tmp_path, epochs=2, warmup_epochs=warmup_epochs)
+
+
+def test_a_warm_up_of_the_rate_leaves_epochs_at_the_full_rate(data, tmp_path):
+    with pytest.raises(TrainingError, match="rate_warmup_epochs=2 of 2"):
+        searching(data, tmp_path, rate_warmup_epochs=2)
+    with pytest.raises(TrainingError, match="warm-up of its own"):
+        searching(data, tmp_path, schedule="one_cycle", rate_warmup_epochs=1)
+    trainer = searching(data, tmp_path, epochs=2, rate_warmup_epochs=1)
+    rates = []
+    trainer.optimizers["w"].register_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
+    trainer.train()
+    assert rates[:5] == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3]) and rates[-1] < 0.2e-3
+
+
+def test_theta_reach_is_the_sum_of_the_rate_over_theta_steps(data, tmp_path):
+    for rate, reach in (("paper", 8 * 3e-4), ("scaled", 1.053), (0.01, 0.08)):
+        trainer = searching(data, tmp_path / str(rate), theta_learning_rate=rate)
+        run = trainer.train()
+        assert trainer.theta_steps == 8 and trainer.theta_reach == pytest.approx(reach)
+        assert run.history["theta_reach"].tolist() == pytest.approx([reach / 2, reach])
+        moved = (trainer.thetas[-1] - trainer.thetas[0]).abs().max().item()
+        assert 0.3 * reach < moved < 1.5 * reach
+
+
+class Hooked(SearchHooks):
+    """Counts, pulls theta to zero, and ends after the second epoch with the first as the one to derive from."""
+
+    def before_epoch(self, search, epoch):
+        search.supernet.relaxation.temperature = 1.0 / (1 + epoch)
+
+    def penalty(self, supernet):
+        return 1e4 * supernet.theta.square().sum()
+
+    def after_epoch(self, search):
+        return {"temperature": search.supernet.relaxation.temperature}
+
+    def ending(self, history):
+        return Ending(1, "search: stopped by the hook") if len(history) >= 2 else None
+
+
+def test_hooks_add_a_penalty_columns_and_an_ending(data, tmp_path):
+    train, val, encoding = data
+    config = SearchConfig(**{**QUICK, "epochs": 4})
+
+    def start():
+        return Search(small.supernet(encoding), train, val, encoding, config, Run(tmp_path), hooks=Hooked())
+
+    trainer = start()
+    run = trainer.train()
+    assert run.history["temperature"].tolist() == [1.0, 0.5] and trainer.epoch == 2
+    assert (trainer.stopped, trainer.derived_epoch) == ("search: stopped by the hook", 1)
+    alpha = torch.softmax(trainer.thetas[1].double(), -1)
+    net = trainer.supernet
+    assert run.genotype == derive(alpha, net.primitives, net.config.reductions)
+    assert trainer.thetas[-1].abs().mean() < trainer.thetas[0].abs().mean()
+    again = start()
+    again.train()  # it has ended, and says so again
+    assert again.epoch == 2 and again.stopped == trainer.stopped
 
 
 @pytest.mark.parametrize("kind, alike", [("batch", False), ("running", True)])

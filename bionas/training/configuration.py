@@ -20,7 +20,15 @@ import torch
 from bionas.errors import TrainingError, UnknownName
 from bionas.fusion import FUSIONS
 from bionas.genotype import Genotype
-from bionas.network import PRESETS, DerivedNetwork, MetadataNetwork, NetworkConfig, SearchNetwork
+from bionas.network import (
+    PRESETS,
+    THETA_STD,
+    DerivedNetwork,
+    MetadataNetwork,
+    NetworkConfig,
+    SearchNetwork,
+    require_stem,
+)
 from bionas.network import preset as sizes_of
 from bionas.operators import PRIMITIVE_SETS
 from bionas.specimens import SOURCES, SPLITS
@@ -31,13 +39,34 @@ from bionas.system import places
 from bionas.training import data, versions
 from bionas.training.choices import choice, declarations, default, parsed
 from bionas.training.cost import cost
-from bionas.training.recipe import FitConfig, SearchConfig, ThetaSearch, Training
+from bionas.training.recipe import SCHEDULES, THETA_RATES, FitConfig, SearchConfig, ThetaSearch, Training
 from bionas.training.runs import Run
 
 MODES: dict[str, dict[str, Any]] = {
-    "smoke": {"preset": "tiny", "search_epochs": 2, "epochs": 2, "batch_size": 32, "limit": 240},
-    "quick": {"preset": "quick", "search_epochs": 10, "epochs": 20, "batch_size": 64, "limit": None},
-    "full": {"preset": "paper", "search_epochs": 50, "epochs": 100, "batch_size": "auto", "limit": None},
+    "smoke": {
+        "preset": "tiny",
+        "search_epochs": 2,
+        "epochs": 2,
+        "batch_size": 32,
+        "limit": 240,
+        "theta_learning_rate": "scaled",
+    },
+    "quick": {
+        "preset": "quick",
+        "search_epochs": 10,
+        "epochs": 20,
+        "batch_size": 64,
+        "limit": None,
+        "theta_learning_rate": "scaled",
+    },
+    "full": {
+        "preset": "paper",
+        "search_epochs": 50,
+        "epochs": 100,
+        "batch_size": "auto",
+        "limit": None,
+        "theta_learning_rate": "paper",
+    },
 }
 """What a mode stands for where a plan does not say otherwise. Results of `smoke` mean nothing: it shows that the code runs."""
 
@@ -108,6 +137,19 @@ class Plan(ThetaSearch, Training):
         "full", "full (ten primitives), reduced (six) or conv_only (four)", known=PRIMITIVE_SETS
     )
     fusion: str = choice("concatenation", "how image and metadata features are joined", known=FUSIONS)
+    stem: str = choice("conv", "the stem: conv, or another name of `network.STEMS`", check=require_stem)
+    dropout: float | None = choice(
+        None, "in head and metadata encoder; None: the preset's 0.2. The paper names no rate", at_least=0
+    )
+    theta_learning_rate: float | str = choice(
+        None,
+        "Adam's, for theta: a number; paper (3e-4); scaled (where theta steps are few, the rate at which theta reach is that "
+        "of one epoch at the paper's scale, 1.05); None: scaled in smoke and quick, paper in full",
+        words=THETA_RATES, at_least=0, by_mode=True,
+    )  # fmt: skip
+    theta_init: str = choice(
+        "sd", "theta ~ N(0, 1e-3): 1e-3 as standard deviation (sd) or as variance", known=THETA_STD
+    )
     shared_theta: bool = choice(False, "one theta for all cells instead of one per cell")
     # Cells are often searched narrow and trained wide, as in DARTS.
     derived_channels: int | None = choice(
@@ -128,6 +170,12 @@ class Plan(ThetaSearch, Training):
     )  # fmt: skip
     learning_rate: float | None = choice(
         None, "peak of the retraining's schedule; None: 3e-3. The search keeps the paper's 1e-3", above=0
+    )
+    schedule: str = choice(
+        "one_cycle", "of the retraining's rate; constant with learning_rate=1e-3 is the paper read literally", known=SCHEDULES
+    )  # fmt: skip
+    search_schedule: str = choice(
+        "cosine", "of w's rate in the search; the paper names none", known=SCHEDULES
     )
     # The search is never augmented, as in the paper.
     augment: str = choice(
@@ -199,8 +247,14 @@ class Plan(ThetaSearch, Training):
 
     def network(self) -> NetworkConfig:
         """The sizes of the supernet."""
+        sizes = sizes_of(self.preset)
         return dataclasses.replace(
-            sizes_of(self.preset), image_size=self.image_size, shared_theta=self.shared_theta
+            sizes,
+            image_size=self.image_size,
+            shared_theta=self.shared_theta,
+            stem=self.stem,
+            dropout=sizes.dropout if self.dropout is None else self.dropout,
+            theta_init=self.theta_init,
         )
 
     def derived_network(self, genotype: Genotype) -> NetworkConfig:
@@ -262,7 +316,13 @@ class Plan(ThetaSearch, Training):
     def search_config(self) -> SearchConfig:
         """How the supernet is searched."""
         # The rate and augmentation of a plan are those of the retraining; the search keeps the paper's.
-        return self._config(SearchConfig, epochs=self.search_epochs, learning_rate=None, augment=None)
+        return self._config(
+            SearchConfig,
+            epochs=self.search_epochs,
+            learning_rate=None,
+            augment=None,
+            schedule=self.search_schedule,
+        )
 
     def fit_config(self) -> FitConfig:
         """How derived networks and baselines are trained."""
