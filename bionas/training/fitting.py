@@ -215,7 +215,7 @@ class Search(Trainer):
         """What the alphas of `derived_epoch` derive (section III-B.2)."""
         net = self.supernet
         alpha = net.alpha(self.thetas[self.derived_epoch].double())
-        per = self.config.derivation
+        per = self.config.argmax_per
         return derive(alpha, net.primitives, net.config.reductions, net.primitive_set, per=per)
 
     def _hooked(self) -> Ending | None:

@@ -85,7 +85,7 @@ class ThetaSearch(Checked):
         "None: never, as in the paper",
         at_least=0,
     )
-    derivation: str = choice(
+    argmax_per: str = choice(
         "edge", "where the argmax is taken: on each edge (section III-B.2), or for each node (III-A.1)", known=("edge", "node")
     )  # fmt: skip
 
