@@ -274,9 +274,9 @@ def test_an_md5_is_computed_once(tmp_path, monkeypatch):
 
 def test_a_waiting_time_is_doubled_scattered_and_bounded():
     patience = web.Patience(attempts=9, longest=10, chance=lambda: 0.0)
-    passing = web.Trouble("", 500, again=True)
+    passing = web.RequestFailed("", 500, again=True)
     assert [patience.wait(k, passing) for k in (1, 2, 3, 4, 5)] == [0.5, 1, 2, 4, 5]
-    assert patience.wait(9, passing) is None and patience.wait(1, web.Trouble("", 404)) is None
+    assert patience.wait(9, passing) is None and patience.wait(1, web.RequestFailed("", 404)) is None
     assert dataclasses.replace(patience, chance=lambda: 1.0).wait(3, passing) == 4
 
 

@@ -1,7 +1,7 @@
-"""DNA barcodes as keys: 8 bytes a specimen in place of some 660 letters.
+"""DNA barcodes as keys: 8 bytes per specimen in place of about 660 letters.
 
-Whether two specimens have the same barcode is all that a split has to know, and the letters of five million of them
-(3.4 GB) would not fit beside the rest. A column `dna_barcode` may therefore hold the letters, or the keys that
+A split only needs to know whether two specimens have the same barcode, and the letters of five million of them (3.4 GB)
+would not fit beside the rest. A column `dna_barcode` may therefore hold the letters, or the keys that
 `barcode_keys` makes of them a slice at a time while a table is read.
 """
 

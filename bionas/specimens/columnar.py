@@ -203,13 +203,18 @@ def _read(
     frame = {}
     for name in shown:
         column = stored.column(name)
+        if name == HEAVY:  # as it stands in the file, and never copied
+            frame[name] = _strings(column if inside is None else column.filter(inside))
+            continue
         if name in NUMERIC or name in WHOLE:
             array = _numeric(column, name, table, notes)
         elif name in UNIQUE:
             array = _names(column)
         else:
             array = _categories(column, name, notes)
-        frame[name] = _pandas(array if inside is None else array.filter(inside), name, rows)
+        frame[name] = (
+            _pandas(array, name, rows) if inside is None else _pandas(array.filter(inside), name, rows, True)
+        )
     return Columns(pd.DataFrame(frame, copy=False), tuple(notes), stored.facts["checksum"], rows)
 
 
@@ -302,14 +307,14 @@ def _in_splits(column: pa.DictionaryArray, splits: frozenset[str], path: Path) -
     return inside
 
 
-def _pandas(array: pa.Array, name: str, rows: int) -> object:
-    """A column as pandas holds it."""
+def _pandas(array: pa.Array, name: str, rows: int, filtered: bool = False) -> object:
+    """A column as pandas holds it; `filtered`: some categories may have lost all their rows."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         if name not in COLUMNS and len(array.dictionary) > rows / 2:
             return _strings(array.dictionary_decode())
         whole = pd.Categorical.from_codes(_codes(array, -1), categories=_strings(array.dictionary))
-        return whole.remove_unused_categories()
+        return whole.remove_unused_categories() if filtered else whole
     if pa.types.is_integer(kind):
         values = array.fill_null(0).to_numpy(zero_copy_only=False)
         return pd.arrays.IntegerArray(
@@ -322,8 +327,10 @@ def _pandas(array: pa.Array, name: str, rows: int) -> object:
     return values.copy() if exact else values.astype(np.float32)
 
 
-def _strings(array: pa.Array) -> pd.api.extensions.ExtensionArray:
-    return pd.StringDtype("pyarrow", na_value=np.nan).__from_arrow__(pa.chunked_array([array]))
+def _strings(texts: pa.Array | pa.ChunkedArray) -> pd.api.extensions.ExtensionArray:
+    return pd.StringDtype("pyarrow", na_value=np.nan).__from_arrow__(
+        texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])
+    )
 
 
 def _codes(column: pa.DictionaryArray, missing_as: int) -> np.ndarray:

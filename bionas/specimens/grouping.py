@@ -1,7 +1,7 @@
-"""Groups that must not be torn apart (BINs, barcodes, countries), and sides made of whole ones.
+"""Groups that must stay on one side (BINs, barcodes, countries, traps), and sides made of whole groups.
 
-`linked` finds which specimens hang together. `disjoint` deals with very many groups that mostly lie within one class;
-`balanced_sides` with few groups that each hold all classes. Both aim at `SHARES` of every class.
+`linked` finds connected specimens. `disjoint` is for very many groups that are mostly within one class, `balanced_sides`
+for few groups that each hold all classes. Both aim at `SHARES` of every class.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SHARES = np.array([0.7, 0.2, 0.1])
 """Training, validation, test."""
 
 STARTS = 6
-"""Tries of `balanced_sides`: one alone can end two or three times as far away as the best."""
+"""Restarts of `balanced_sides`: a single one can end two or three times as far from the optimum as the best."""
 
 
 def linked(bins: np.ndarray, barcodes: np.ndarray | None = None) -> np.ndarray:

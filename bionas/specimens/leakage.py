@@ -1,8 +1,8 @@
-"""What metadata fields say about the target before any network is trained (section III-A.2 lists the order among them).
+"""Leakage: how far metadata fields determine the target, without any network (section III-A.2 lists the order as input).
 
-Everything here looks values up in the training records and answers on records held out. `lookup_leakage` is the table
-a field at a time, `preset_leakage` the same a preset; `leakage_report` adds how much information a field carries and
-judges whether it determines the target, and `warning` says so in one line.
+Values are looked up in the training records and scored on held-out records. `lookup_leakage` has one row per field,
+`preset_leakage` one per preset. `leakage_report` adds the information a field carries and whether it determines the
+target; `warning` states that in one line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bionas.specimens.metadata import METADATA_PRESETS, numbers_of, preset_field
 from bionas.specimens.schema import NUMERIC, coded
 
 INTERVALS = 20
-"""Into how many intervals a number is cut to be looked up."""
+"""Number of intervals into which a numeric field is binned."""
 
 DETERMINES = 0.95
 """A field determines the target if its look-up avoids this share of the errors of always answering the majority class,
@@ -30,13 +30,13 @@ ENOUGH = 10
 
 
 def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: Iterable[str]) -> pd.DataFrame:
-    """How well each field predicts the class with no learning at all: by looking its value up in the training records.
+    """How well each field predicts the class by looking its value up in the training records.
 
     A test specimen gets the most frequent class among the training specimens with the same value (equal frequencies:
     the class that is larger in training); a value that is missing or was never seen gets the majority class. A number
     is looked up by the one of `INTERVALS` intervals that it falls in, each holding equally many training specimens.
 
-    Returns one row a field that the records have:
+    Returns one row per field that the records have:
         field; coverage: share of test specimens that have a value; unseen: share of those that training never showed;
         accuracy: of the look-up, over all test specimens; majority: accuracy of always answering the majority class;
         balanced: balanced accuracy of the look-up when a training specimen's vote counts as the inverse of its class's
@@ -63,9 +63,9 @@ def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: Iterable[str])
 
 
 def preset_leakage(train: SpecimenSet, test: SpecimenSet) -> pd.DataFrame:
-    """What each preset gives away at the least: its most telling field, looked up alone (see `lookup_leakage`).
+    """A lower bound for each preset: its most predictive field, looked up alone (see `lookup_leakage`).
 
-    Returns one row a preset: preset; fields: how many these records can fill; most_telling: the field whose look-up has
+    Returns one row per preset: preset; fields: how many these records can fill; most_telling: the field whose look-up has
     the highest balanced accuracy; accuracy and balanced of that look-up. Without fields: the majority class.
     """
     rows = []

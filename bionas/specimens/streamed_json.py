@@ -2,7 +2,7 @@
 
 `stream_items` holds a few megabytes of text and one record, whatever the size of the file; the standard library would
 hold the text and every record at once, about ten times the file. Errors name line and column as a text editor counts
-them.
+them: `ijson` reports neither, so that a user could not find the place in a file of half a gigabyte.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def kind(value: object) -> str:
 
 
 class _Stream:
-    """A window on the text: `text[at:]` is unread; what came before it is counted in `lines` and `columns`."""
+    """A window on the text: `text[at:]` is unread; `lines` and `columns` count what came before the window."""
 
     def __init__(self, path: Path, file: TextIO):
         self.path, self.file = path, file

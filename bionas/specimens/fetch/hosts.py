@@ -1,4 +1,4 @@
-"""Which link is asked for next: in turn by server, few at a time from one, none from a server that wants a pause."""
+"""The order of requests: servers in turn, few requests at a time to one, none to a server that asked for a pause."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Link(NamedTuple):
 
 @dataclass
 class Task:
-    """A link on its way: how often it has been asked for in this run."""
+    """A link and how often it was requested in this run."""
 
     link: Link
     host: str
@@ -49,7 +49,7 @@ class Hosts:
             self.waiting += 1
 
     def next(self, now: float) -> Task | None:
-        """The link to ask for now; None where all that is left has to wait."""
+        """The link to request now; None where all remaining ones have to wait."""
         while self._later and self._later[0][0] <= now:
             task = heapq.heappop(self._later)[2]
             self._queues.setdefault(task.host, deque()).appendleft(task)
@@ -61,7 +61,7 @@ class Hosts:
         queue = self._queues.pop(host)
         first = queue.popleft()
         if queue:
-            self._queues[host] = queue  # now the last in turn
+            self._queues[host] = queue  # the server is now last in turn
         task = first if isinstance(first, Task) else Task(first, host)
         task.attempts += 1
         self.waiting -= 1
@@ -69,31 +69,31 @@ class Hosts:
         return task
 
     def seconds_to_next(self, now: float) -> float | None:
-        """Until a pause or a wait is over; None where nothing is waited for but answers."""
+        """Seconds until the next pause or wait ends; None where there is none."""
         times = [until for host, until in self._paused_until.items() if host in self._queues and until > now]
         times += [ready for ready, _, _ in self._later[:1]]
         return max(0.0, min(times) - now) if times else None
 
     def finished(self, task: Task) -> None:
-        """The request has ended, whatever came of it."""
+        """Record that the request has ended, with or without success."""
         self._active[task.host] -= 1
 
     def later(self, task: Task, ready: float, whole_host: bool) -> None:
-        """Ask again at `ready`; until then nothing of that server where it has asked for a pause."""
+        """Request again at `ready`; with `whole_host`, nothing else from that server before."""
         heapq.heappush(self._later, (ready, next(self._count), task))
         self.waiting += 1
         if whole_host:
             self._paused_until[task.host] = max(ready, self._paused_until.get(task.host, ready))
 
     def note(self, host: str, answered: bool) -> int:
-        """Count the requests in a row that a server left unanswered."""
+        """Requests in a row that a server left unanswered, this one included."""
         if answered:
             self.answered.add(host)
         self._silent[host] = 0 if answered else self._silent[host] + 1
         return self._silent[host]
 
     def abandon(self, host: str) -> list[Task]:
-        """Give up what is left of one server."""
+        """Remove and return all remaining links of one server."""
         lost = [left if isinstance(left, Task) else Task(left, host) for left in self._queues.pop(host, ())]
         lost += [task for _, _, task in self._later if task.host == host]
         self._later = [entry for entry in self._later if entry[2].host != host]

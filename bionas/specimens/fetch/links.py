@@ -1,7 +1,7 @@
-"""Many images, a link each: the images of Insect-1M.
+"""Download of the images of Insect-1M: one link per image.
 
-`read_links` takes the links out of the published JSON; `fetch_images` asks for them, a few at a time and fewer from one
-server, again and later where that may help, and keeps a table of those that gave no image.
+`read_links` reads the links from the published JSON. `fetch_images` requests them, a few at a time and fewer from one
+server, repeats requests where that may help, and keeps a table of links without an image.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from bionas.system.progress import progress
 
 PARALLEL = 8
 LARGEST = 64 << 20
-"""Bytes; what is larger is no photograph from a web page."""
+"""Bytes; larger responses are refused."""
 
 SAVE_EVERY = 60.0
 ABANDON_AFTER = 25
-"""Requests in a row that one server left unanswered; it is then not asked again in this run."""
+"""Unanswered requests in a row after which a server is not asked again in this run."""
 
 
 class Links(NamedTuple):
@@ -136,7 +136,7 @@ def fetch_images(
 
 
 class _Run:
-    """One run of `fetch_images`: everything but `one` happens in the thread that called it."""
+    """One run of `fetch_images`. Only `one` runs in other threads than the caller's."""
 
     def __init__(self, data_dir: Path, patience: web.Patience, failures: dict[str, Failure], total: int):
         self.data_dir, self.patience, self.failures = data_dir, patience, failures
@@ -168,19 +168,19 @@ class _Run:
     def settle(self, future: Future, task: Task, hosts: Hosts) -> None:
         try:
             future.result()
-        except web.Trouble as trouble:
-            silent = hosts.note(task.host, answered=trouble.status is not None or not trouble.again)
-            seconds = self.patience.wait(task.attempts, trouble)
+        except web.RequestFailed as failure:
+            silent = hosts.note(task.host, answered=failure.status is not None or not failure.again)
+            seconds = self.patience.wait(task.attempts, failure)
             if silent >= ABANDON_AFTER:
                 self.abandon(task, silent, hosts)
-            elif (trouble.asked or 0) > self.patience.longest_asked:
+            elif (failure.asked or 0) > self.patience.longest_asked:
                 raise FetchError(
-                    f"{task.host}: {trouble.reason}. The same command goes on, then."
-                ) from trouble
+                    f"{task.host}: {failure.reason}. The same command goes on, then."
+                ) from failure
             elif seconds is None:
-                self.fail(task, trouble)
+                self.fail(task, failure)
             else:
-                hosts.later(task, self.patience.clock() + seconds, whole_host=trouble.status in web.SLOW_DOWN)
+                hosts.later(task, self.patience.clock() + seconds, whole_host=failure.status in web.SLOW_DOWN)
         else:
             hosts.note(task.host, answered=True)
             self.fetched += 1
@@ -193,7 +193,8 @@ class _Run:
             self.saved = self.patience.clock()
 
     def abandon(self, task: Task, silent: int, hosts: Hosts) -> None:
-        """A server that never answered is a dead link, many times; one that has stopped, or all of them, is the network."""
+        """Give up a server. One that never answered has dead links; one that stopped answering, or all of them, means that the
+        network is down."""
         lost = [task, *hosts.abandon(task.host)]
         reason = f"{task.host} left {silent} requests in a row unanswered"
         if task.host in hosts.answered or not (hosts.answered or hosts.waiting):
@@ -201,22 +202,22 @@ class _Run:
                 f"{reason}. Is there a network? The same command goes on with the {len(lost):,} left there."
             )
         for link in lost:
-            self.fail(link, web.Trouble(reason))
+            self.fail(link, web.RequestFailed(reason))
 
-    def fail(self, task: Task, trouble: web.Trouble) -> None:
+    def fail(self, task: Task, failure: web.RequestFailed) -> None:
         before = self.failures.get(task.link.id)
         self.failures[task.link.id] = Failure(
             *task.link,
-            str(trouble.status or ""),
-            trouble.reason,
+            str(failure.status or ""),
+            failure.reason,
             task.attempts + (before.attempts if before else 0),
         )
         self.bar.update()
 
     def one(self, link: Link) -> None:
-        """Fetch, look at, and write one image; in a thread of the pool."""
+        """Fetch, check and write one image, in a thread of the pool."""
         if not link.url.lower().startswith(("http://", "https://")):
-            raise web.Trouble("no link in the record" if not link.url else "the link is no web address")
+            raise web.RequestFailed("no link in the record" if not link.url else "the link is no web address")
         if not hasattr(self.local, "session"):
             self.local.session = web.session()
         content = bytearray()
@@ -225,13 +226,13 @@ class _Run:
             for piece in response.iter_content(web.PIECE):
                 content += piece
                 if len(content) > LARGEST:
-                    raise web.Trouble(f"larger than {LARGEST >> 20} MiB", status)
+                    raise web.RequestFailed(f"larger than {LARGEST >> 20} MiB", status)
                 if self.stopped.is_set():
-                    raise web.Trouble("interrupted", status, again=True)
+                    raise web.RequestFailed("interrupted", status, again=True)
         try:
             suffix = image_suffix(bytes(content))
         except ValueError as error:
-            raise web.Trouble(f"{error} ({announced}, {len(content):,} bytes)", status) from None
+            raise web.RequestFailed(f"{error} ({announced}, {len(content):,} bytes)", status) from None
         with replacing(self.data_dir / insect_image_name(link.id, suffix)) as file:
             file.write(content)
 

@@ -1,8 +1,8 @@
-"""One file from the network to the disk: resumed after any interruption, checked, and there only when it is right.
+"""Download of one file: resumed after any interruption, checked, and renamed to its name only when it is correct.
 
-What has arrived lies in NAME.part, and what the server said of it in NAME.part.json; both are gone once the file has
-its own name. A download goes on where it stopped if the server still has the same file (by its ETag or date of change,
-RFC 9110 13.1.5); where that cannot be told, the MD5 that is known beforehand decides in the end.
+Received bytes are in NAME.part, the server's description of them in NAME.part.json; both are removed at the end. A
+download resumes if the server still has the same file (by its ETag or date of change, RFC 9110 13.1.5); where that is
+unknown, the published MD5 decides in the end.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def download(remote: Remote, data_dir: Path, patience: web.Patience | None = Non
         for url in remote.urls:
             try:
                 _complete(asker, url, remote, part, patience)
-            except web.Trouble as trouble:
-                faults.append(f"{url}: {trouble.reason}")
+            except web.RequestFailed as failure:
+                faults.append(f"{url}: {failure.reason}")
                 continue
             arrived = part.md5.hexdigest()
             if remote.md5 in (None, arrived):
@@ -76,16 +76,16 @@ def _complete(asker: requests.Session, url: str, remote: Remote, part: _Part, pa
         while True:
             try:
                 return _receive(asker, url, remote, part, bar)
-            except web.Trouble as trouble:
+            except web.RequestFailed as failure:
                 if remote.md5 is not None and part.md5.hexdigest() == remote.md5:
                     return  # everything was there: the server had announced more than the file has
                 if part.size >= furthest + MUCH:
                     attempt, furthest = 0, part.size
                 attempt += 1
-                wait = patience.wait(attempt, trouble)
+                wait = patience.wait(attempt, failure)
                 if wait is None:
                     raise
-                bar.write(f"{urlsplit(url).hostname}: {trouble.reason}; again in {wait:.0f} s.")
+                bar.write(f"{urlsplit(url).hostname}: {failure.reason}; again in {wait:.0f} s.")
                 patience.sleep(wait)
 
 
@@ -101,7 +101,7 @@ def _receive(asker: requests.Session, url: str, remote: Remote, part: _Part, bar
             return
         if status == 416 or (status == 206 and not part.continued_by(url, response, first, total)):
             part.restart()
-            raise web.Trouble("the file on the server has changed, starting again", status, again=True)
+            raise web.RequestFailed("the file on the server has changed, starting again", status, again=True)
         if status == 200:
             part.restart()
         part.note(url, response, total)
@@ -112,7 +112,7 @@ def _receive(asker: requests.Session, url: str, remote: Remote, part: _Part, bar
             part.write(piece)
             bar.update(len(piece))
     if total is not None and part.size < total:
-        raise web.Trouble(
+        raise web.RequestFailed(
             f"the connection broke off after {part.size:,} of {total:,} bytes", status, again=True
         )
 

@@ -1,7 +1,8 @@
-"""Asking a server for something, and what to do when it does not answer as hoped.
+"""HTTP requests and the rule for repeating them.
 
-`opened` gives a response or raises `Trouble`, which says in words what went wrong and whether asking again may help;
-`PATIENCE` says how often to ask and how long to wait in between.
+`opened` returns a response or raises `RequestFailed`, with the reason in words and whether a retry may help. `PATIENCE`
+sets the number of attempts and the waiting times. Retries are not left to a library such as tenacity: a pause that one
+server asks for must not hold up requests to others (`hosts`).
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ TIMEOUT = (20.0, 60.0)
 """Seconds until a connection must stand, and between two pieces of an answer."""
 
 PIECE = 1 << 15
-"""Bytes handed on at a time; what has come of a piece is lost where a connection breaks off."""
+"""Bytes read at a time; an unfinished piece is lost where a connection breaks off."""
 
 ASK_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 SLOW_DOWN = {429, 503}
 
 
-class Trouble(Exception):
-    """A request that did not bring what was asked for.
+class RequestFailed(Exception):
+    """A request that failed.
 
     Args:
         reason: in words, for the reader.
@@ -63,12 +64,12 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
 
-    def wait(self, attempt: int, trouble: Trouble) -> float | None:
+    def wait(self, attempt: int, failure: RequestFailed) -> float | None:
         """Seconds to wait after failed attempt `attempt` (from 1); None: do not ask again."""
-        if not trouble.again or attempt >= self.attempts or (trouble.asked or 0) > self.longest_asked:
+        if not failure.again or attempt >= self.attempts or (failure.asked or 0) > self.longest_asked:
             return None
         wait = min(self.longest, self.first * 2 ** (attempt - 1))
-        return max(wait * (0.5 + 0.5 * self.chance()), trouble.asked or 0)
+        return max(wait * (0.5 + 0.5 * self.chance()), failure.asked or 0)
 
 
 PATIENCE = Patience()
@@ -91,7 +92,7 @@ def opened(
     """The answer to GET, its body still to be read.
 
     Raises:
-        Trouble: no answer, another status, or (while the body is read in the `with`) a connection that broke off.
+        RequestFailed: no answer, another status, or (while the body is read in the `with`) a connection that broke off.
     """
     status = None
     try:
@@ -113,7 +114,7 @@ def size(asker: requests.Session, url: str) -> int | None:
         return None
 
 
-def _refused(response: requests.Response) -> Trouble:
+def _refused(response: requests.Response) -> RequestFailed:
     status = response.status_code
     asked = None
     if status in SLOW_DOWN and "Retry-After" in response.headers:
@@ -122,22 +123,22 @@ def _refused(response: requests.Response) -> Trouble:
     words = f"{status} {response.reason}" if response.reason else str(status)
     if asked is not None:
         words += f", asked to wait {asked:.0f} s"
-    return Trouble(f"the server answered {words}", status, status in ASK_AGAIN, asked)
+    return RequestFailed(f"the server answered {words}", status, status in ASK_AGAIN, asked)
 
 
-def _broken(error: Exception, status: int | None) -> Trouble:
+def _broken(error: Exception, status: int | None) -> RequestFailed:
     text = str(error)
     if isinstance(error, requests.exceptions.SSLError):
-        return Trouble("the certificate of the server was not accepted", status)
+        return RequestFailed("the certificate of the server was not accepted", status)
     if isinstance(error, requests.Timeout) or "timed out" in text:
-        return Trouble("no answer in time", status, again=True)
+        return RequestFailed("no answer in time", status, again=True)
     if "NameResolution" in text or "getaddrinfo" in text:
-        return Trouble("the name of the server is not known (is there a network?)", status, again=True)
+        return RequestFailed("the name of the server is not known (is there a network?)", status, again=True)
     if "refused" in text:
-        return Trouble("the server refused the connection", status, again=True)
+        return RequestFailed("the server refused the connection", status, again=True)
     passing = requests.ConnectionError, requests.exceptions.ChunkedEncodingError
     if isinstance(error, passing):
-        return Trouble("the connection broke off", status, again=True)
-    return Trouble(
+        return RequestFailed("the connection broke off", status, again=True)
+    return RequestFailed(
         f"{type(error).__name__}: not an address that can be fetched, or no sensible answer", status
     )

@@ -1,9 +1,8 @@
 """A table of records without photographs: any CSV or TSV with taxonomy, BINs, places or measurements.
 
-For the metadata encoder alone, and for asking what the metadata give away about the order. Columns keep their names,
-those of other exports are read under the names of `schema` (`lat`, `country_or_geography`, ...); columns that the schema
-does not know stay as they are. What such exports write where nothing is known ("Unknown", "Unrecoverable",
-"not_classified", "Unknown species") counts as missing.
+For the metadata encoder alone, and for measuring how far metadata determine the order. Known headers of other exports
+(`lat`, `country_or_geography`, ...) are renamed to those of `schema`; other columns keep their names. Words for "not
+known" in such exports ("Unknown", "Unrecoverable", "not_classified", "Unknown species") count as missing.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from bionas.specimens.schema import RANKS
 from bionas.specimens.sources import SOURCES, Collected
 
 RENAMED = {"uri": "dna_bin", "bin_uri": "dna_bin", "nucraw": "dna_barcode"}
-"""Column of another export -> name in the schema, beside those that `csv_stream` knows. `geography_broad` is no province: it
-holds regions of the world, and stays what it is."""
+"""Column of another export -> name in the schema, beside those of `csv_file.HEADERS`. `geography_broad` holds regions of the
+world, not provinces, and keeps its name."""
 
 UNKNOWN = (
     "unknown",
@@ -51,7 +50,7 @@ def records(
         cache_dir: where the table is kept in columns.
         target: the column that must be there.
         table: name of the table where `data_dir` is a folder of several.
-        renamed: {header in the table: column}, for headers that nobody knows.
+        renamed: {header in the table: column}, for headers that are not known.
 
     Raises:
         SpecimenError: no such table, no such column (the nearest is named), or two records of one `processid` differ.
