@@ -274,3 +274,16 @@ def test_the_commands_from_end_to_end(folder, tmp_path, capsys, monkeypatch):
     assert len(said.splitlines()) == 1
     assert main(["train", str(tmp_path), "--model", "out"]) == 2
     assert "no images" in capsys.readouterr().err
+
+
+def test_reviewed_photographs_are_trained_on_too(tmp_path):
+    photographs(tmp_path / "photographs", 60)
+    files = photographs(tmp_path / "new", 12, seed=1, sub_folders=False)
+    reviews = ["confirmed", "corrected", "rejected"]
+    rows = [f"{path.name},{CLASSES[i % 3]},{reviews[i // 4]}" for i, path in enumerate(files)]
+    (tmp_path / "new" / "labels.csv").write_text("\n".join(["file,order,review", *rows]))
+    model = train(tmp_path, add=tmp_path / "new" / "labels.csv")
+    assert model.description["data"]["photographs"] == 60 + 8
+    (tmp_path / "new" / "labels.csv").write_text("file,order,review\n")
+    with pytest.raises(SpecimenError, match="no row has a order|no row has an order"):
+        train(tmp_path, add=tmp_path / "new", overwrite=True)

@@ -18,6 +18,7 @@ def train(
     model: Path,
     rank: str = "order",
     labels: str | None = None,
+    add: Path | None = None,
     group: str | None = None,
     model_kind: str = "auto",
     weights: Path | None = None,
@@ -37,6 +38,8 @@ def train(
         model: the folder to write the model to.
         rank: the column to predict, as order or family.
         labels: name of the table of labels, where there are several.
+        add: the labels.csv that the review page saved, put into the folder of the photographs it reviews: they are
+            trained on, too.
         group: the column that says which photographs show the same specimen, trap or session; or "filename", or
             "lookalikes".
         model_kind: auto, pretrained, pretrained:TIMM_NAME or searched.
@@ -56,6 +59,7 @@ def train(
             model,
             rank=rank,
             labels=labels,
+            add=add,
             group=group,
             model_kind=model_kind,
             weights=weights,

@@ -22,6 +22,7 @@ import bionas
 from bionas.errors import BionasError, SpecimenError
 from bionas.lab import checks, kinds, report
 from bionas.lab import folder as model_folder
+from bionas.lab.adding import joined
 from bionas.lab.calibration import Calibration, bank, distances
 from bionas.lab.evaluation import learning_curve, tested
 from bionas.lab.groups import divide, groups_of, repeated_evidence
@@ -52,6 +53,7 @@ def train(
     *,
     rank: str = "order",
     labels: str | None = None,
+    add: str | os.PathLike | None = None,
     group: str | None = None,
     model_kind: str = AUTO,
     weights: str | os.PathLike | None = None,
@@ -76,6 +78,7 @@ def train(
         model: the folder to write; see `folder`.
         rank: the column to predict.
         labels: name of the table, where it is not the only one.
+        add: the labels.csv of a review, in the folder of its photographs: they are joined to the others.
         group: the column that says which photographs show the same specimen, trap or session; "filename" or
             "lookalikes" to find that out from the names or the looks. Groups are never divided.
         model_kind: "pretrained", "pretrained:TIMM_NAME" or "searched"; "auto" takes published weights where they can be had.
@@ -103,6 +106,9 @@ def train(
     choice = kinds.choose(model_kind, weights, image_size)
     with _working_folder(out, overwrite) as work:
         say(f"Model: {choice.reason}.")
+        folder = Path(photographs)
+        if add is not None:
+            photographs, labels = joined(photographs, labels, add, rank, work), None
         specimens = _collection(
             photographs, rank, labels, min_per_class, missing_images, choice.size, fit, workers
         )
@@ -154,7 +160,7 @@ def train(
         found.description |= {
             "kind": choice.kind,
             "preprocessing": {"image_size": choice.size, "fit": fit},
-            "data": _about_data(specimens, sides, divided, group, photographs),
+            "data": _about_data(specimens, sides, divided, group, folder),
             "training": {
                 "reason": choice.reason,
                 "seed": seed,
@@ -365,11 +371,11 @@ def _learning_curve(
 
 
 def _about_data(
-    specimens: SpecimenSet, sides: Sides, divided: str, group: str | None, photographs: str | os.PathLike
+    specimens: SpecimenSet, sides: Sides, divided: str, group: str | None, folder: Path
 ) -> dict[str, Any]:
     counts = specimens.counts()
     return {
-        "folder": Path(photographs).resolve().name,
+        "folder": folder.resolve().name,
         "photographs": len(specimens),
         "classes": {name: int(n) for name, n in counts.items()},
         "sides": dict(zip(("train", "val", "test"), map(len, sides))),
