@@ -225,8 +225,8 @@ def _pests(data: Path) -> Path:
 
 def _summary(runs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     numbers = [name for name in runs.select_dtypes("number").columns if name not in ("seed", "low", "high")]
-    grouped = runs.groupby(by, sort=False)[numbers]
-    table = grouped.mean().round(4)
+    grouped = runs.groupby(by, sort=False)
+    table = grouped[numbers].mean().round(4)
     for name in ("accuracy", "balanced_accuracy"):
         table[f"{name}_sd"] = grouped[name].std(ddof=1).round(4)
     table.insert(0, "n_seeds", runs.groupby(by, sort=False).size())
