@@ -17,12 +17,13 @@ from bionas.operators import PRIMITIVE_SETS, PRIMITIVES, Primitive
 from bionas.specimens.loader import BatchLoader
 from bionas.strategies import STRATEGIES, Score, Space, Supernet, TableEvaluator, early_stopping
 from bionas.strategies.differentiable import images_of_epoch
-from bionas.strategies.early_stopping import SharpnessStop
+from bionas.strategies.early_stopping import eigenvalue, hessian_times
 from bionas.strategies.fair_darts import Sigmoid
 from bionas.strategies.gdas import GumbelPath
 from bionas.strategies.one_path import batch_statistics
 from bionas.strategies.pc_darts import EdgeNormalised, PartialChannels
 from bionas.strategies.synflow import synaptic_flow
+from bionas.training.fitting import Search
 from bionas.training.recipe import SearchConfig
 from bionas.training.runs import Run
 
@@ -35,7 +36,7 @@ OPTIONS = {
     "fair_darts": {"zero_one_weight": 1.0},
 }
 SUPERNETS = sorted(name for name, one in STRATEGIES.items() if one.needs == "supernet")
-SHARE = {"halving": 0.7, "dehb": 0.7, "hyperband": 0.9}
+SHARE = {"halving": 0.7, "recommended": 0.7, "dehb": 0.7, "hyperband": 0.9}
 """Of random search's regret; Hyperband spends two thirds of its budget on brackets that judge late."""
 FIDELITIES = sorted(name for name, one in STRATEGIES.items() if one.needs == "fidelities")
 
@@ -253,18 +254,17 @@ def test_edge_weights_share_what_enters_a_node_and_sigmoids_do_not_compete():
 def test_the_eigenvalue_is_the_largest_of_the_hessian_in_theta(tmp_path, monkeypatch):
     supernet = Images().supernet(Space(CONFIG.reductions, "reduced"), 0)
     sides = supernet.train, supernet.val, supernet.encoding
-    options = {"window": 1, "back": 1, "ratio": 0.75}
-    trainer = SharpnessStop(supernet.model, *sides, supernet.config, Run(tmp_path), {}, **options).prepare()
+    trainer = Search(supernet.model, *sides, supernet.config, Run(tmp_path)).prepare()
     net = trainer.supernet
     with torch.no_grad():  # away from uniform, where the Hessian is nearly degenerate
         net.theta.copy_(torch.randn(net.theta.shape, generator=torch.Generator().manual_seed(0)))
     monkeypatch.setattr(early_stopping, "ITERATIONS", 80)
-    found = trainer.eigenvalue()
+    found = eigenvalue(trainer)
     batch = next(trainer.val_loader.epoch(0))
     n = net.theta.numel()
     with batch_statistics(net):
         units = torch.eye(n).view(n, *net.theta.shape)
-        hessian = torch.stack([trainer._hessian_times(batch, unit).flatten() for unit in units])
+        hessian = torch.stack([hessian_times(trainer, batch, unit).flatten() for unit in units])
     torch.testing.assert_close(hessian, hessian.T, atol=1e-4, rtol=1e-2)
     eigenvalues = torch.linalg.eigvalsh((hessian + hessian.T) / 2)
     assert found == pytest.approx(eigenvalues.max().item(), rel=0.1)
@@ -273,7 +273,7 @@ def test_the_eigenvalue_is_the_largest_of_the_hessian_in_theta(tmp_path, monkeyp
 def test_a_rising_eigenvalue_ends_the_search_and_goes_back(tmp_path, monkeypatch):
     space = Space(CONFIG.reductions, "reduced")
     values = iter([1.0, 1.0, 1.0, 2.0, 9.0, 9.0])
-    monkeypatch.setattr(SharpnessStop, "eigenvalue", lambda self: next(values))
+    monkeypatch.setattr(early_stopping, "eigenvalue", lambda search: next(values))
     evaluate = Images()
     per_epoch = sum(images_of_epoch(evaluate.supernet(space, 0)))
     options = {"window": 1, "back": 1, "ratio": 0.75}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bionas.strategies.differentiable import Variant, search_by_gradient
+from bionas.network import SearchNetwork
+from bionas.strategies.differentiable import Progress, Variant, search_by_gradient
 from bionas.strategies.evaluators import SUPERNET, Evaluator
 from bionas.strategies.searching import SearchResult, strategy
 from bionas.strategies.space import Space
@@ -33,8 +34,17 @@ def beta_darts(
         derivation: as of `gradient`.
     """
 
-    def decay(theta: Tensor, progress: float) -> Tensor:
-        return largest_weight * progress * theta.logsumexp(dim=-1).mean()
-
-    variant = Variant(theta_loss=decay, theta_weight_decay=0.0, options={"largest_weight": largest_weight})
+    variant = Variant(
+        hooks=BetaDecay(largest_weight), theta_weight_decay=0.0, options={"largest_weight": largest_weight}
+    )
     return search_by_gradient("beta_darts", space, evaluate, budget, seed, folder, variant, derivation)
+
+
+class BetaDecay(Progress):
+    """log sum exp(theta) of each edge, averaged, times a weight that rises with the search."""
+
+    def __init__(self, largest_weight: float):
+        self.largest_weight = largest_weight
+
+    def penalty(self, supernet: SearchNetwork) -> Tensor:
+        return self.largest_weight * self.progress * supernet.theta.logsumexp(dim=-1).mean()

@@ -34,6 +34,7 @@ from bionas.strategies.searching import (
 )
 from bionas.strategies.space import Space
 from bionas.training import fitting
+from bionas.training.fitting import Search, SearchHooks
 from bionas.training.runs import Run
 
 DERIVATIONS = ("argmax", "perturbation")
@@ -47,18 +48,32 @@ class Variant:
     Attributes:
         relaxation: makes the map from theta to weights, for a space; the paper's softmax if None.
         edge: form of the mixed edge; that of the supernet if None.
-        theta_loss: (theta, progress) -> scalar added to the loss of theta steps; progress runs from 0 to 1 over the search.
+        hooks: what is added to the search: a penalty on theta, an early end.
         theta_weight_decay: replaces Adam's where the variant has a regulariser of its own.
-        trainer: of the search; a name of `fitting` or a class, so that early stopping can be added.
         options: written to the run's configuration.
     """
 
     relaxation: Callable[[Space], Relaxation] | None = None
     edge: Callable[[int, int, tuple[str, ...]], MixedEdge] | None = None
-    theta_loss: Callable[[Tensor, float], Tensor] | None = None
+    hooks: SearchHooks | None = None
     theta_weight_decay: float | None = None
-    trainer: Callable[..., Any] | None = None
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Progress(SearchHooks):
+    """Hooks that know how far the search is, for themselves and for a relaxation with `set_progress`.
+
+    Attributes:
+        progress: from 0 in the first epoch to 1 in the last.
+    """
+
+    progress = 0.0
+
+    def before_epoch(self, search: Search, epoch: int) -> None:
+        self.progress = epoch / max(1, search.config.epochs - 1)
+        set_progress = getattr(search.supernet.relaxation, "set_progress", None)
+        if set_progress is not None:
+            set_progress(self.progress)
 
 
 def search_by_gradient(
@@ -75,7 +90,7 @@ def search_by_gradient(
 
     Images on which theta is updated count, since the supernet is run on them forward and backward. The trace has one row per
     epoch: the genotype that would be derived after it (one genotype may occur in many rows), the supernet's own validation
-    accuracy as its score, alpha_entropy (nats, mean over edges), the number of skips, theta_loss, and theta_reach.
+    accuracy as its score, alpha_entropy (nats, mean over edges), the number of skips, theta_loss, and theta_reach so far.
 
     Args:
         name, space, evaluate, budget, seed, folder: as of a strategy.
@@ -103,9 +118,8 @@ def search_by_gradient(
         config = dataclasses.replace(config, theta_weight_decay=variant.theta_weight_decay)
     with inner_run(run) as inner:
         sides = supernet.train, supernet.val, supernet.encoding
-        make = variant.trainer or fitting.Search
-        trainer = make(supernet.model, *sides, config, inner, {**supernet.description, **variant.options})
-        trainer.hooks = VariantHooks(variant, epochs)
+        description = {**supernet.description, **variant.options}
+        trainer = fitting.Search(supernet.model, *sides, config, inner, description, hooks=variant.hooks)
         trainer.train()
         trace = trace_of(trainer)
         spent = int(trace["images"].iloc[-1])
@@ -130,25 +144,6 @@ def exchange(model: SearchNetwork, variant: Variant, space: Space) -> None:
         for cell, (channels, stride, _) in zip(model.cells, model.config.stages()):
             strides = (stride, stride, 1)
             cell.edges = nn.ModuleList(variant.edge(channels, s, model.primitives) for s in strides)
-
-
-class VariantHooks(fitting.SearchHooks):
-    """The variant's loss in theta steps, and its relaxation told how far the search is."""
-
-    def __init__(self, variant: Variant, epochs: int):
-        self.theta_loss, self.epochs = variant.theta_loss, epochs
-        self.progress = 0.0
-
-    def before_epoch(self, search: fitting.Search, epoch: int) -> None:
-        self.progress = epoch / max(1, self.epochs - 1)
-        relaxation = search.supernet.relaxation
-        if hasattr(relaxation, "set_progress"):
-            relaxation.set_progress(self.progress)
-
-    def penalty(self, supernet: SearchNetwork) -> Tensor:
-        if self.theta_loss is None:
-            return super().penalty(supernet)
-        return self.theta_loss(supernet.theta, self.progress)
 
 
 def epochs_within(budget: int, supernet: Supernet) -> int:
@@ -192,7 +187,7 @@ def derived_from(supernet: SearchNetwork, theta: Tensor) -> Genotype:
     return derive(alpha, supernet.primitives, supernet.config.reductions, supernet.primitive_set)
 
 
-def trace_of(trainer: Any) -> pd.DataFrame:
+def trace_of(trainer: Search) -> pd.DataFrame:
     """One row per epoch, from what the trainer's checkpoint holds."""
     supernet, rows, images = trainer.supernet, [], 0
     for i, (epoch, theta) in enumerate(zip(trainer.history, trainer.thetas[1:])):

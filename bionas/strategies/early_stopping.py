@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from bionas.errors import SearchError
-from bionas.genotype import Genotype
-from bionas.strategies.differentiable import Variant, derived_from, search_by_gradient
+from bionas.specimens.loader import Batch
+from bionas.strategies.differentiable import Variant, search_by_gradient
 from bionas.strategies.evaluators import SUPERNET, Evaluator
 from bionas.strategies.one_path import batch_statistics
 from bionas.strategies.searching import SearchResult, strategy
 from bionas.strategies.space import Space
-from bionas.training import fitting
+from bionas.training.fitting import Ending, Search, SearchHooks
 
 ITERATIONS = 10
 """Of the power iteration."""
@@ -55,82 +54,68 @@ def early_stopping(
             f"window={window}, back={back}, ratio={ratio:g}: the first two are at least 1, the last between 0 and 1."
         )
     options = {"window": window, "back": back, "ratio": ratio}
-
-    def trainer(*args: Any) -> SharpnessStop:
-        return SharpnessStop(*args, **options)
-
-    variant = Variant(trainer=trainer, options=options)
+    variant = Variant(hooks=Sharpness(**options), options=options)
     return search_by_gradient("early_stopping", space, evaluate, budget, seed, folder, variant, derivation)
 
 
-class SharpnessStop(fitting.Search):
-    """Algorithm 1 with the eigenvalue of each epoch in history.csv (`eigenvalue`)."""
+class Sharpness(SearchHooks):
+    """The eigenvalue of each epoch in history.csv (`eigenvalue`), and the end of the search where it rises fast."""
 
-    def __init__(self, *args: Any, window: int, back: int, ratio: float):
+    def __init__(self, window: int, back: int, ratio: float):
         self.window, self.back, self.ratio = window, back, ratio
-        super().__init__(*args)
 
-    def train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
-        found = super().train_epoch(epoch, bar)
-        eigenvalue = self.eigenvalue() if epoch >= self.config.warmup_epochs else math.nan
-        self.model.train()
-        return found | {"eigenvalue": eigenvalue}
+    def after_epoch(self, search: Search) -> dict[str, float]:
+        warming_up = search.epoch < search.config.warmup_epochs
+        return {"eigenvalue": math.nan if warming_up else eigenvalue(search)}
 
-    def eigenvalue(self) -> float:
-        """Largest eigenvalue of the Hessian of the validation loss in theta, by power iteration."""
-        batch = self.to_device(next(self.val_loader.epoch(0)))
-        with batch_statistics(self.supernet):
-            value = self._power_iteration(batch, shift=0.0)
-            if value < 0:  # of largest magnitude is a negative one: shifted by it, that is the largest
-                value = self._power_iteration(batch, shift=-value) + value
-        return value
+    def ending(self, history: list[dict[str, Any]]) -> Ending | None:
+        averages = self.averages(history)
+        if len(averages) <= self.back:
+            return None
+        before, now = averages[-1 - self.back], averages[-1]
+        if not 0 < before < self.ratio * now:
+            return None
+        epoch = len(history) - self.back
+        return Ending(
+            epoch,
+            f"search: stopped after epoch {len(history)}, where the dominant eigenvalue rose from {before:.3g} to {now:.3g}. "
+            f"Derived from epoch {epoch}.",
+        )
 
-    def _power_iteration(self, batch: Any, shift: float) -> float:
-        """The eigenvalue of Hessian + shift that is largest in magnitude."""
-        theta = self.supernet.theta.detach()
-        # A fixed irregular start: a constant vector is in the null space of the softmax.
-        direction, value = 1 + torch.linspace(-1, 1, theta.numel(), device=theta.device).mul(40).sin(), 0.0
-        direction = direction.view_as(theta)
-        for _ in range(ITERATIONS):
-            direction = direction / direction.norm().clamp_min(1e-12)
-            product = self._hessian_times(batch, direction) + shift * direction
-            value = float((direction * product).sum())
-            direction = product
-        return value
-
-    def _hessian_times(self, batch: Any, direction: Tensor) -> Tensor:
-        """The Hessian of the loss on a batch in theta, times a direction of theta's shape."""
-        theta = self.supernet.theta
-        loss, _ = self.algorithm.loss(batch)
-        (gradient,) = torch.autograd.grad(loss, theta, create_graph=True)
-        return torch.autograd.grad((gradient * direction).sum(), theta)[0]
-
-    def averages(self) -> np.ndarray:
+    def averages(self, history: list[dict[str, Any]]) -> np.ndarray:
         """The eigenvalue of each epoch, averaged over the window that ends there; NaN before the first whole window."""
-        values = np.array([row["eigenvalue"] for row in self.history])
+        values = np.array([row["eigenvalue"] for row in history])
         whole = [values[max(0, i + 1 - self.window) : i + 1] for i in range(len(values))]
         return np.array([w.mean() if len(w) == self.window else math.nan for w in whole])
 
-    def _sharp(self) -> bool:
-        averages = self.averages()
-        if len(averages) <= self.back or not averages[-1] > 0:
-            return False
-        before = averages[-1 - self.back]
-        return bool(0 < before < self.ratio * averages[-1])
 
-    @property
-    def stopped(self) -> str:
-        if not self._sharp():
-            return super().stopped
-        averages = self.averages()
-        return (
-            f"search: stopped after epoch {self.epoch} of {self.config.epochs}, where the dominant eigenvalue rose from "
-            f"{averages[-1 - self.back]:.3g} to {averages[-1]:.3g}. Derived from epoch {self.derived_epoch}."
-        )
+def eigenvalue(search: Search) -> float:
+    """Largest eigenvalue of the Hessian of the validation loss in theta, by power iteration on one batch."""
+    batch = search.to_device(next(search.val_loader.epoch(0)))
+    with batch_statistics(search.supernet):
+        value = _power_iteration(search, batch, shift=0.0)
+        if value < 0:  # of largest magnitude is a negative one: shifted by it, that is the largest
+            value = _power_iteration(search, batch, shift=-value) + value
+    return value
 
-    @property
-    def derived_epoch(self) -> int:
-        return self.epoch - self.back if self._sharp() else super().derived_epoch
 
-    def genotype(self) -> Genotype:
-        return derived_from(self.supernet, self.thetas[self.derived_epoch])
+def _power_iteration(search: Search, batch: Batch, shift: float) -> float:
+    """The eigenvalue of Hessian + shift that is largest in magnitude."""
+    theta = search.supernet.theta.detach()
+    # A fixed irregular start: a constant vector is in the null space of the softmax.
+    direction, value = 1 + torch.linspace(-1, 1, theta.numel(), device=theta.device).mul(40).sin(), 0.0
+    direction = direction.view_as(theta)
+    for _ in range(ITERATIONS):
+        direction = direction / direction.norm().clamp_min(1e-12)
+        product = hessian_times(search, batch, direction) + shift * direction
+        value = float((direction * product).sum())
+        direction = product
+    return value
+
+
+def hessian_times(search: Search, batch: Batch, direction: Tensor) -> Tensor:
+    """The Hessian of the loss on a batch in theta, times a direction of theta's shape."""
+    theta = search.supernet.theta
+    loss, _ = search.algorithm.loss(batch)
+    (gradient,) = torch.autograd.grad(loss, theta, create_graph=True)
+    return torch.autograd.grad((gradient * direction).sum(), theta)[0]

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from bionas.cells import Relaxation
+from bionas.network import SearchNetwork
 from bionas.strategies.differentiable import Variant, search_by_gradient
 from bionas.strategies.evaluators import SUPERNET, Evaluator
 from bionas.strategies.searching import SearchResult, strategy
 from bionas.strategies.space import Space
+from bionas.training.fitting import SearchHooks
 
 
 @strategy("fair_darts", needs=SUPERNET)
@@ -35,13 +37,22 @@ def fair_darts(
         derivation: as of `gradient`.
     """
 
-    def zero_one(theta: Tensor, progress: float) -> Tensor:
-        return -zero_one_weight * (torch.sigmoid(theta) - 0.5).square().mean()
-
     variant = Variant(
-        relaxation=lambda _: Sigmoid(), theta_loss=zero_one, options={"zero_one_weight": zero_one_weight}
+        relaxation=lambda _: Sigmoid(),
+        hooks=ZeroOne(zero_one_weight),
+        options={"zero_one_weight": zero_one_weight},
     )
     return search_by_gradient("fair_darts", space, evaluate, budget, seed, folder, variant, derivation)
+
+
+class ZeroOne(SearchHooks):
+    """Minus the mean of (sigmoid(theta) - 0.5)^2, times a weight."""
+
+    def __init__(self, weight: float):
+        self.weight = weight
+
+    def penalty(self, supernet: SearchNetwork) -> Tensor:
+        return -self.weight * (torch.sigmoid(supernet.theta) - 0.5).square().mean()
 
 
 class Sigmoid(Relaxation):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bionas.cells import Relaxation
 from bionas.errors import SearchError
-from bionas.strategies.differentiable import Variant, search_by_gradient
+from bionas.strategies.differentiable import Progress, Variant, search_by_gradient
 from bionas.strategies.evaluators import SUPERNET, Evaluator
 from bionas.strategies.searching import SearchResult, strategy
 from bionas.strategies.space import Space
@@ -42,6 +42,7 @@ def gdas(
         raise SearchError(f"tau_first={tau_first:g}, tau_last={tau_last:g}: temperatures lie above 0.")
     variant = Variant(
         relaxation=lambda _: GumbelPath(tau_first, tau_last),
+        hooks=Progress(),
         options={"tau_first": tau_first, "tau_last": tau_last},
     )
     return search_by_gradient("gdas", space, evaluate, budget, seed, folder, variant, derivation)
