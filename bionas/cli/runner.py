@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,19 +82,6 @@ def resolve_type(text: str) -> Any:
         with contextlib.suppress(ValueError):
             return number(text)
     return text
-
-
-def typed(settings: Sequence[str], function: Callable | None = None) -> dict[str, Any]:
-    """Keyword arguments for `plan` from NAME=VALUE settings (`choices.parsed`).
-
-    Raises:
-        UnknownName: no such choice; the message lists the nearest.
-        ChoiceError: a setting without "=", a value of another type or out of range.
-    """
-    from bionas.training.choices import parsed
-    from bionas.training.configuration import Plan
-
-    return parsed(settings, Plan)
 
 
 def _fits(value: Any, kinds: tuple[type, ...]) -> bool:

@@ -66,6 +66,27 @@ def ablate(
 
 
 @app.command(group=STUDIES)
+def searches(
+    *,
+    strategies: Annotated[
+        Names, Parameter(help="names of search strategies, hand_drawn or resnet18 (default: a selection)")
+    ] = (),
+    minutes: Annotated[
+        float, Parameter(help="core-minutes of a search and its final training together")
+    ] = 10.0,
+    seeds: Seeds = THREE_SEEDS,
+    mode: Annotated[str, Parameter(help="smoke, quick or full")] = "quick",
+    settings: Settings = (),
+    out: Out = None,
+) -> int:
+    """Give search strategies the same core-minutes, final training included, and test what each found."""
+    from bionas.studies.searches import command
+
+    chosen = strategies or command.STRATEGIES_SHOWN
+    return command.searches(settings, chosen, seeds, minutes, mode, out, typed())
+
+
+@app.command(group=STUDIES)
 def compare(
     *,
     settings: Settings = (),

@@ -27,7 +27,7 @@ DESCRIBED = ("source", "mode", "budget", "code", "command")
 
 def folder() -> Path:
     """`data/results/` of the checkout."""
-    return places.root() / "data" / "results"
+    return places.kept_results()
 
 
 def entries() -> dict[str, dict[str, Any]]:

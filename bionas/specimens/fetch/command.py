@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 from bionas.errors import FetchError, UnknownName
 from bionas.specimens.fetch import archive, checksums, disk, links, transfer, web
@@ -21,7 +21,7 @@ ONLY_FILES = ("package", "split", "metadata", "extract")
 ONLY_LINKS = ("records", "limit", "parallel")
 
 
-def fetch(options: argparse.Namespace) -> int:
+def fetch(options: SimpleNamespace) -> int:
     """0: all of it is there. 1: images whose links failed are in the table.
 
     Raises:
@@ -40,7 +40,7 @@ def fetch(options: argparse.Namespace) -> int:
         raise
 
 
-def _files(options: argparse.Namespace) -> int:
+def _files(options: SimpleNamespace) -> int:
     """BIOSCAN-5M and BIOSCAN-1M: a few large files."""
     offer = OFFERS[options.collection]()
     chosen = offer.choose(options.package, options.split, options.metadata)
@@ -117,7 +117,7 @@ def _planned(chosen: Sequence[Remote], data_dir: Path, extract: bool, dry_run: b
     return todo
 
 
-def _images(options: argparse.Namespace) -> int:
+def _images(options: SimpleNamespace) -> int:
     """Insect-1M: many small files, a link each."""
     if options.records is None:
         raise FetchError(
@@ -164,7 +164,7 @@ def _size(url: str) -> int | None:
         return web.size(asker, url)
 
 
-def _data_dir(options: argparse.Namespace) -> Path:
+def _data_dir(options: SimpleNamespace) -> Path:
     if options.data_dir is None:
         raise FetchError("say where to put it: --data-dir DIR.")
     return Path(options.data_dir).expanduser()

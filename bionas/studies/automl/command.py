@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import re
+from types import SimpleNamespace
 
 import pandas as pd
 
@@ -26,7 +26,7 @@ SHOWN = (
 UNITS = {"s": 1 / 60, "m": 1.0, "h": 60.0, "": 1.0}
 
 
-def run(options: argparse.Namespace, command: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+def run(options: SimpleNamespace, command: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """Run the chosen systems: one row per run, and the summary, which is printed. None where none was chosen.
 
     Raises:

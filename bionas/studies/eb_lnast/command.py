@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import torch
@@ -27,14 +27,14 @@ RECORDS, EMBEDDED = "records", "embedded"
 """Two tasks more: the metadata of any table of records, and those of the embedded (synthetic) specimens."""
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: SimpleNamespace) -> int:
     """Run the study or the metadata comparison; returns the exit code."""
     torch.set_num_threads(1)  # networks of a few hundred parameters: a second thread costs more than it gives
     with threadpool_limits(1):  # the same of scikit-learn's, which where cores are shared wait for each other
         return _measured(options)
 
 
-def _measured(options: argparse.Namespace) -> int:
+def _measured(options: SimpleNamespace) -> int:
     command = "bionas " + shlex.join(sys.argv[1:])
     if options.task not in (known := [*TASKS, RECORDS, EMBEDDED]):
         raise UnknownName("task", options.task, known)
@@ -71,7 +71,7 @@ def _measured(options: argparse.Namespace) -> int:
     return 0
 
 
-def _specimens(options: argparse.Namespace) -> SpecimenSet:
+def _specimens(options: SimpleNamespace) -> SpecimenSet:
     if options.task == EMBEDDED:
         return experiments.plan("quick", seed=options.seed).specimens()
     if not options.data_dir:
@@ -79,7 +79,7 @@ def _specimens(options: argparse.Namespace) -> SpecimenSet:
     return load_specimens("records", options.data_dir, min_records=options.min_records or 500)
 
 
-def _metadata(options: argparse.Namespace, command: str) -> int:
+def _metadata(options: SimpleNamespace, command: str) -> int:
     specimens = _specimens(options)
     config = {
         "task": options.task,

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
+from types import SimpleNamespace
 
 import pandas as pd
 
-from bionas.cli import runner
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens.metadata import METADATA_PRESETS, preset_fields
 from bionas.studies import metadata_baselines
 from bionas.studies.evidence import assumptions, inputs
 from bionas.system import files, places
 from bionas.training import experiments
+from bionas.training.configuration import from_settings
 from bionas.training.experiments import Plan
 
 SCHEMES = ("paper", "bin_disjoint")
 
 
-def run(options: argparse.Namespace, command: str) -> int:
+def run(options: SimpleNamespace, command: str) -> int:
     """Run the study that was typed and write its tables.
 
     Raises:
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace, command: str) -> int:
     """
     if options.study not in STUDIES:
         raise UnknownName("study", options.study, STUDIES)
-    plan = experiments.plan(**runner.typed(options.settings, experiments.plan))
+    plan = from_settings(options.settings)
     tables = STUDIES[options.study](plan, options, command)
     print(
         next(iter(tables.values()))
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace, command: str) -> int:
     return 0
 
 
-def _inputs(plan: Plan, options: argparse.Namespace, command: str) -> dict[str, pd.DataFrame]:
+def _inputs(plan: Plan, options: SimpleNamespace, command: str) -> dict[str, pd.DataFrame]:
     """Image, metadata, both; with photographs also what shuffling does, and how the image-and-metadata network errs."""
     specimens = plan.specimens()
     with_images = specimens.images is not None
@@ -80,7 +80,7 @@ def _inputs(plan: Plan, options: argparse.Namespace, command: str) -> dict[str, 
     return tables
 
 
-def _assumptions(plan: Plan, options: argparse.Namespace, command: str) -> dict[str, pd.DataFrame]:
+def _assumptions(plan: Plan, options: SimpleNamespace, command: str) -> dict[str, pd.DataFrame]:
     rows = assumptions.measured(plan, options.seeds)
     return {"": assumptions.summary(rows, plan, command), "_runs": rows}
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bionas.cli import runner
 from bionas.studies.searches.study import BASELINE, HAND, Study, run
 from bionas.studies.searches.tables import SHOWN, runs_table, summary
 from bionas.system import files, places
-from bionas.training import experiments
+from bionas.training.configuration import from_settings
 
 STRATEGIES_SHOWN = ("random", "gradient", "halving", "most_macs", "synflow", HAND, BASELINE)
 
@@ -34,7 +33,7 @@ def searches(
             the tables are written into that folder.
         command: as typed, for the tables.
     """
-    plan = experiments.plan(mode, **runner.typed(list(settings), experiments.plan))
+    plan = from_settings(settings, mode=mode)
     study = Study(plan, minutes, tuple(strategies), tuple(seeds), out or "searches")
     interrupted = False
     try:
