@@ -14,12 +14,12 @@ class BionasError(Exception):
     """Base of every error whose message is written for the reader."""
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows in a notebook: the sentence, without the way it took through the package."""
+        """What IPython shows in a notebook: the message without a traceback."""
         return [f"{type(self).__name__}: {self}"]
 
 
 class UnknownName(BionasError):
-    """A name that is in no registry; the message lists the nearest and all known ones."""
+    """A name that is not registered; the message lists the nearest and all known names."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]):
         known = sorted(known)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from bionas.cells import DerivedCell, FoldedSum, MixedEdge, Relaxation, SearchCell, kept
 from bionas.errors import GenotypeError, SpecimenError, UnknownName
 from bionas.fusion import FEATURES, FUSIONS, WITHOUT_METADATA, ImageFeatures, MetadataFeatures, Sizes, head
+from bionas.fusion.interface import Metadata
 from bionas.genotype import EDGES, Genotype, derive
 from bionas.operators import primitive_set
 from bionas.registry import Registry
@@ -26,18 +26,6 @@ from bionas.registry import Registry
 THETA_STD = {"sd": 1e-3, "variance": math.sqrt(1e-3)}
 """theta ~ N(0, 1e-3): 1e-3 read as a standard deviation (default, the convention of differentiable search) or as a
 variance. The paper does not say which."""
-
-
-class Metadata(Protocol):
-    """Records of B specimens, as `specimens.metadata.Metadata` holds them.
-
-    Attributes:
-        categorical: int64 (B, F), index 0 = unknown or missing.
-        numeric: float32 (B, G), standardised, NaN = missing.
-    """
-
-    categorical: Tensor
-    numeric: Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,9 +112,8 @@ returns a module (B, 3, S, S) -> (B, C, h, w), C = `config.stages()[0][0]`."""
 
 def require_stem(name: str) -> None:
     """Raises UnknownName unless the part before the colon is one of `STEMS`."""
-    kind = name.partition(":")[0]
-    if kind not in STEMS:
-        raise UnknownName(STEMS.kind, kind, STEMS)
+    if name.partition(":")[0] not in STEMS:
+        raise UnknownName(STEMS.kind, name.partition(":")[0], STEMS)
 
 
 def build_stem(config: NetworkConfig) -> nn.Module:
@@ -425,12 +412,7 @@ class DerivedNetwork(_Network):
         n_numeric: int = 0,
         fusion: str = "concatenation",
     ):
-        found = tuple(cell.reduction for cell in genotype.cells)
-        if found != config.reductions:
-            raise GenotypeError(
-                f"the genotype has {len(found)} cells with reductions at {_where(found)}, the network wants "
-                f"{config.cells} with reductions at {_where(config.reductions)}. Use the preset it was searched with."
-            )
+        genotype.require(config.reductions)
         cells = [
             DerivedCell(c, stride, cell.operations, out)
             for (c, stride, out), cell in zip(config.stages(), genotype.cells)
@@ -466,7 +448,3 @@ class DerivedNetwork(_Network):
         self.load_state_dict(trained, strict=False)  # strict would ask for the cells, which follow
         for cell, searched in zip(self.cells, supernet.cells):
             cell.inherit(searched)
-
-
-def _where(reductions: Sequence[bool]) -> str:
-    return ", ".join(str(i) for i, r in enumerate(reductions) if r) or "none"

@@ -10,6 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies
 
 from bionas.errors import BionasError, GenotypeError
 from bionas.figures.drawings.cells import cell_svg
@@ -384,3 +385,53 @@ def test_every_primitive_has_a_colour_and_every_class_one_of_its_own():
 
 def test_edges_are_those_of_eqs_7_and_8():
     assert EDGES == ("x->z1", "x->z2", "z1->z2")
+
+
+# --- per node (section III-A.1) -------------------------------------------------------------------------------------
+
+
+def test_per_node_each_node_keeps_its_highest_primitive():
+    names = ("conv_1x1", "max_pool_3x3", "skip_connect", "none")
+    x_to_z2_wins = [[0.7, 0.1, 0.1, 0.1], [0.1, 0.6, 0.2, 0.1], [0.5, 0.2, 0.2, 0.1]]
+    z1_to_z2_wins = [[0.7, 0.1, 0.1, 0.1], [0.1, 0.5, 0.3, 0.1], [0.1, 0.1, 0.6, 0.2]]
+    tie = [[0.7, 0.1, 0.1, 0.1], [0.1, 0.6, 0.2, 0.1], [0.6, 0.2, 0.1, 0.1]]
+    assert derive_cell(x_to_z2_wins, names, "node") == ("conv_1x1", "max_pool_3x3", "none")
+    assert derive_cell(z1_to_z2_wins, names, "node") == ("conv_1x1", "none", "skip_connect")
+    assert derive_cell(tie, names, "node") == ("conv_1x1", "max_pool_3x3", "none")
+    assert derive_cell(x_to_z2_wins, names) == ("conv_1x1", "max_pool_3x3", "conv_1x1")
+    empty = [[0.2, 0.1, 0.1, 0.6], [0.1, 0.3, 0.2, 0.4], [0.7, 0.1, 0.1, 0.1]]  # no path: the repair rule
+    assert derive_cell(empty, names, "node") == ("none", "max_pool_3x3", "none")
+    with pytest.raises(GenotypeError, match="per is 'cell'"):
+        derive(np.full((1, 3, 10), 0.1), FULL, [False], per="cell")
+
+
+# --- properties -----------------------------------------------------------------------------------------------------
+
+CHOSEN = strategies.tuples(*[strategies.sampled_from(FULL)] * 3).filter(
+    lambda names: names[:2] != ("none", "none")
+)
+GENOTYPES = strategies.lists(strategies.builds(CellGenotype, CHOSEN, strategies.booleans()), min_size=1).map(
+    lambda cells: Genotype(tuple(cells))
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(GENOTYPES)
+def test_json_returns_the_genotype_that_was_written(genotype):
+    text = genotype.to_json()
+    again = Genotype.from_json(text)
+    assert again == genotype and again.to_json() == text and again.key() == genotype.key()
+
+
+@settings(deadline=None, max_examples=150)
+@given(GENOTYPES, strategies.data())
+def test_a_damaged_json_is_refused_or_is_another_genotype(genotype, data):
+    """Any change to one character gives a GenotypeError, or a genotype that writes itself consistently; never a crash."""
+    text = genotype.to_json()
+    at = data.draw(strategies.integers(0, len(text) - 1))
+    damaged = text[:at] + data.draw(strategies.characters(codec="utf-8")) + text[at + 1 :]
+    try:
+        read = Genotype.from_json(damaged)
+    except GenotypeError:
+        return
+    assert Genotype.from_json(read.to_json()) == read

@@ -1,8 +1,8 @@
 """How image and metadata features become one (Eq. 11 and the fusion column of Table I).
 
-A fusion is asked as `fusion(ImageFeatures, MetadataFeatures)` and answers with what the head reads, (B, `out_features`);
-`interface` says what each of the three is. Table I names eight kinds and describes none. `vectors` holds those that join
-X_img and X_meta, or what the two encoders knew earlier; `tokens` those that attend over the places of the image and the
+A fusion is called as `fusion(ImageFeatures, MetadataFeatures)` and returns the input of the head, (B, `out_features`);
+`interface` defines all three. Table I names eight kinds and describes none. `vectors` holds those that join
+X_img and X_meta, or earlier features of the two encoders; `tokens` those that attend over the places of the image and the
 fields of the record; `ensemble` the one that joins predictions. Adding one: a class, one decorator.
 """
 

@@ -1,4 +1,4 @@
-"""Late fusion: each side predicts by itself, both predict together, and the predictions are averaged."""
+"""Late fusion: the mean of the predictions from the image, from the metadata, and from both."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from bionas.fusion.interface import FUSIONS, Fusion, ImageFeatures, MetadataFeat
 class Ensemble(Fusion):
     """The mean of the class probabilities of three heads: image, metadata, both (the sum rule of Kittler et al. 1998).
 
-    Each head is H of Eq. 11. Where a record is empty, the head of the metadata has nothing to say and is left out of the
-    mean. What comes out is the logarithm of the mean, so that it is a logit to every loss and softmax.
+    Each head is H of Eq. 11. Where a record is empty, the head of the metadata is left out of the mean. The output is
+    the logarithm of the mean, which losses and softmax read as logits.
     """
 
     predicts = True
@@ -40,5 +40,5 @@ class Ensemble(Fusion):
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:
-    """At least in float32: under mixed precision the logits come in 16 bits."""
+    """log_softmax in float32 or more: under mixed precision the logits have 16 bits."""
     return torch.log_softmax(logits, dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))

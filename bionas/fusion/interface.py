@@ -1,13 +1,13 @@
-"""What a fusion is given, what it says of itself, and the head that reads what it makes (H of Eq. 11).
+"""The interface of fusions: their inputs, the attributes they declare, and the head after them (H of Eq. 11).
 
-A specimen whose record is empty is no special case for the vectors: X_meta is then what the metadata encoder makes of
-"missing" in every field, which is learned like any other value. Fusions that attend over fields leave out those that are
-missing and always keep one token that is there, so that no attention is empty.
+An empty record is no special case for the vectors: X_meta is then the encoding of "missing" in every field, which is
+learned like any other value. Fusions that attend over fields mask the missing ones and always keep X_meta as a token, so
+that no attention is empty.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ FEATURES = 256
 FUSIONS: Registry[type[Fusion]] = Registry("fusion")
 
 WITHOUT_METADATA = "concatenation"
-"""The fusion a network of images alone may be given: with one vector there is nothing to join."""
+"""The fusion that a network of images alone may name: with one vector there is nothing to join."""
 
 
 class Sizes(NamedTuple):
@@ -36,6 +36,18 @@ class Sizes(NamedTuple):
     stages: tuple[int, ...] = ()
     dropout: float = 0.0
     features: int = FEATURES
+
+
+class Metadata(Protocol):
+    """Records of B specimens, as `specimens.metadata.Metadata` holds them.
+
+    Attributes:
+        categorical: int64 (B, F), index 0 = unknown or missing.
+        numeric: float32 (B, G), standardised, NaN = missing.
+    """
+
+    categorical: Tensor
+    numeric: Tensor
 
 
 class ImageFeatures(NamedTuple):
@@ -57,9 +69,9 @@ class MetadataFeatures(NamedTuple):
 
     Attributes:
         vector: X_meta (B, d), Eq. 10.
-        hidden: (B, d), what the first of the encoder's two layers knew.
+        hidden: (B, d), the output of the first of the encoder's two layers.
         present: bool (B, F), whether the field has a known value.
-        fields: for fusions that read fields, one token each, (B, F, d); where `present` is false it means nothing.
+        fields: for fusions that read fields, one token each, (B, F, d); undefined where `present` is false.
     """
 
     vector: Tensor

@@ -1,7 +1,7 @@
 """Fusions by attention, over the places of the image's last feature map and the fields of the record.
 
-A token is d wide: one a place, with its position; one a field; and the vectors X_img and X_meta, which are always there,
-so that a record without a single field still leaves something to attend to. Layers are pre-normalised, which trains
+Tokens are d wide: one per place, with its position; one per field; and the vectors X_img and X_meta, which are always
+present, so that attention over an empty record is defined. Layers are pre-normalised, which trains
 without the warm-up that the cited papers' post-normalised ones need. The paper gives no depth. Here each token passes
 through two layers in `cross_attention` and `transformer`, and through none but the attention in `multi_head`.
 """
@@ -20,10 +20,10 @@ HEADS = 8
 
 @FUSIONS.register("cross_attention")
 class CrossAttention(Fusion):
-    """Two streams that ask one another: a co-attentional layer, then a layer each for itself (Lu et al. 2019, ViLBERT).
+    """Two streams: a co-attentional layer, then a self-attention layer in each (Lu et al. 2019, ViLBERT).
 
-    As there, a stream begins with a token for the whole of it, here X_img and X_meta, and places carry their positions.
-    What the two tokens have become is concatenated, as in Eq. 11 (ViLBERT multiplies them).
+    As there, each stream begins with a token for the whole input, here X_img and X_meta, and places carry their positions.
+    The final states of these two tokens are concatenated, as in Eq. 11 (ViLBERT multiplies them).
     """
 
     reads_fields = True
@@ -46,10 +46,10 @@ class CrossAttention(Fusion):
 
 @FUSIONS.register("transformer")
 class TransformerFusion(Fusion):
-    """One sequence of everything, [CLS], the record, the places, under a joint encoder (Li et al. 2019, VisualBERT).
+    """One sequence of [CLS], the record and the places in a joint encoder (Li et al. 2019, VisualBERT).
 
-    Every token attends to every other of either modality; what [CLS] has become is the fused feature. A learned vector
-    tells which modality a token is of. Fields are tokens as in FT-Transformer (Gorishniy et al. 2021).
+    Every token attends to every other of both modalities; the final state of [CLS] is the fused feature. A learned vector
+    marks the modality of a token. Fields are tokens as in FT-Transformer (Gorishniy et al. 2021).
     """
 
     reads_fields = True
@@ -76,10 +76,10 @@ class TransformerFusion(Fusion):
 
 @FUSIONS.register("multi_head")
 class MultiHead(Fusion):
-    """Eight questions of each side to the other, each in a subspace of its own (Vaswani et al. 2017).
+    """Attention with eight heads from each vector to the other modality (Vaswani et al. 2017).
 
-    X_meta asks the places, X_img asks the fields; every head weighs them by its own measure. What was answered is added to
-    the vector of that side, as in the guided attention of MCAN (Yu et al. 2019), and both are concatenated (Eq. 11).
+    X_meta is the query over places, X_img the query over fields, each head in its own subspace. The result is added to the
+    vector of that modality, as in the guided attention of MCAN (Yu et al. 2019), and both are concatenated (Eq. 11).
     """
 
     reads_fields = True
@@ -95,9 +95,9 @@ class MultiHead(Fusion):
     def forward(self, image: ImageFeatures, metadata: MetadataFeatures) -> Tensor:
         """-> (B, 2d)."""
         fields, known = field_tokens(metadata)
-        image_asks, metadata_asks = self.image_norm(image.vector), self.metadata_norm(metadata.vector)
-        seen = self.of_places(metadata_asks[:, None], self.places_norm(place_tokens(image)))
-        read = self.of_fields(image_asks[:, None], self.fields_norm(fields), known)
+        image_query, metadata_query = self.image_norm(image.vector), self.metadata_norm(metadata.vector)
+        seen = self.of_places(metadata_query[:, None], self.places_norm(place_tokens(image)))
+        read = self.of_fields(image_query[:, None], self.fields_norm(fields), known)
         return torch.cat([image.vector + seen[:, 0], metadata.vector + read[:, 0]], dim=1)
 
 
@@ -105,14 +105,14 @@ class MultiHead(Fusion):
 
 
 def place_tokens(image: ImageFeatures) -> Tensor:
-    """One token a place, row by row, its position added: (B, d, H, W) -> (B, H W, d)."""
+    """One token per place, row by row, its position added: (B, d, H, W) -> (B, H W, d)."""
     d, height, width = image.places.shape[1:]
     tokens = image.places.flatten(2).transpose(1, 2)
     return tokens + positions(height, width, d, tokens.device).to(tokens.dtype)
 
 
 def field_tokens(metadata: MetadataFeatures) -> tuple[Tensor, Tensor]:
-    """X_meta and one token a field (B, 1 + F, d); whether each is there, bool (B, 1 + F): X_meta always."""
+    """X_meta and one token per field (B, 1 + F, d); whether each is present, bool (B, 1 + F): X_meta always."""
     tokens = torch.cat([metadata.vector[:, None], metadata.fields], dim=1)
     return tokens, F.pad(metadata.present, (1, 0), value=True)
 
@@ -140,14 +140,14 @@ class Attention(nn.Module):
         self.query, self.key, self.value, self.out = (nn.Linear(d, d) for _ in range(4))
 
     def forward(self, x: Tensor, source: Tensor, known: Tensor | None = None) -> Tensor:
-        """x (B, N, d) asks source (B, M, d); tokens of which known (B, M) is false are not heard -> (B, N, d)."""
+        """Queries from x (B, N, d), keys from source (B, M, d); tokens with known (B, M) false are masked -> (B, N, d)."""
         query, key, value = (
             layer(tokens).unflatten(2, (HEADS, -1)).transpose(1, 2)
             for layer, tokens in ((self.query, x), (self.key, source), (self.value, source))
         )
         mask = None if known is None else known[:, None, None]
-        heard = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.out(heard.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.out(attended.transpose(1, 2).flatten(2))
 
 
 class SelfAttentionLayer(nn.Module):
@@ -166,7 +166,7 @@ class SelfAttentionLayer(nn.Module):
 
 
 class CoAttentionLayer(nn.Module):
-    """Two such layers in which each stream's keys and values are the other's (ViLBERT, Figure 2b)."""
+    """Two such layers in which the keys and values of each stream come from the other (ViLBERT, Figure 2b)."""
 
     def __init__(self, d: int, dropout: float):
         super().__init__()
@@ -175,7 +175,7 @@ class CoAttentionLayer(nn.Module):
         self.places_perceptron, self.fields_perceptron = _perceptron(d, dropout), _perceptron(d, dropout)
 
     def forward(self, places: Tensor, fields: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """places (B, N, d), fields (B, M, d), known bool (B, M) -> both, each having heard the other."""
+        """places (B, N, d), fields (B, M, d), known bool (B, M) -> both, after attending to each other."""
         x, y = self.places_norm(places), self.fields_norm(fields)
         places = places + self.drop(self.of_fields(x, y, known))
         fields = fields + self.drop(self.of_places(y, x))

@@ -1,4 +1,4 @@
-"""Fusions of one vector a modality: concatenation, bilinear pooling, gating; and progressive, of one a depth."""
+"""Fusions of one vector per modality (concatenation, bilinear pooling, gating) and of one per depth (progressive)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BilinearPooling(Fusion):
 
     f = P^T (tanh(U^T X_img) . tanh(V^T X_meta)) + b, rank 2d: the full bilinear form would have d^3 weights. Compact
     bilinear pooling (Gao et al. 2016) approximates the same products by hashing; the learned projection of MLB needs no
-    Fourier transform, which half precision and the counting of operations both know little of.
+    Fourier transform, which half precision and operation counters support poorly.
     """
 
     def __init__(self, sizes: Sizes):
@@ -45,7 +45,7 @@ class BilinearPooling(Fusion):
 
 @FUSIONS.register("gating")
 class Gating(Fusion):
-    """The gated multimodal unit (Arevalo et al. 2017): each feature says how much it trusts either side.
+    """The gated multimodal unit (Arevalo et al. 2017): each feature has a learned weight for either modality.
 
     h = z . tanh(W_i X_img) + (1 - z) . tanh(W_m X_meta), z = sigmoid(W_z [X_img, X_meta]).
     """
@@ -64,7 +64,7 @@ class Gating(Fusion):
 
 @FUSIONS.register("progressive")
 class Progressive(Fusion):
-    """Joined depth by depth, from the first resolution to the last (Perez-Rua et al. 2019, MFAS).
+    """Fusion at every depth, from the first resolution to the last (Perez-Rua et al. 2019, MFAS).
 
     h_l = relu(W_l [x_l, y_l, h_(l-1)]): x_l is the average map at the end of the l-th resolution, at last X_img; y_l is
     the hidden layer of the metadata encoder, at last X_meta. MFAS searches which depths meet; here all do, in order.
