@@ -95,7 +95,16 @@ print(results.describe("ablation_synthetic"))
 print(grids.left(ours))
 
 # %%
-grids.side_by_side(ours)
+def columns(table, *names):
+    """The rows with their experiment as index, and these columns of the paper and of ours."""
+    what = table[""].agg(lambda row: ", ".join(part for part in row if part), axis=1)
+    return table.loc[:, table.columns.get_level_values(1).isin(names)].set_index(what.rename(""), append=True)
+
+
+columns(grids.side_by_side(ours), "accuracy (%)", "balanced (%)", "macro F1 (%)", "n", "search + training (min)")
+
+# %%
+columns(grids.side_by_side(ours), "GFLOPs", "MMACs", "MB", "CPU ms")
 
 # %% [markdown]
 # The first row is the majority class. Every dot below is one search and one training.
@@ -357,7 +366,7 @@ print(results.describe("ablation_field_orders"))
 print(grids.left(field))
 
 # %%
-grids.side_by_side(field)
+columns(grids.side_by_side(field), "accuracy (%)", "balanced (%)", "macro F1 (%)", "n", "search + training (min)")
 
 # %% [markdown]
 # On images alone there is nothing to join: these rows compare searches and primitive sets, on 5,598 field

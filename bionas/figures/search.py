@@ -144,7 +144,9 @@ def alpha_trajectories(alphas: pd.DataFrame, cell: int, caption: str = "") -> Ch
     return figure
 
 
-def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str = "") -> Chart:
+def alpha_heatmap(
+    alphas: pd.DataFrame, epoch: int | None = None, caption: str = "", furthest: float | None = None
+) -> Chart:
     """The weights of every edge at one epoch: one heat map per cell, edge x primitive, leaders framed.
 
     Colours run from below to above 1/K, where all weights begin; their range is the largest distance from it.
@@ -152,10 +154,11 @@ def alpha_heatmap(alphas: pd.DataFrame, epoch: int | None = None, caption: str =
     Args:
         alphas: a run's alphas.csv.
         epoch: the last one if not given.
+        furthest: distance from 1/K at the ends of the colours, to compare two searches; that of this epoch if not given.
     """
     epoch = int(alphas["epoch"].max()) if epoch is None else epoch
     now = alphas[alphas["epoch"] == epoch]
-    return _heatmap(now, _weights_title(now, epoch), caption)
+    return _heatmap(now, _weights_title(now, epoch), caption, furthest)
 
 
 def alpha_epochs(alphas: pd.DataFrame, caption: str = "") -> Chart:
