@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bionas.errors import SearchError
 from bionas.network import PRESETS
 from bionas.strategies import STRATEGIES, Score, SearchResult, Space, TableEvaluator
 from bionas.system import places
@@ -52,13 +53,14 @@ def test_the_table_has_every_genotype_and_each_training(script):
             value = float(SPACE.encode(genotype).sum()) + self.seed
             return Score(value, 60, {"val_balanced_accuracy": value / 2, "training_seconds": 1.5})
 
-    evaluators = [(seed, Scored(space=lambda: SPACE, seed=seed)) for seed in (0, 1)]
+    evaluators = [(seed, Scored(space=lambda: SPACE, seed=seed, epochs=4)) for seed in (0, 1)]
     frame = script.make_table(evaluators)
     columns = [
         "key",
         "operations",
         "genotypes",
         "seed",
+        "epochs",
         "val_accuracy",
         "val_balanced_accuracy",
         "images",
@@ -70,6 +72,11 @@ def test_the_table_has_every_genotype_and_each_training(script):
     assert row["seed"] == 1 and row["val_accuracy"] == 2 + 5 + 5 + 1
     assert row["genotypes"] == 1 + 6  # [P(x), 0]: also none / P / whatever
     assert len(script.make_table(evaluators, limit=3)) == 6
+    known = frame[frame["seed"] == 0].assign(
+        val_accuracy=-1.0
+    )  # kept as it is, and extended by the other seed
+    extended = script.make_table(evaluators, known=known)
+    assert len(extended) == len(frame) and (extended["val_accuracy"] == -1).sum() == len(known)
     assert "169 genotypes, 338 trainings of 60 images" in script.described(frame)
 
 
@@ -113,11 +120,12 @@ def test_the_whole_of_it_at_toy_size(script, tmp_path, capsys):
     script.main(["regret", "--table", str(table), "--repeats", "3", "--candidates", "20", "--out", str(out)])
     frame = pd.read_csv(out)
     assert set(frame["strategy"]) == set(STRATEGIES)
-    searched = frame[~frame["strategy"].isin(["gradient", "enas"])]
+    children = {name for name, one in STRATEGIES.items() if one.needs == "children"}
+    searched = frame[frame["strategy"].isin(children)]
     assert (searched["repeats"] == 3).all() and searched["regret_mean"].between(0, 0.31).all()
     assert (searched["regret_q25"] <= searched["regret_median"]).all()
     assert (searched["images"] == 10 * searched["candidates"]).all()
-    unrun = frame[frame["strategy"].isin(["gradient", "enas"])]
+    unrun = frame[~frame["strategy"].isin(children)]
     assert (
         (unrun["verdict"] == "not run").all()
         and unrun["regret_mean"].isna().all()
@@ -129,6 +137,18 @@ def test_the_whole_of_it_at_toy_size(script, tmp_path, capsys):
     assert (random["regret_mean"] == random["random_mean"]).all()
     assert frame["command"].str.contains("strategy_regret.py regret").all() and frame["code"].notna().all()
     assert "evolutionary: " in capsys.readouterr().out
+
+
+def test_shorter_trainings_in_the_table_admit_multi_fidelity_strategies(script):
+    whole = graded(0.02).assign(epochs=4, images=40)
+    frame = pd.concat([whole, whole.assign(epochs=2, images=20), whole.assign(epochs=1, images=10)])
+    regrets = script.look_up(frame, SPACE, [5, 20], repeats=2)
+    assert {"halving", "hyperband", "dehb", "random"} <= set(regrets) and "synflow" not in regrets
+    assert (
+        regrets["halving"][:, -1] <= regrets["random"][:, -1]
+    ).all()  # short trainings rank these perfectly
+    with pytest.raises(SearchError, match="do not grow by one factor"):
+        script.look_up(pd.concat([frame, whole.assign(epochs=3, images=30)]), SPACE, [20], repeats=1)
 
 
 def test_the_plan_trains_one_cell_of_the_reduced_set(script, tmp_path):
@@ -147,8 +167,8 @@ def test_the_plan_trains_one_cell_of_the_reduced_set(script, tmp_path):
 def test_the_committed_table_is_complete():
     frame = pd.read_csv(TABLE)
     keys = {genotype.key() for genotype in SPACE.all()}
-    assert set(frame["key"]) == keys and (frame.groupby("key")["seed"].agg(sorted).map(tuple) == (0, 1)).all()
-    assert frame["images"].nunique() == 1 and frame["val_accuracy"].between(0, 1).all()
+    assert set(frame["key"]) == keys and (frame.groupby("key")["seed"].nunique() >= 2).all()
+    assert frame["val_accuracy"].between(0, 1).all()
     for _, row in frame.iterrows():
         names = row["operations"].split(" / ")
         assert SPACE.decode([SPACE.primitives.index(name) for name in names]).key() == row["key"]
@@ -157,7 +177,7 @@ def test_the_committed_table_is_complete():
 @pytest.mark.skipif(not REGRET.exists(), reason="data/results/regret.csv has not been made yet")
 def test_each_strategy_beats_chance_or_it_is_said_that_it_does_not():
     frame = pd.read_csv(REGRET)
-    assert set(frame["strategy"]) == set(STRATEGIES)
+    assert set(frame["strategy"]) <= set(STRATEGIES)
     for name, rows in frame.groupby("strategy"):
         (said,) = rows["verdict"].unique()
         known = rows.dropna(subset=["regret_mean"])
