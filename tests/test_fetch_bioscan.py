@@ -209,7 +209,7 @@ def test_interrupting_the_command_keeps_the_part_and_says_so(bioscan, tmp_path, 
 
     monkeypatch.setattr(transfer._Part, "write", interrupted)
     assert main(["fetch", "bioscan5m", "--split", "train", "--data-dir", str(tmp_path)]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
     assert (tmp_path / "BIOSCAN_5M_cropped_256_train.zip.part").stat().st_size > 0
 
 

@@ -299,7 +299,7 @@ class _Source(_Stream):
                 yield lines[-1]  # the last one, without a line break
 
     def finish(self) -> None:
-        """Reads what nobody asked for, so that the checksum is known."""
+        """Read to the end, so that the checksum is known."""
         for _ in self._parts:
             pass
 

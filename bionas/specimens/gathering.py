@@ -279,7 +279,7 @@ def paired(
             )
         if missing_images == "error":
             raise SpecimenError(
-                f"{summary}: {listed}{more}. {_sentence(remedy)}; {skip_remedy()} goes on without their records."
+                f"{summary}: {listed}{more}. {_sentence(remedy)}; {skip_remedy()} continues without their records."
             )
         notes.append(LeftOut(f"{summary}; their records were skipped: {listed}{more}.", len(absent)))
         there = np.flatnonzero(photographs.present)

@@ -140,7 +140,7 @@ def seran_counts(n: int) -> tuple[int, int, int]:
     """Training, validation and test specimens of a class of n: 15 % each rounded down, and what is left to train on.
 
     Rounding down the two equal sides is what its printed counts imply: 24,287 / 5,119 / 5,119 of 34,525 in 123 classes,
-    each side half a specimen a class below 15 %. From n = 3 on no side is empty; below as in `paper_counts`.
+    each side half a specimen per class below 15 %. From n = 3 on no side is empty; below as in `paper_counts`.
     """
     if n < 3:
         return paper_counts(n)

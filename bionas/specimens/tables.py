@@ -172,7 +172,7 @@ def rows_of(lines: Iterable[str], delimiter: str, width: int, first_line: int) -
     A cell in quotes may hold delimiters, doubled quotes and line breaks (RFC 4180). A quotation mark that is not closed
     before a delimiter or the end of its line is one of two things. Where the lines up to the closing mark are rows of
     `width` cells each by themselves, or no mark closes it, it is a character like others ("12 mm); otherwise the cell
-    goes on over these lines.
+    continues over these lines.
     """
     ahead: deque[str] = deque()
     lines = iter(lines)
@@ -200,7 +200,7 @@ def rows_of(lines: Iterable[str], delimiter: str, width: int, first_line: int) -
 
 
 def _joined(line: str, following: Iterable[str], delimiter: str, width: int) -> tuple[list[str], int] | None:
-    """The cells of a row that goes on over `following`, and over how many lines; None where it does not."""
+    """The cells of a row that continues over `following`, and the number of lines used; None where it does not."""
     text, all_rows = line, len(split_line(line, delimiter)[0]) == width
     for used, more in enumerate(following, start=1):
         text += "\n" + more

@@ -1,7 +1,7 @@
-"""Extracting a ZIP: nothing outside its folder, nothing half-written, nothing twice.
+"""Extraction of a ZIP: only inside its folder, every file whole, present files skipped.
 
 Every member is looked at before the first is written. Each is written under a temporary name and renamed, so that what
-has its name is complete; a second run goes on with those that are missing or of another size.
+has its name is complete; a second run continues with those that are missing or of another size.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None
     except OSError as error:
         reason = "no space left" if error.errno in NO_SPACE else error.strerror
         raise FetchError(
-            f"cannot write {target}: {reason}. What was extracted stays; the same command goes on from there."
+            f"cannot write {target}: {reason}. What was extracted stays; the same command resumes."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

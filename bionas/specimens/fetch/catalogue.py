@@ -1,4 +1,4 @@
-"""What can be fetched of BIOSCAN-5M and BIOSCAN-1M: packages, splits, addresses and MD5 sums.
+"""Files that can be fetched of BIOSCAN-5M and BIOSCAN-1M: packages, splits, addresses and MD5 sums.
 
 All of it is read from the PyPI package `bioscan-dataset` (`BIOSCAN5M.meta`, `.zip_files`; `BIOSCAN1M` likewise): a new
 release of that package is a new catalogue. What that package says only in code or prose is here: which names it gives
@@ -43,7 +43,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Offer:
-    """What a collection offers.
+    """The files of a collection.
 
     Args:
         packages: package -> part -> file. A package in one file has one part, "".
@@ -123,7 +123,7 @@ class Offer:
 
 @OFFERS.register("bioscan5m")
 def bioscan5m() -> Offer:
-    """BIOSCAN-5M: metadata in one ZIP, each image package in one ZIP a part (train, eval, pretrain in two)."""
+    """BIOSCAN-5M: metadata in one ZIP, each image package in one ZIP per part (train, eval, pretrain in two)."""
     from bioscan_dataset import bioscan5m as published
 
     dataset = published.BIOSCAN5M

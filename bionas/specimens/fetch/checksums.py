@@ -1,4 +1,4 @@
-"""MD5 sums that are computed once: remembered beside the files, keyed by name, size and time of change."""
+"""MD5 sums, computed once and stored beside the files, keyed by name, size and modification time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PIECE = 1 << 20
 
 
 def md5_of(path: Path) -> str:
-    """The MD5 of a file, from memory where it has not changed since."""
+    """The MD5 of a file, from the stored sums where it has not changed."""
     known = remembered(path)
     if known is None:
         digest = hashlib.md5(usedforsecurity=False)
@@ -26,7 +26,7 @@ def md5_of(path: Path) -> str:
 
 
 def remembered(path: Path) -> str | None:
-    """What `remember` was told of this file, if it is still the same file."""
+    """The stored MD5 of this file, if it has not changed since."""
     fact = _memory(path).get(path.name)
     return (
         fact["md5"] if isinstance(fact, dict) and fact == {**_state(path), "md5": fact.get("md5")} else None

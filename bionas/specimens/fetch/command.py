@@ -1,4 +1,4 @@
-"""What `bionas fetch` does: says what there is, how large it is and how much room there is, then fetches and checks."""
+"""The command `bionas fetch`: reports files, sizes and free space, then downloads and checks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fetch(options: SimpleNamespace) -> int:
     try:
         return _images(options) if of_links else _files(options)
     except KeyboardInterrupt:
-        print("\nWhat has arrived is kept: the same command goes on from there.", file=sys.stderr)
+        print("\nWhat has arrived is kept: the same command resumes.", file=sys.stderr)
         raise
 
 

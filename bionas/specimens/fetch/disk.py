@@ -1,4 +1,4 @@
-"""Room on the disk, asked before anything is written."""
+"""Free disk space, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bionas.errors import FetchError
 
 
 def text(size: float | None) -> str:
-    """A number of bytes as one says it: 2,219,000,000 -> "2.2 GB"; None -> "unknown"."""
+    """A number of bytes in words: 2,219,000,000 -> "2.2 GB"; None -> "unknown"."""
     if size is None:
         return "unknown"
     for unit in ("bytes", "kB", "MB", "GB", "TB"):

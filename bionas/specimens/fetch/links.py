@@ -175,7 +175,7 @@ class _Run:
                 self.abandon(task, silent, hosts)
             elif (failure.asked or 0) > self.patience.longest_asked:
                 raise FetchError(
-                    f"{task.host}: {failure.reason}. The same command goes on, then."
+                    f"{task.host}: {failure.reason}. Run the same command again then."
                 ) from failure
             elif seconds is None:
                 self.fail(task, failure)
@@ -199,7 +199,7 @@ class _Run:
         reason = f"{task.host} left {silent} requests in a row unanswered"
         if task.host in hosts.answered or not (hosts.answered or hosts.waiting):
             raise FetchError(
-                f"{reason}. Is there a network? The same command goes on with the {len(lost):,} left there."
+                f"{reason}. Is there a network? The same command resumes with the {len(lost):,} left there."
             )
         for link in lost:
             self.fail(link, web.RequestFailed(reason))

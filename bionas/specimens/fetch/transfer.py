@@ -175,7 +175,7 @@ class _Part:
     def continued_by(
         self, url: str, response: requests.Response, first: int | None, total: int | None
     ) -> bool:
-        """Whether a partial answer goes on exactly where the part ends, in the same file."""
+        """Whether a partial response continues exactly at the end of the part, from the same file."""
         known = [(self.about.get("total"), total)]
         if self.about.get("url") == url:
             known += [(self.about.get(key), value) for key, value in _validators(response).items()]
@@ -194,7 +194,7 @@ class _Part:
                 raise
             raise FetchError(
                 f"no space left to write {self.path}. What has arrived is kept: free some space and run the same "
-                "command again, it goes on from there."
+                "command again, it resumes."
             ) from error
         self.md5.update(piece)
         self.size += len(piece)

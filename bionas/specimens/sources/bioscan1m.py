@@ -176,7 +176,7 @@ def _metadata_file(home: Path) -> Path:
             if (folder / name).is_file():
                 return folder / name
     raise SpecimenError(
-        f"{home / METADATA[0]} is not there: without it nobody knows the photographs. "
+        f"{home / METADATA[0]} is not there: the photographs cannot be identified without it. "
         f"`{FETCH} --metadata --data-dir {home.parent}` downloads it."
     )
 

@@ -170,7 +170,7 @@ def _metadata_file(home: Path) -> Path:
             f"{home / METADATA} is not there. {METADATA_ZIP} is there, but not extracted: {fetch} does it."
         )
     raise SpecimenError(
-        f"{home / METADATA} is not there: without it nobody knows the photographs. {fetch} downloads it."
+        f"{home / METADATA} is not there: the photographs cannot be identified without it. {fetch} downloads it."
     )
 
 

@@ -1,6 +1,6 @@
 """Insect-1M (the paper's second collection): one JSON of records, photographs by link.
 
-The file is one object of two lists. A record of `insect_records` has `id`, `image_url`, `description_ids` and a key a
+The file is one object of two lists. A record of `insect_records` has `id`, `image_url`, `description_ids` and a key per
 rank (`Phylum`, `Class`, `Order`, ...); a rank that is not known says "No Taxon", and a group without a rank stands
 under the key `No Taxon`. Names are written "Beetles (Coleoptera)" or "Coleoptera": both are read as Coleoptera.
 `description_records` are texts about taxa; nothing here uses them.
@@ -96,7 +96,7 @@ def insects1m(
 
 
 def read_insects1m(path: Path, links: bool = False) -> tuple[pd.DataFrame, list[str]]:
-    """(records, notes) of an Insect-1M JSON: `processid` (the record's id as text) and a categorical column a rank.
+    """(records, notes) of an Insect-1M JSON: `processid` (the record's id as text) and one categorical column per rank.
 
     Args:
         links: refuse records without `image_url`.
@@ -161,7 +161,7 @@ class _Rank:
 
 
 class _Table:
-    """Records as they come -> one array of codes a rank."""
+    """Collects records one by one into one array of codes per rank."""
 
     def __init__(self, name: str):
         self.name = name

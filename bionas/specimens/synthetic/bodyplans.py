@@ -1,4 +1,4 @@
-"""The body plans: one typical animal for each order (two for the flies), from which `taxa` grows the families."""
+"""Body plans: one typical animal per order (two for the flies), varied by `taxa` into families."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bionas.specimens.synthetic.look import Look, WingPair
 
 
 def grow(plan: Look, **changes) -> Look:
-    """The same animal, but for `changes`."""
+    """A copy of the body plan with `changes`."""
     return replace(plan, **changes)
 
 

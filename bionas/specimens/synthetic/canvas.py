@@ -17,7 +17,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Pose:
-    """How the animal lies: all lengths in frames (1 = the side of the picture), angles in radians."""
+    """Position of the animal: all lengths in frames (1 = the side of the picture), angles in radians."""
 
     length: float  # of the body, head to tail
     angle: float
@@ -64,7 +64,7 @@ def lobe(
 
 
 class Canvas:
-    """Paints shapes given in body coordinates on a square of `pixels` a side."""
+    """Draws shapes given in body coordinates on a square image of side `pixels`."""
 
     def __init__(self, pixels: int, pose: Pose):
         self.pixels, self.pose = pixels, pose
@@ -79,7 +79,7 @@ class Canvas:
         self._light = np.array([np.cos(pose.light), np.sin(pose.light)])
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Body coordinates (n, 2) -> pixels (n, 2), through the bend of the body, its tilt and its turn."""
+        """Body coordinates (n, 2) -> pixels (n, 2), with bend, tilt and rotation of the body applied."""
         bend = self.pose.bend
         if abs(bend) > 1e-3:
             x, y = points[:, 0], points[:, 1]
@@ -106,7 +106,7 @@ class Canvas:
         gloss: float = 0.3,
         depth: float = 0.4,
     ) -> None:
-        """A rounded body: dark at the rim, light where the lamp meets it, with a glint if it is glossy."""
+        """A rounded body: dark at the rim, light towards the lamp, with a highlight if glossy."""
         rim = self.place(outline)
         centre = rim.mean(axis=0)
         reach = np.abs(rim - centre)
@@ -131,7 +131,7 @@ class Canvas:
         self._polygon(np.concatenate([path + aside, (path - aside)[::-1]]), colour, opacity)
 
     def line(self, points: np.ndarray, width: float, colour: Colour, opacity: float = 1.0) -> None:
-        """A line of even width (body lengths); thinner than a pixel, it fades instead."""
+        """A line of constant width (body lengths); below one pixel its opacity falls instead."""
         pixels = width * self.unit
         path = self.place(np.asarray(points, dtype=float))
         fill = (*colour, int(255 * opacity * min(1.0, max(pixels, 0.35))))

@@ -1,4 +1,4 @@
-"""What a family looks like, as data: proportions, appendages, coverings, colours.
+"""The appearance of a family as data: proportions, appendages, coverings, colours.
 
 Body parts are given in any unit (their sum becomes one body length); wings, legs, antennae and tails in body lengths.
 """

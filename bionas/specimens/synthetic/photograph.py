@@ -1,4 +1,4 @@
-"""The photograph: a specimen on the pale floor of a well plate, under a ring light, seen by a modest camera."""
+"""Rendering of a photograph: a specimen on the pale floor of a well plate, ring light, optical blur and noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOORS = np.array(
 
 
 def draw(plan: SpecimenPlan, size: int) -> np.ndarray:
-    """Draw the plan as a picture: uint8 (size, size, 3), the same bytes every time."""
+    """Draw the plan as a picture: uint8 (size, size, 3), deterministic to the byte."""
     fine = max(2, -(-224 // size)) if size < 224 else 2
     canvas = Canvas(size * fine, plan.pose)
     scene = np.random.default_rng([plan.seed, 1])
@@ -59,7 +59,7 @@ def _develop(
 
 
 def _well(size: int, plan: SpecimenPlan, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The lit floor and what shines on it, both float32 (size, size, 3) on the scale 0-255."""
+    """The lit floor and its reflections, both float32 (size, size, 3) on the scale 0-255."""
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     y, x = axis[:, None], axis[None, :]
     off = rng.normal(0, 0.07, 2)
@@ -89,7 +89,7 @@ def _well(size: int, plan: SpecimenPlan, rng: np.random.Generator) -> tuple[np.n
 
 
 def _debris(canvas: Canvas, plan: SpecimenPlan, rng: np.random.Generator) -> None:
-    """Dust, fibres, and now and then a lost leg."""
+    """Dust, fibres and occasionally a detached leg."""
     centre = np.array(plan.pose.centre) - 0.5
     for _ in range(int(rng.poisson(2.2))):
         place = (rng.uniform(-0.5, 0.5, 2) - centre) / plan.pose.length

@@ -1,4 +1,4 @@
-"""One individual: a family's look, varied by genus, species and specimen, and the pose it was found in.
+"""One individual: the look of its family, varied by genus, species and specimen, and its pose.
 
 The plan holds everything that decides the picture, without any pixel; measurements for the records come from it too,
 so that a record does not depend on the size at which its picture is drawn.
@@ -41,7 +41,7 @@ class SpecimenPlan:
 
 
 def plan_specimen(look: Look, genus: str, species: int, rng: np.random.Generator) -> SpecimenPlan:
-    """Draw one individual of `genus` (its name decides its habit, the species number a finer shade of it)."""
+    """Draw one individual of `genus` (its name determines the variation, the species number a smaller one)."""
     habit = np.random.default_rng([zlib.crc32(genus.encode()), 7])
     finer = np.random.default_rng([zlib.crc32(genus.encode()), 11, species])
     names = look.colours

@@ -1,4 +1,4 @@
-"""The orders and families that are drawn, their shares, and what each looks like.
+"""The orders and families that are drawn, their shares and appearance.
 
 Orders and families are real, and so are the traits that tell them apart, as far as a drawing goes; the shares follow
 the long tail of BIOSCAN-5M, where seven specimens in ten are flies. Genera are invented, and their names say so: all

@@ -9,7 +9,7 @@ from bionas.specimens.synthetic.look import COLOURS, WingPair
 
 
 class WingFrame:
-    """One wing's own coordinates: u from root (0) to tip (1), v from its leading edge (0) to its trailing edge (1)."""
+    """Coordinates of one wing: u from root (0) to tip (1), v from its leading edge (0) to its trailing edge (1)."""
 
     def __init__(self, pair: WingPair, root: tuple[float, float], angle: float, side: float):
         self.pair, self.root = pair, np.array(root)
@@ -18,7 +18,7 @@ class WingFrame:
         self._ahead = np.array([np.sin(turn), side * np.cos(turn)]) * pair.width
 
     def at(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """-> body coordinates (n, 2)."""
+        """Wing coordinates as body coordinates (n, 2)."""
         u, v = np.broadcast_arrays(np.asarray(u, dtype=float), np.asarray(v, dtype=float))
         lead = (1 - self.pair.trailing) * _profile(u, 0.35, self.pair.apex)
         trail = self.pair.trailing * _profile(u, self.pair.stalk, self.pair.apex * 1.15)
@@ -46,7 +46,7 @@ class WingFrame:
 def draw_wing(
     canvas: Canvas, frame: WingFrame, body: Colour, accent: Colour, pattern: str, rng: np.random.Generator
 ) -> None:
-    """Membrane, then pattern, then veins, then fringe."""
+    """Draw membrane, pattern, veins and fringe, in this order."""
     pair = frame.pair
     scaled = pair.opacity > 0.75
     tint = blend(COLOURS[pair.tint], body, 0.6 if scaled else 0.15)
@@ -126,7 +126,7 @@ def _pattern(
 
 
 def _scales(canvas: Canvas, frame: WingFrame, dark: Colour, light: Colour, rng: np.random.Generator) -> None:
-    """Powder: many small specks, lighter and darker, and a shadow towards the root."""
+    """Scale powder: many small lighter and darker specks, and a shadow towards the root."""
     places = frame.at(rng.uniform(0.05, 0.95, 46), rng.uniform(0.04, 0.96, 46))
     for index, place in enumerate(places):
         canvas.spot(place, 0.011, dark if index % 2 else light, 0.4)
