@@ -85,6 +85,8 @@ def scaled_batch_norm(bn: nn.BatchNorm2d, x: Tensor, weight: Tensor) -> Tensor:
     """weight * bn(x), the weight folded into the affine part; the running statistics advance as in `bn(x)`."""
     if bn.training:
         bn.num_batches_tracked.add_(1)
+    if hasattr(bn, "normalise"):  # its own way to normalise: over several processes (`training.distributed`)
+        return bn.normalise(x, weight * bn.weight, weight * bn.bias)
     return F.batch_norm(
         x,
         bn.running_mean,

@@ -55,6 +55,7 @@ class WeightTrainer:
         clip_norm: largest gradient norm; the paper's 1.0.
         label_smoothing: share of the target spread over all classes; the paper's 0.1.
         scaler: dynamic loss scaling for fp16; a step whose gradients overflow is skipped.
+        reduce: called with the parameters after back-propagation, to average their gradients over processes.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class WeightTrainer:
         clip_norm: float = 1.0,
         label_smoothing: float = 0.1,
         scaler: torch.amp.GradScaler | None = None,
+        reduce: Callable[[list[nn.Parameter]], None] | None = None,
     ):
+        self.reduce = reduce
         self.model, self.clip_norm, self.label_smoothing = model, clip_norm, label_smoothing
         self.optimizers = {W: w}
         self.schedules = {} if w_schedule is None else {W: w_schedule}
@@ -88,6 +91,8 @@ class WeightTrainer:
         """Back-propagate the scaled loss, clip the unscaled gradients, step, forget the gradients."""
         optimizer = self.optimizers[turn]
         self.scaler.scale(loss).backward()
+        if self.reduce is not None:
+            self.reduce(parameters_of(optimizer))
         self.scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(parameters_of(optimizer), self.clip_norm)
         self.scaler.step(optimizer)

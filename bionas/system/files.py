@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import threading
@@ -23,6 +24,17 @@ from bionas.errors import BionasError
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a spent quota, a limit on the size of a file: to the reader they are one."""
 _SEEKING = threading.Lock()
+_dropping: list[bool] = []
+
+
+@contextlib.contextmanager
+def writing_nothing() -> Iterator[None]:
+    """Drop everything that this process writes by `replacing`: in a job of several processes, one writes."""
+    _dropping.append(True)
+    try:
+        yield
+    finally:
+        _dropping.pop()
 
 
 @contextlib.contextmanager
@@ -32,6 +44,9 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     Raises:
         BionasError: the disk is full or the folder cannot be written; whatever stood at `path` is untouched.
     """
+    if _dropping:
+        yield io.BytesIO()
+        return
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

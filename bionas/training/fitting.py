@@ -19,6 +19,7 @@ from bionas.network import SearchNetwork
 from bionas.specimens.loader import Batch
 from bionas.system import files
 from bionas.trainer import THETA, BilevelTrainer, WeightTrainer, adam, learnable, turns
+from bionas.training import distributed
 from bionas.training.loop import Tally, Trainer, optimizer_of_w
 from bionas.training.recipe import THETA_BETAS, SearchConfig, theta_rate
 from bionas.training.runs import Run
@@ -254,6 +255,8 @@ class Search(Trainer):
             if turn == THETA:
                 reach += self.optimizers[THETA].param_groups[0]["lr"]
             tallies[turn].add(number, self.algorithm.step(self.to_device(batch), turn))
+            if turn == THETA:
+                distributed.require_identical(self.supernet.theta, "theta")
             bar.set_postfix(step=f"{number + 1}", refresh=False)
         self.thetas.append(self.supernet.theta.detach().cpu().clone())
         w, theta = tallies["w"].row(), tallies[THETA].row()

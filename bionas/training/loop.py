@@ -32,7 +32,8 @@ from bionas.specimens.metadata import MetadataEncoding
 from bionas.system import files
 from bionas.system.progress import described, left, progress
 from bionas.trainer import Step, WeightTrainer, adamw
-from bionas.training.batch_size import largest_batch_size
+from bionas.training import distributed
+from bionas.training.batch_size import LARGEST, largest_batch_size
 from bionas.training.recipe import DEVICES, FitConfig
 from bionas.training.runs import Run, provenance
 
@@ -128,7 +129,13 @@ class Trainer:
         self.device = self.accelerator.device
         config, data = self.config, self.train_set
         self.run.begin(self.description, provenance(config.seed, str(self.device), data.fingerprint))
-        self.model = self.accelerator.prepare_model(self.model.to(memory_format=torch.channels_last))
+        if config.sync_batch_norm:
+            distributed.synchronise_batch_norm(self.model)
+        # Gradients are averaged in `WeightTrainer.update`: theta and w take turns, which DDP's wrapper cannot follow.
+        self.model = self.accelerator.prepare_model(
+            self.model.to(memory_format=torch.channels_last), evaluation_mode=True
+        )
+        distributed.share_weights(self.model)
         state = self.run.load_checkpoint("cpu")
         self.batch_size = state["batch_size"] if state else self._choose_batch_size()
         self.setup()
@@ -152,6 +159,7 @@ class Trainer:
             "clip_norm": c.clip_norm,
             "label_smoothing": c.label_smoothing,
             "scaler": self.accelerator.scaler,
+            "reduce": distributed.average_gradients if distributed.world()[1] > 1 else None,
         }
 
     # --- the loop -----------------------------------------------------------------------------------------------
@@ -170,9 +178,11 @@ class Trainer:
                 if self.stopped:
                     break
                 start, core_start = time.perf_counter(), time.process_time()
+                distributed.own_random_state(self.config.seed, epoch)
                 self.model.train()
                 row = {"epoch": epoch + 1, "phase": self.phase, **self.train_epoch(epoch, bar)}
                 seconds = time.perf_counter() - start
+                distributed.average_buffers(self.model)
                 row |= self.validate()
                 row["learning_rate"] = self.optimizers["w"].param_groups[0]["lr"]
                 row["seconds"] = round(seconds, 2)
@@ -194,7 +204,7 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Loss and accuracy on the validation split, in inference mode."""
-        logits, labels = _forward_all(self.model, self.val_loader, self.device)
+        logits, labels = map(distributed.gathered, _forward_all(self.model, self.val_loader))
         loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
         return {
             "val_loss": loss.item(),
@@ -243,6 +253,7 @@ class Trainer:
         """The checkpoint first; the tables are drawn from what it holds, and redrawn on resuming."""
         self.run.save_checkpoint(self.state())
         self.write_tables()
+        distributed.wait()
 
     def write_tables(self) -> None:
         files.write_csv(self.run.path / "history.csv", pd.DataFrame(self.history))
@@ -251,16 +262,16 @@ class Trainer:
 
     def _loader(self, specimens: SpecimenSet, seed: int, shuffle: bool, augment: str = "none") -> BatchLoader:
         # A last batch of one image would leave batch normalisation without a variance: training drops the remainder.
-        size = min(self.batch_size, len(specimens))
         return BatchLoader(
             specimens,
             self.encoding,
-            size,
+            distributed.divisible(self.batch_size, len(specimens)),
             shuffle=shuffle,
             seed=seed,
             augment=augment,
             drop_last=shuffle,
             device=self.device,
+            share=distributed.world(),
         )
 
     def trial_step(self, batch: Batch) -> None:
@@ -277,7 +288,9 @@ class Trainer:
             loader = BatchLoader(self.train_set.subset(positions), self.encoding, images, shuffle=False)
             self.trial_step(self.to_device(next(loader.epoch(0))))
 
-        return largest_batch_size(self.model, step_with, self.device)
+        _, ranks = distributed.world()
+        own = distributed.of_rank_0(largest_batch_size(self.model, step_with, self.device))
+        return min(LARGEST, own * ranks)
 
 
 def predict(
@@ -290,7 +303,7 @@ def predict(
     """Class probabilities of every specimen, in order: (N, n_classes) float64, rows summing to 1."""
     on = chosen_device(device)
     loader = BatchLoader(specimens, encoding, batch_size, shuffle=False, device=on)
-    logits, _ = _forward_all(model.to(on), loader, on)
+    logits, _ = _forward_all(model.to(on), loader)
     return torch.softmax(logits.cpu().double(), dim=1).numpy()
 
 
@@ -346,8 +359,9 @@ class Tally:
             TrainingError: a loss that is not finite; the message names the step.
         """
         self._read()
-        n = max(self.images, 1)
-        return {"train_loss": self.loss / n, "train_accuracy": self.right / n, "images": self.images}
+        loss, right, images = distributed.summed([self.loss, self.right, self.images], self.trainer.device)
+        n = max(images, 1)
+        return {"train_loss": loss / n, "train_accuracy": right / n, "images": int(images)}
 
 
 def schedule_of(
@@ -415,9 +429,9 @@ def _accelerator(config: FitConfig) -> Accelerator:
 
 
 @torch.no_grad()
-def _forward_all(model: nn.Module, loader: BatchLoader, device: torch.device) -> tuple[Tensor, Tensor]:
+def _forward_all(model: nn.Module, loader: BatchLoader) -> tuple[Tensor, Tensor]:
     model.eval()
-    results = [(model(b.image, b.metadata).float(), b.label) for b in (b.to(device) for b in loader.epoch(0))]
+    results = [(model(b.image, b.metadata).float(), b.label) for b in loader.epoch(0)]
     return torch.cat([logits for logits, _ in results]), torch.cat([labels for _, labels in results])
 
 

@@ -47,6 +47,9 @@ class Training(Checked):
         "auto", "auto (CUDA, else an Apple GPU, else the CPU), cpu, cuda or mps", known=DEVICES
     )
     seed: int = choice(0, "of initialisation, order, dropout and augmentation", at_least=0)
+    sync_batch_norm: bool = choice(
+        False, "in a job of several processes, batch normalisation uses the statistics of all of them"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,70 @@
+"""Plain commands for a job scheduler: `bionas search` and `bionas retrain`, alone or once per GPU under torchrun.
+
+    torchrun --nproc-per-node 4 -m bionas search -p mode=full -p source=bioscan5m ...
+
+Every process reads the same plan. The run folder is the one that notebooks and other commands find for that plan.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bionas.errors import CheckpointError
+from bionas.genotype import Genotype
+from bionas.training import distributed, experiments
+from bionas.training.configuration import Plan
+from bionas.training.estimate import what_it_takes
+from bionas.training.runs import Run
+
+
+def search(plan: Plan) -> Run:
+    """Search (Algorithm 1), in this process or divided among those of the job; a finished run is returned at once.
+
+    Raises:
+        TrainingError: the search cannot go on; where another process ended, the message says how to resume.
+    """
+    with distributed.group(plan.device) as (rank, _):
+        _read_data(plan)
+        if plan.mode == "full" and rank == 0 and not _run_of(plan).complete:
+            print(what_it_takes(plan, "search"), flush=True)
+        with distributed.only_rank_0_writes():
+            return experiments.search(plan)
+
+
+def retrain(plan: Plan, genotype: str | Path | None = None) -> Run:
+    """Train a genotype from scratch and evaluate it: the one of a file, else what this plan's search derived.
+
+    Raises:
+        CheckpointError: no genotype is given, and the plan's search is not finished.
+        GenotypeError: the file holds none, or one of another primitive set or depth than the plan.
+    """
+    with distributed.group(plan.device) as (rank, _):
+        _read_data(plan)
+        if genotype is None:
+            searched = _run_of(plan)
+            if not searched.complete:
+                raise CheckpointError(
+                    f"{searched.path} is not a finished search. Run `bionas search` with the same choices first, or give a "
+                    "genotype.json."
+                )
+            chosen = searched.genotype
+        else:
+            chosen = Genotype.load(genotype)
+        if plan.mode == "full" and rank == 0:
+            print(what_it_takes(plan, "retraining"), flush=True)
+        with distributed.only_rank_0_writes():
+            return experiments.retrain(plan, chosen)
+
+
+def _run_of(plan: Plan) -> Run:
+    """The run folder of the plan's search."""
+    return plan.run(
+        "search", plan.search_config(), plan.describe(role="search", primitive_set=plan.primitive_set)
+    )
+
+
+def _read_data(plan: Plan) -> None:
+    """Read the collection, decoding it where needed; one process decodes while the others wait for it."""
+    plan.splits()
+    plan.encoding()
+    distributed.wait()
