@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from bionas.cli import commands, laboratory, studies  # noqa: F401  they register their commands
+from bionas.cli import commands, jobs, laboratory, studies  # noqa: F401  they register their commands
 from bionas.cli.app import app
 from bionas.errors import BionasError
 

@@ -1,5 +1,6 @@
 """Training divided among two processes on a CPU: the steps of one process, a lost process, another number of them."""
 
+import json
 import os
 import signal
 import socket
@@ -7,13 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import laboratory
 import numpy as np
 import pytest
 import ranks
 import torch
 from torch import nn
 
-from bionas.training import distributed
+from bionas.errors import CheckpointError
+from bionas.training import distributed, jobs
 from bionas.training.runs import Run
 
 TESTS = Path(__file__).parent
@@ -80,6 +83,19 @@ def test_a_lost_process_ends_the_job_with_a_checkpoint_that_any_number_resumes(t
     ranks.main(tmp_path / "run", "fit")  # one process goes on where two stopped
     ranks.main(tmp_path / "alone", "fit")
     assert np.abs(losses(tmp_path / "run") - losses(tmp_path / "alone")).max() < 1e-5
+
+
+def test_search_and_retrain_are_one_run_each_for_their_choices(tmp_path):
+    plan = laboratory.plan(
+        laboratory.photographs(tmp_path / "photographs"), tmp_path / "runs", search_epochs=1
+    )
+    with pytest.raises(CheckpointError, match="bionas search"):
+        jobs.retrain(plan)
+    searched = jobs.search(plan)
+    assert searched.complete and jobs.search(plan).path == searched.path
+    trained = jobs.retrain(plan)
+    assert trained.complete and trained.config["genotype"] == json.loads(searched.genotype.to_json())
+    assert jobs.retrain(plan, searched.path / "genotype.json").path == trained.path
 
 
 def test_outside_a_group_nothing_is_changed():

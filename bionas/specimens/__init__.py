@@ -71,6 +71,7 @@ def load_specimens(
     seed: int = 0,
     unlabelled: str = "drop",
     missing_images: str = "error",
+    image_store: str = "auto",
     cache_dir: str | os.PathLike = "data/cache",
     **source_options: Any,
 ) -> SpecimenSet:
@@ -88,6 +89,7 @@ def load_specimens(
         seed: of `limit` and of a source that draws.
         unlabelled: records without a value in the target column are left out and counted ("drop"), or form the class
             "Unlabelled" ("class").
+        image_store: "auto", "decoded" or "stream" (`streaming.open_images`), for sources that read photographs.
         missing_images: "error" or "skip", for records whose image is not there.
         cache_dir: folder of decoded images; a relative path starts at the repository (`places.root`).
         source_options: further options of the source.
@@ -112,7 +114,7 @@ def load_specimens(
     for name in source_options:
         if name not in options and not open_ended:
             raise UnknownName(f"option of source {source!r}", name, options)
-    asked = {"target": target, "missing_images": missing_images}
+    asked = {"target": target, "missing_images": missing_images, "image_store": image_store}
     found = collect(
         None if data_dir is None else Path(data_dir),
         image_size=image_size,

@@ -30,6 +30,7 @@ from bionas.specimens.photographs import MISSING, Photographs
 from bionas.system import places
 
 IMAGE_STORES = ("auto", "decoded", "stream")
+IMAGE_STORE_CHOICES = (*IMAGE_STORES, *(f"stream:{name}" for name in DECODERS))
 PIECE = 4  # photographs that one thread decodes at a time
 SHOWN = 5  # unreadable photographs that a message lists
 DISK_SHARE = 0.9

@@ -35,6 +35,7 @@ from bionas.specimens import SOURCES, SPLITS
 from bionas.specimens.augmentation import AUGMENTATIONS
 from bionas.specimens.collection import SpecimenSet, Splits
 from bionas.specimens.metadata import MetadataEncoding, named_fields
+from bionas.specimens.streaming import IMAGE_STORE_CHOICES
 from bionas.system import places
 from bionas.training import data, versions
 from bionas.training.choices import choice, declarations, default, parsed
@@ -133,6 +134,12 @@ class Plan(ThetaSearch, Training):
         None, "side of the images in pixels; None: the preset's", at_least=SMALLEST_IMAGE, by_mode=True
     )
     limit: int | None = choice(None, "draw that many specimens, stratified", at_least=1, by_mode=True)
+    image_store: str = choice(
+        "auto",
+        "decoded: once, to a cache on disk; stream: in every epoch, without one (stream:fast: sooner, with slightly other "
+        "pixels); auto: decoded where the cache fits on the disk",
+        known=IMAGE_STORE_CHOICES,
+    )
     primitive_set: str = choice(
         "full", "full (ten primitives), reduced (six) or conv_only (four)", known=PRIMITIVE_SETS
     )
@@ -228,6 +235,7 @@ class Plan(ThetaSearch, Training):
             "min_records",
             "image_size",
             "limit",
+            "image_store",
         )
         return data.specimens(**{name: getattr(self, name) for name in names}, seed=self.data_seed)
 

@@ -42,6 +42,11 @@ def world() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
+def first() -> bool:
+    """Whether this process is the one that reports, by the environment: also before and after the group."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def group(device: str = "auto") -> Iterator[tuple[int, int]]:
     """Join the process group that torchrun announced in the environment; without one, a group of this process alone.
@@ -77,8 +82,15 @@ def group(device: str = "auto") -> Iterator[tuple[int, int]]:
 
 @contextlib.contextmanager
 def only_rank_0_writes() -> Iterator[None]:
-    """On other ranks everything that goes through `files.replacing` is dropped."""
-    with contextlib.nullcontext() if world()[0] == 0 else files.writing_nothing():
+    """On other ranks everything that goes through `files.replacing`, and everything that is printed, is dropped."""
+    if world()[0] == 0:
+        yield
+        return
+    with (
+        files.writing_nothing(),
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
         yield
 
 

@@ -28,7 +28,9 @@ def search(plan: Plan) -> Run:
         if plan.mode == "full" and rank == 0 and not _run_of(plan).complete:
             print(what_it_takes(plan, "search"), flush=True)
         with distributed.only_rank_0_writes():
-            return experiments.search(plan)
+            found = experiments.search(plan)
+        distributed.wait()  # for what rank 0 still writes
+    return found
 
 
 def retrain(plan: Plan, genotype: str | Path | None = None) -> Run:
@@ -53,7 +55,9 @@ def retrain(plan: Plan, genotype: str | Path | None = None) -> Run:
         if plan.mode == "full" and rank == 0:
             print(what_it_takes(plan, "retraining"), flush=True)
         with distributed.only_rank_0_writes():
-            return experiments.retrain(plan, chosen)
+            trained = experiments.retrain(plan, chosen)
+        distributed.wait()
+    return trained
 
 
 def _run_of(plan: Plan) -> Run:
