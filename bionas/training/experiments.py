@@ -36,7 +36,7 @@ from bionas.training.configuration import MODES, Plan, plan
 from bionas.training.cost import cost
 from bionas.training.fitting import Fit, Search
 from bionas.training.loop import Trainer, predict
-from bionas.training.recipe import FitConfig
+from bionas.training.recipe import FitConfig, SearchConfig
 from bionas.training.runs import Run
 
 __all__ = [
@@ -62,9 +62,7 @@ def search(plan: Plan) -> Run:
         Interrupted: it was stopped; the message says after which epoch.
     """
     _require_images(plan)
-    config = plan.search_config()
-    description = plan.describe(versions.SEARCHED, role="search", primitive_set=plan.primitive_set)
-    run = plan.run("search", config, description)
+    config, description, run = _search_identity(plan)
     if run.complete:
         return run
     set_threads()
@@ -80,6 +78,17 @@ def search(plan: Plan) -> Run:
     }
     run.finish(_summary(run) | found)
     return run
+
+
+def search_run(plan: Plan) -> Run:
+    """The run folder of the plan's search, whether or not it has begun."""
+    return _search_identity(plan)[2]
+
+
+def _search_identity(plan: Plan) -> tuple[SearchConfig, dict[str, Any], Run]:
+    config = plan.search_config()
+    description = plan.describe(versions.SEARCHED, role="search", primitive_set=plan.primitive_set)
+    return config, description, plan.run("search", config, description)
 
 
 def retrain(plan: Plan, genotype: Genotype, name: str = "derived", inherit: Run | None = None) -> Run:

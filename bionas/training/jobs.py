@@ -25,7 +25,7 @@ def search(plan: Plan) -> Run:
     """
     with distributed.group(plan.device) as (rank, _):
         _read_data(plan)
-        if plan.mode == "full" and rank == 0 and not _run_of(plan).complete:
+        if plan.mode == "full" and rank == 0 and not experiments.search_run(plan).complete:
             print(what_it_takes(plan, "search"), flush=True)
         with distributed.only_rank_0_writes():
             found = experiments.search(plan)
@@ -43,7 +43,7 @@ def retrain(plan: Plan, genotype: str | Path | None = None) -> Run:
     with distributed.group(plan.device) as (rank, _):
         _read_data(plan)
         if genotype is None:
-            searched = _run_of(plan)
+            searched = experiments.search_run(plan)
             if not searched.complete:
                 raise CheckpointError(
                     f"{searched.path} is not a finished search. Run `bionas search` with the same choices first, or give a "
@@ -58,13 +58,6 @@ def retrain(plan: Plan, genotype: str | Path | None = None) -> Run:
             trained = experiments.retrain(plan, chosen)
         distributed.wait()
     return trained
-
-
-def _run_of(plan: Plan) -> Run:
-    """The run folder of the plan's search."""
-    return plan.run(
-        "search", plan.search_config(), plan.describe(role="search", primitive_set=plan.primitive_set)
-    )
 
 
 def _read_data(plan: Plan) -> None:
