@@ -51,20 +51,28 @@ def host_epoch(loader: BatchLoader, epoch: int) -> Iterator[Tensor]:
     for parcel in parcels:
         yield parcel.pixels
         delivery.release(parcel)
+    loader._spare[:] = [delivery]
 
 
 def whole_epoch(loader: BatchLoader, epoch: int) -> Iterator[Tensor]:
     return (batch.image for batch in loader.epoch(epoch))
 
 
+BUFFER: dict[str, object] = {}
+"""The one buffer of `bare_gather`, kept over its epochs."""
+
+
 def bare_gather(loader: BatchLoader, epoch: int) -> Iterator[Tensor]:
     """Nothing but the copy of the images of each batch, into one buffer."""
     order = np.random.default_rng(epoch).permutation(len(loader.specimens))
-    pixels = loader.specimens.images.pixels(np.arange(len(order)))
-    buffer = np.empty((loader.batch_size, *pixels.shape[1:]), dtype=np.uint8)
+    store = loader.specimens.images
+    shape = (loader.batch_size, store.size, store.size, 3)
+    if BUFFER.get("shape") != shape:
+        BUFFER.update(shape=shape, pixels=np.empty(shape, dtype=np.uint8))
+    buffer = BUFFER["pixels"]
     for start in range(0, len(order), loader.batch_size):
         rows = order[start : start + loader.batch_size]
-        np.take(pixels, rows, axis=0, out=buffer[: len(rows)], mode="clip")
+        store.pixels(rows, out=buffer[: len(rows)])
         yield torch.from_numpy(buffer[: len(rows)])
 
 

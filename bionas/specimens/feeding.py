@@ -84,8 +84,14 @@ class Delivery:
         self.device, self._cuda = device, device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if self._cuda else None
         self._free: queue.SimpleQueue[tuple[Tensor, torch.cuda.Event | None]] = queue.SimpleQueue()
-        for _ in range(0 if shape is None else ahead + 1):
+        self._buffers = 0 if shape is None else ahead + 1
+        for _ in range(self._buffers):
             self._free.put((torch.empty(shape, dtype=torch.uint8, pin_memory=self._cuda), None))
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether every buffer has been given back, so that another epoch may use them."""
+        return self._free.qsize() == self._buffers
 
     def buffer(self) -> Tensor:
         """A uint8 buffer of a full batch that nothing else uses."""

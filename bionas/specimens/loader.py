@@ -99,6 +99,7 @@ class BatchLoader:
         self._metadata = encoding.table(specimens)
         self._labels = torch.from_numpy(specimens.labels.copy())
         self._memory = RecycledMemory()
+        self._spare: list[Delivery] = []  # buffers of an epoch that is over, for the next
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -122,6 +123,8 @@ class BatchLoader:
                     image = normalised(pixels, self._memory)
                     delivery.release(parcel)
                 yield Batch(image, arrived.metadata, arrived.label)
+        if delivery.at_rest:
+            self._spare[:] = [delivery]
         if self.specimens.images is not None and (news := self.specimens.images.news()):
             print(news, flush=True)
 
@@ -134,7 +137,11 @@ class BatchLoader:
         ahead = min(AHEAD, len(self))
         full = self.batch_size // self.share[1]
         shape = None if images is None else (min(full, n), images.size, images.size, 3)
-        delivery = Delivery(shape, self.device, ahead)
+        fits = (d for d in self._spare if d.device == self.device)
+        if (delivery := next(fits, None)) is None:
+            delivery = Delivery(shape, self.device, ahead)
+        else:
+            self._spare.remove(delivery)
 
         def gathered(here: slice) -> Parcel:
             rows = order[here]
