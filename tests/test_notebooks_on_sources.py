@@ -6,7 +6,9 @@ import json
 
 import layouts
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from bionas.__main__ import main
 from bionas.specimens.fetch import insect_image_name
@@ -69,3 +71,17 @@ def test_notebook_03_says_that_its_metadata_hold_the_answer(tmp_path):
     report = json.loads((search / "leakage.json").read_text())
     verdicts = {field["field"]: field["verdict"] for field in report["fields"]}
     assert verdicts["order"] == "is the target" and verdicts["family"] == "determines the target"
+
+
+@pytest.mark.slow
+def test_notebook_01_prints_nothing_about_bioscan_for_photographs_of_ones_own(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("bees", "flies", "moths"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 255, size=(24, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "mine" / name / f"{i}.png")
+    said = executed("01_data_prep", tmp_path / "runs", source="folder", data_dir=tmp_path / "mine", metadata="none")
+    assert "Diptera" not in said and "71.57" not in said and "labelled records in" not in said
+    assert "always bees: accuracy 33.33%, balanced accuracy 33.33%" in said
+    assert "All 3 classes are kept." in said
