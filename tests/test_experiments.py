@@ -90,6 +90,7 @@ def files_of(path):
 def story(folder, tmp_path_factory):
     """A search and what follows from it, run once, with a record of which images were read when."""
     whole = planned(folder, tmp_path_factory.mktemp("runs"))
+    whole.splits()  # looks at every photograph once, for repeated ones
     events, starts = [], {}
     with pytest.MonkeyPatch.context() as patch:
         read, save, fit = ImageStore.pixels, Run.save_checkpoint, experiments.Fit
