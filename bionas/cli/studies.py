@@ -87,6 +87,36 @@ def searches(
 
 
 @app.command(group=STUDIES)
+def reach(
+    *,
+    settings: Settings = (),
+    rates: Annotated[Names, Parameter(help="paper, scaled, or a number")] = ("paper", "scaled"),
+    seeds: Seeds = (0, 1, 2, 3, 4),
+    json: Json = False,
+    out: Out = None,
+) -> int:
+    """Run the same gradient search at several rates of theta: does a search that can move theta decide?"""
+    from bionas.studies import reach as study
+    from bionas.studies import report
+    from bionas.training.configuration import from_settings
+
+    plan = from_settings(settings)
+    rows = study.measured(plan, [_rate(text) for text in rates], seeds)
+    table = study.summary(rows, plan, typed())
+    hidden = ("source", "code", "command", "augment")
+    show(table[[name for name in table if name not in hidden and not name.endswith("_sd")]], json)
+    report.write(out, {"": table, "_runs": rows})
+    return 0
+
+
+def _rate(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+@app.command(group=STUDIES)
 def compare(
     *,
     settings: Settings = (),
