@@ -64,3 +64,8 @@ def test_what_the_readme_links_to_is_there():
 
 def test_the_first_two_commands_are_the_door():
     assert re.findall(r"^make \w+", README, re.MULTILINE)[:2] == ["make run", "make test"]
+
+
+def test_the_page_of_commands_is_what_the_commands_say():
+    done = run("tools/commands_page.py", "--check")
+    assert done.returncode == 0, done.stderr
