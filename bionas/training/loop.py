@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import math
-import random
 import time
 from typing import Any, ClassVar
 
@@ -34,6 +33,7 @@ from bionas.system.progress import described, left, progress
 from bionas.trainer import Step, WeightTrainer, adamw
 from bionas.training import distributed
 from bionas.training.batch_size import LARGEST, largest_batch_size
+from bionas.training.random_state import random_state, set_random_state
 from bionas.training.recipe import DEVICES, FitConfig
 from bionas.training.runs import Run, provenance
 
@@ -227,7 +227,7 @@ class Trainer:
             "schedulers": {n: s.state_dict() for n, s in self.algorithm.schedules.items()},
             "scaler": scaler.state_dict() if scaler is not None else {},
             "history": self.history,
-            "random": _random_state(),
+            "random": random_state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -247,7 +247,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.history, self.epoch = list(state["history"]), state["epoch"]
         self.write_tables()
-        _set_random_state(state["random"])
+        set_random_state(state["random"])
 
     def save(self) -> None:
         """The checkpoint first; the tables are drawn from what it holds, and redrawn on resuming."""
@@ -433,26 +433,6 @@ def _forward_all(model: nn.Module, loader: BatchLoader) -> tuple[Tensor, Tensor]
     model.eval()
     results = [(model(b.image, b.metadata).float(), b.label) for b in loader.epoch(0)]
     return torch.cat([logits for logits, _ in results]), torch.cat([labels for _, labels in results])
-
-
-def _random_state() -> dict[str, Any]:
-    name, keys, position, has_gauss, gauss = np.random.get_state()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [name, [int(k) for k in keys], int(position), int(has_gauss), float(gauss)],
-        "python": [random.getstate()[0], list(random.getstate()[1]), random.getstate()[2]],
-    }
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
 
 
 def _line(row: dict[str, Any], epochs: int) -> str:
