@@ -1,6 +1,6 @@
 """The recurrent controller that REINFORCE and ENAS share, and how it learns from scores.
 
-An LSTM chooses one primitive an edge, from the first cell to the last, and sees at each step what it chose before (Zoph and
+An LSTM chooses one primitive per edge, from the first cell to the last, and sees at each step what it chose before (Zoph and
 Le 2017; the form is that of ENAS, Pham et al. 2018: one layer, one soft-max over the primitives). It is trained by policy
 gradient: log-probability times how much better than a moving average a child did, and a bonus for entropy.
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bionas.strategies.space import Space
 
 TEMPERATURE, TANH = 5.0, 2.5
-"""Logits are 2.5 tanh(l / 5), as in ENAS: no choice is ever certain, so the controller goes on exploring."""
+"""Logits are 2.5 tanh(l / 5), as in ENAS: no choice is ever certain, so exploration does not end."""
 
 
 class Controller(nn.Module):
@@ -114,7 +114,7 @@ class PolicyGradient:
         return self.controller.sample(n, self.generator)
 
     def update(self, choices: np.ndarray, scores: list[float]) -> dict[str, float]:
-        """One step on choices (B, L) that scored (B,). Returns controller_loss, entropy (nats a genotype), baseline."""
+        """One step on choices (B, L) that scored (B,). Returns controller_loss, entropy (nats per genotype), baseline."""
         if self.baseline is None:
             self.baseline = float(np.mean(scores))
         differences = np.asarray(scores) - self.baseline

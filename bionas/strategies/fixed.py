@@ -1,4 +1,4 @@
-"""No search: a network drawn by hand, Table I's E012 ("No NAS (Fixed), Manual Design")."""
+"""Control without search: a hand-drawn network, Table I's E012 ("No NAS (Fixed), Manual Design")."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ REDUCTION = ("sep_conv_3x3", "max_pool_3x3", "sep_conv_3x3")
 def fixed(
     space: Space, evaluate: Evaluator, budget: int, seed: int = 0, *, folder: Path | None = None
 ) -> SearchResult:
-    """The hand-made network is scored once, whatever the budget, and is the answer.
+    """The hand-drawn network is scored once, whatever the budget, and is the result.
 
-    The paper does not say what its manual design is. Ours is what a designer would write who knows Xception (Chollet
-    2017): two separable convolutions one after the other and a shortcut around them, x -> sep_conv_3x3 -> sep_conv_3x3
+    The paper does not say what its manual design is. Ours follows Xception (Chollet, CVPR 2017): two separable convolutions in sequence with a shortcut around them, x -> sep_conv_3x3 -> sep_conv_3x3
     plus x; in a reduction cell the shortcut is a max pooling, and where all cells share one choice, a skip everywhere.
 
     Raises:
@@ -32,7 +31,7 @@ def fixed(
 
 
 def manual_genotype(space: Space) -> Genotype:
-    """The hand-made network of a space's depth.
+    """The hand-drawn network of a space's depth.
 
     Raises:
         SearchError: the primitive set lacks one of its primitives.
@@ -43,14 +42,14 @@ def manual_genotype(space: Space) -> Genotype:
     names = [name for kind in kinds for name in kind]
     if missing := sorted(set(names) - set(space.primitives)):
         raise SearchError(
-            f"the hand-made network uses {', '.join(missing)}, which the primitive set {space.primitive_set!r} does not "
+            f"the hand-drawn network uses {', '.join(missing)}, which the primitive set {space.primitive_set!r} does not "
             "have. Take a set that has them (full, reduced)."
         )
     return space.decode([space.primitives.index(name) for name in names])
 
 
 class ByHand(Sampler):
-    """Proposes the one network."""
+    """Proposes the hand-drawn network once."""
 
     def __init__(self, space: Space):
         self.genotype, self.proposed = manual_genotype(space), False

@@ -1,6 +1,6 @@
 """The search space as a strategy sees it: integer choices, and what two genotypes have in common.
 
-A genotype is a row of choices, three a cell in the order of `EDGES`, each the index of a primitive in its set. Two rules
+A genotype is a vector of choices, three per cell in the order of `EDGES`, each the index of a primitive in its set. Two rules
 of `genotype` are kept here so that no strategy has to: of the two edges from x one carries something, and where z1 is
 empty z1->z2 is `none`.
 """
@@ -30,7 +30,7 @@ class Space:
     Attributes:
         reductions: which cells halve the map, from the input to the head; their number is the depth.
         primitive_set: name of the set that every edge chooses from.
-        shared: one choice of three primitives, repeated in all cells.
+        shared: the same three primitives in all cells.
 
     Raises:
         UnknownName: no such primitive set.
@@ -60,20 +60,20 @@ class Space:
 
     @property
     def choices(self) -> int:
-        """L, the length of a genotype's encoding: three an own cell."""
+        """L, the length of a genotype's encoding: three per cell, or three where all cells share one choice."""
         return len(EDGES) * (1 if self.shared else len(self.reductions))
 
     @property
     def size(self) -> int:
-        """K^L: all choices, those without a path and those that are another in disguise included."""
+        """K^L: all choices, including those without a path and those isomorphic to others."""
         return space_size(self.choices // len(EDGES), self.primitive_set)
 
     @property
     def distinct(self) -> int:
-        """How many genotypes compute something different (`Genotype.key`): as many as can be scored."""
+        """How many genotypes compute something different (`Genotype.key`): the number that can be scored."""
         return math.prod(len(set(of_cell.values())) for of_cell in self._representatives())
 
-    # --- moving about -------------------------------------------------------------------------------------------
+    # --- drawing and changing -------------------------------------------------------------------------------------------
 
     def random(self, generator: np.random.Generator) -> Genotype:
         """Every edge drawn uniformly, cells without a path drawn again (`Genotype.random`)."""
@@ -154,13 +154,13 @@ class Space:
         return all(names[i : i + 2] != ["none", "none"] for i in range(0, len(names), len(EDGES)))
 
     def one_hot(self, genotype: Genotype) -> np.ndarray:
-        """(L, K) float32, a one where an edge chose."""
+        """(L, K) float32, 1 for the chosen primitive of each edge."""
         return np.eye(len(self.primitives), dtype=np.float32)[self.encode(genotype)]
 
     def allowed(self, chosen: np.ndarray) -> np.ndarray:
-        """What the next choice may be: chosen (B, t) with t < L -> (B, K) bool.
+        """The primitives that the next choice may take: chosen (B, t) with t < L -> (B, K) bool.
 
-        Whoever follows it from t = 0 ends at a genotype with a path, and at an empty z1 with z1->z2 `none`.
+        Choices made so from t = 0 on give a genotype with a path, and `none` on z1->z2 where z1 is empty.
         """
         allowed = np.ones((len(chosen), len(self.primitives)), dtype=bool)
         edge = chosen.shape[1] % len(EDGES)
