@@ -51,6 +51,7 @@ STRATEGY_COLORS: dict[str, str] = {
     "dehb": "#3a7d44",
     "synflow": "#9a9fa8",
     "most_macs": "#45484f",
+    "recommended": "#1b1b8f",
 }
 """One colour per search strategy. Differentiable ones are red to orange, multi-fidelity ones violet; those that learn
 nothing (random search, the most expensive network, a score without training) are grey."""
