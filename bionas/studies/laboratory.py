@@ -12,6 +12,7 @@ read again where it is there.
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import sys
 import time
@@ -31,7 +32,7 @@ from bionas.system import files, places
 from bionas.training.runs import commit
 
 SEEDS = (0, 1, 2)
-TIMED = 200
+TIMED = 64
 """Photographs that the time per photograph is measured on."""
 
 PESTS, WINGS, LARVAE, WELLS = "field_pests", "bee_wings", "larvae_crops", "bioscan_poor_quality"
@@ -234,7 +235,7 @@ def _summary(runs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def _write(name: str, table: pd.DataFrame) -> None:
-    command = "python -m bionas.studies.laboratory " + " ".join(sys.argv[1:])
+    command = "python -m bionas.studies.laboratory " + shlex.join(sys.argv[1:])
     table = table.assign(source="photographs that are not ours to pass on", code=commit(), command=command)
     files.write_csv(places.root() / "data" / "results" / f"{name}.csv", table.round(4))
 
