@@ -181,6 +181,7 @@ def test_photographs_that_cannot_be_learned_from_are_refused(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(SpecimenError, match="no images"):
         train(tmp_path, photographs=tmp_path / "none")
+    assert not (tmp_path / "model").exists()  # nothing is left behind
     photographs(tmp_path / "flat", 6, sub_folders=False)
     with pytest.raises(SpecimenError, match=r"labels\.csv"):
         train(tmp_path, photographs=tmp_path / "flat")

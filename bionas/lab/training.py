@@ -207,8 +207,10 @@ def _working_folder(out: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(out / WORK, ignore_errors=True)
     finally:
         lock.release()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # folders that hold something stay
             (out / LOCK).unlink(missing_ok=True)
+            (out / WORK).rmdir()
+            out.rmdir()
 
 
 def _collection(

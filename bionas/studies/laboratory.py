@@ -1,8 +1,8 @@
 """What a laboratory's model is worth: figures on real photographs, by the same code that `bionas train` runs.
 
-    python -m bionas.studies.laboratory kinds        --data ../shared/data   lab_kinds(_runs).csv
-    python -m bionas.studies.laboratory decisions    --data ../shared/data   lab_decisions.csv
-    python -m bionas.studies.laboratory repeated     --data ../shared/data   lab_repeated.csv
+    python bionas/studies/laboratory.py kinds        --data ../shared/data   lab_kinds(_runs).csv
+    python bionas/studies/laboratory.py decisions    --data ../shared/data   lab_decisions.csv
+    python bionas/studies/laboratory.py repeated     --data ../shared/data   lab_repeated.csv
 
 `kinds` compares kinds of model on the pests, `decisions` says what roll-up and refusal do with them, `repeated` what a
 random division does where specimens were photographed repeatedly. Each training is kept under `runs/laboratory/` and is
@@ -32,7 +32,7 @@ from bionas.system import files, places
 from bionas.training.runs import commit
 
 SEEDS = (0, 1, 2)
-TIMED = 64
+TIMED = 32
 """Photographs that the time per photograph is measured on."""
 
 PESTS, WINGS, LARVAE, WELLS = "field_pests", "bee_wings", "larvae_crops", "bioscan_poor_quality"
@@ -115,7 +115,7 @@ def _kind_row(target: str, name: str, seed: int, model: Model, pests: Path) -> d
 def _milliseconds(model: Model, folder: Path) -> float:
     """Milliseconds of processor time per photograph, from the file to the answer."""
     photographs = sorted((folder / "images").iterdir())[:TIMED]
-    model.predict(photographs[:32], workers=1)
+    model.predict(photographs[:8], workers=1)
     before = time.process_time()
     model.predict(photographs, workers=1)
     return round(1000 * (time.process_time() - before) / len(photographs), 1)
@@ -184,6 +184,7 @@ def _decision_rows(
 
 
 def _distances(model: Model, photographs: list[Path]) -> np.ndarray:
+    """Distances of photographs that the model must not know, kept beside it."""
     return np.concatenate([distances(one.features, model.neighbours) for one in model.scored(photographs)])
 
 
@@ -235,14 +236,14 @@ def _summary(runs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def _write(name: str, table: pd.DataFrame) -> None:
-    command = "python -m bionas.studies.laboratory " + shlex.join(sys.argv[1:])
+    command = "python bionas/studies/laboratory.py " + shlex.join(sys.argv[1:])
     table = table.assign(source="photographs that are not ours to pass on", code=commit(), command=command)
     files.write_csv(places.root() / "data" / "results" / f"{name}.csv", table.round(4))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one study."""
-    parser = argparse.ArgumentParser(prog="python -m bionas.studies.laboratory", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python bionas/studies/laboratory.py", description=main.__doc__)
     parser.add_argument("study", choices=list(STUDIES))
     parser.add_argument(
         "--data", type=Path, default=Path("../shared/data"), help="the folder of the collections"
