@@ -117,18 +117,19 @@ def test_the_alpha_explorer_moves_without_a_kernel(address, browser):
 
     browser.set_window_size(400, 900)
     browser.get(f"{address}/notebooks/03_search.html")
-    with_frames = (
+    with_slider = (
         "Array.from(document.querySelectorAll('.plotly-figure'))"
-        ".find(e => e._transitionData && e._transitionData._frames.length > 1)"
+        ".find(e => e.layout && e.layout.sliders && e.layout.sliders[0].steps.length > 1)"
     )
-    WebDriverWait(browser, PATIENCE).until(lambda b: b.execute_script(f"return !!{with_frames}"))
-    state = f"return JSON.stringify({with_frames}.data.map(t => t.z || t.x || t.y))"
+    WebDriverWait(browser, PATIENCE).until(lambda b: b.execute_script(f"return !!{with_slider}"))
+    browser.execute_script(f"{with_slider}.scrollIntoView()")
+    state = f"return {with_slider}.querySelector('.main-svg').outerHTML"
     before = browser.execute_script(state)
-    step = browser.execute_script(
-        f"const figure = {with_frames};"
-        "const steps = figure.layout.sliders[0].steps;"
-        "const chosen = steps[Math.floor(steps.length / 2)];"
-        "Plotly.animate(figure, ...chosen.args); return chosen.label"
+    step = browser.execute_script(  # what moving the handle calls
+        f"const figure = {with_slider};"
+        "const slider = figure.layout.sliders[0];"
+        "const chosen = slider.steps[(slider.active || 0) === 0 ? slider.steps.length - 1 : 0];"
+        "Plotly[chosen.method](figure, ...chosen.args); return chosen.label"
     )
     WebDriverWait(browser, PATIENCE).until(lambda b: b.execute_script(state) != before)
     assert step
