@@ -35,7 +35,7 @@ def free(monkeypatch, size):
 
 def kept_by(capsys):
     """MiB an image, from what the choice says of itself."""
-    return float(capsys.readouterr().out.split("an image keeps ")[1].split(" MiB")[0])
+    return float(capsys.readouterr().out.split("one image keeps ")[1].split(" MiB")[0])
 
 
 # --- on a CPU -------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def test_half_of_the_free_memory_is_used(monkeypatch, capsys, images, chosen):
     an_image = kept_by(capsys) * 2**20
     free(monkeypatch, 2 * an_image * (images + 0.4))
     assert largest_batch_size(model, step_of(model, 256), CPU) == chosen
-    assert f"automatic batch size: {chosen} (an image keeps" in capsys.readouterr().out
+    assert f"automatic batch size: {chosen} (one image keeps" in capsys.readouterr().out
 
 
 def test_too_little_memory_is_said_with_what_to_do(monkeypatch):

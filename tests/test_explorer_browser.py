@@ -42,8 +42,8 @@ EXPLORERS = {
     "alpha": ALPHAS + "widgets.alpha_explorer(alphas)",
 }
 
-PATIENCE = 45
-"""Seconds to wait for a thing to happen that takes two or three on an idle machine."""
+PATIENCE = 600
+"""Seconds to wait for an event that takes two or three on an idle machine."""
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def wait_for(condition, what: str):
 def answers(address: str) -> bool:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with contextlib.suppress(urllib.error.URLError, OSError):
-        return direct.open(f"{address}/api/status", timeout=5).status == 200
+        return direct.open(f"{address}/api/status", timeout=PATIENCE).status == 200
     return False
 
 
@@ -233,7 +233,7 @@ def stop(process: subprocess.Popen) -> None:
     """The server and, should it not end by itself, everything it started."""
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(10)
+        process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(PATIENCE)

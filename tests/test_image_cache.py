@@ -227,7 +227,7 @@ class Builder:
 
     def until(self, blocks):
         """Wait until that many blocks are in the journal."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while lines(self.cache) < blocks:
             assert os.waitpid(self.pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline
             time.sleep(0.01)

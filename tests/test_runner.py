@@ -44,7 +44,7 @@ if source == "refuse":
     from bionas.errors import SpecimenError
     raise SpecimenError("12 of 50 files are missing.")
 if source == "sleep":
-    time.sleep(120)"""
+    time.sleep(600)"""
 
 
 @pytest.fixture(autouse=True)
@@ -142,7 +142,7 @@ def test_an_interruption_says_how_to_go_on(notebook, tmp_path):
             if "epoch 1" in line:
                 break
         process.send_signal(signal.SIGTERM)  # handled as Ctrl-C is
-        _, said = process.communicate(timeout=300)
+        _, said = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "was interrupted. The same command resumes" in said and "Traceback" not in said
     assert [path.name for path in (tmp_path / "r" / "notebooks").iterdir()] == ["09_trial.failed.ipynb"]

@@ -25,6 +25,10 @@ from bionas.system import places
 MODES = ("smoke", "quick", "full")
 CELL_TIMEOUT = {"smoke": 600, "quick": 3600, "full": 14 * 24 * 3600}
 """Seconds a single cell may take in each mode unless --timeout says otherwise."""
+RENDER_TIMEOUT = 300
+"""Seconds that a first figure may take before figures are made without PNG."""
+KERNEL_START_TIMEOUT = 600
+"""Seconds a kernel may take to start; a machine that is busy with other trainings needs more than papermill's 60."""
 
 PATH_SUFFIXES = ("_dir", "_file", "_path")
 """A parameter with such a name is a path: a relative one means relative to where the command was typed."""
@@ -225,6 +229,7 @@ def execute(job: Job, renderer: str | None = None) -> Path:
                 parameters=job.parameters,
                 kernel_name="python3",
                 kernel_manager_class=_kernel_manager(),
+                start_timeout=KERNEL_START_TIMEOUT,
                 execution_timeout=job.timeout,
                 cwd=job.notebook.parent,
                 progress_bar=False,
@@ -321,7 +326,9 @@ def plotly_renderer() -> str:
         return chosen
     attempt = "import plotly.graph_objects as go; go.Figure().to_image(format='png', width=64, height=64)"
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        subprocess.run([sys.executable, "-c", attempt], check=True, timeout=60, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", attempt], check=True, timeout=RENDER_TIMEOUT, capture_output=True
+        )
         return "plotly_mimetype+png"
     print("No Chromium that kaleido could use: figures are interactive only, without PNG copies.", flush=True)
     return "plotly_mimetype"

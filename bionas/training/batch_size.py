@@ -17,19 +17,19 @@ LARGEST, SMALLEST = 512, 32
 
 
 def largest_batch_size(model: nn.Module, step_with: Callable[[int], None], device: torch.device) -> int:
-    """The largest of 512, 256, ... 32 whose training step fits in memory; says which it chose, and from what.
+    """The largest of 512, 256, ... 32 whose training step fits in memory; prints the choice and its reason.
 
-    On CUDA by trying. On a CPU, where trying would swap or be killed, by measuring what a step of two images keeps for
-    the backward pass against half of the free memory.
+    On CUDA each size is tried. On a CPU a size that is too large would swap or be killed by the system, so the memory
+    that a step of two images keeps for the backward pass is measured and compared with half of the free memory.
 
     Args:
-        model: its buffers and gradients are as before afterwards.
-        step_with: runs a forward and backward pass on that many images.
+        model: buffers are restored afterwards, gradients are set to None.
+        step_with: runs a forward and backward pass on the given number of images.
 
     Raises:
-        TrainingError: not even the smallest fits.
+        TrainingError: not even the smallest size fits.
     """
-    with _leaving_no_trace(model):
+    with _restored(model):
         size, why = _by_trying(model, step_with) if device.type == "cuda" else _by_measuring(model, step_with)
     if size < SMALLEST:
         raise TrainingError(
@@ -41,7 +41,7 @@ def largest_batch_size(model: nn.Module, step_with: Callable[[int], None], devic
 
 
 def _by_trying(model: nn.Module, step_with: Callable[[int], None]) -> tuple[int, str]:
-    # The optimiser's two moments come to be at the first update only: their room is taken beforehand.
+    # The optimiser allocates its two moments at the first update only: reserve their memory during the trial.
     moments = [torch.empty_like(p) for p in model.parameters() for _ in range(2)]  # noqa: F841
     size, refused = LARGEST, []
     while size >= SMALLEST:
@@ -71,16 +71,16 @@ def _by_measuring(model: nn.Module, step_with: Callable[[int], None]) -> tuple[i
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         step_with(2)
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    an_image = sum(size for pointer, size in kept.items() if pointer not in weights) / 2
+    per_image = sum(size for pointer, size in kept.items() if pointer not in weights) / 2
     free = psutil.virtual_memory().available
     size = LARGEST
-    while size >= SMALLEST and size * an_image > free / 2:
+    while size >= SMALLEST and size * per_image > free / 2:
         size //= 2
-    return size, f"an image keeps {an_image / 2**20:.1f} MiB, {free / 2**30:.1f} GiB are free"
+    return size, f"one image keeps {per_image / 2**20:.1f} MiB, {free / 2**30:.1f} GiB are free"
 
 
 @contextlib.contextmanager
-def _leaving_no_trace(model: nn.Module) -> Iterator[None]:
+def _restored(model: nn.Module) -> Iterator[None]:
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     try:

@@ -1,9 +1,9 @@
-"""The known collapse of differentiable search, and a guard against it.
+"""Collapse of differentiable search to skip connections, and early stopping against it.
 
-Edges fill up with skip connections, which need no training and help a supernet early on, and make a poor network (Zela et
-al. 2020). `leaders` and `leading_skips` count, epoch by epoch, what a run's alphas.csv shows of it. `guard` is the rule by
-which a search stops before it: as soon as more edges than a given number are led by skip_connect, after Liang et al.
-2019 (DARTS+), who stop at two in a cell. The paper mentions neither.
+Skip connections need no training and help a supernet early on; a search may select them on most edges, and the derived
+network is then poor (Zela et al. 2020). `leaders` and `leading_skips` count per epoch which primitives lead in a run's
+alphas.csv. `guard` ends a search once skip_connect leads on more edges than a limit, after DARTS+ (Liang et al. 2019),
+which stops at two per cell. The paper mentions neither the collapse nor a remedy.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ SKIP = "skip_connect"
 
 
 def leaders(alphas: pd.DataFrame) -> pd.DataFrame:
-    """How many edges each primitive leads: a row an epoch, a column a primitive that leads any, in the table's order.
+    """Number of edges led by each primitive: one row per epoch, one column per primitive that leads on any edge.
 
-    The leader of an edge has the highest alpha, the first of equals. It is what derivation keeps, except where the path
-    of a cell would be cut (`genotype.derive`).
+    The leader of an edge has the highest alpha; ties: the first wins. Derivation keeps the leader, except where a cell
+    would have no path from input to output (`genotype.derive`). Columns are in the order of the table.
 
     Args:
-        alphas: a run's alphas.csv: epoch, cell, edge, primitive, alpha.
+        alphas: a run's alphas.csv, with columns epoch, cell, edge, primitive, alpha.
     """
     led = alphas.loc[alphas.groupby(["epoch", "cell", "edge"])["alpha"].idxmax()]
     counts = led.groupby(["epoch", "primitive"]).size().unstack(fill_value=0)
@@ -30,7 +30,7 @@ def leaders(alphas: pd.DataFrame) -> pd.DataFrame:
 
 
 def leading_skips(alphas: pd.DataFrame) -> pd.Series:
-    """Edges led by skip_connect after each epoch; epoch 0 is before training.
+    """Number of edges led by skip_connect after each epoch; epoch 0 is before training.
 
     Args:
         alphas: a run's alphas.csv.
@@ -40,11 +40,11 @@ def leading_skips(alphas: pd.DataFrame) -> pd.Series:
 
 
 class Guarded(NamedTuple):
-    """What the guard says after an epoch.
+    """The decision of `guard` after an epoch.
 
     Attributes:
-        epoch: the one to derive from; None where no epoch has been within the limit.
-        stop: the limit was kept, and now is not: the search ends here.
+        epoch: the epoch to derive from; None if no epoch has been within the limit.
+        stop: end the search: an earlier epoch was within the limit and the latest one is not.
     """
 
     epoch: int | None
@@ -52,14 +52,15 @@ class Guarded(NamedTuple):
 
 
 def guard(skips: pd.Series, max_skips: int, warmup_epochs: int = 0) -> Guarded:
-    """Derive from the last epoch in which at most `max_skips` edges are led by skip_connect; stop at the first one after it.
+    """Choose the last epoch in which skip_connect leads on at most `max_skips` edges; stop if a later one exceeds it.
 
-    Epochs in which theta has not moved do not count: they hold what dice gave it. A search that begins above the limit
-    goes on, as there is nothing yet to go back to.
+    Warm-up epochs are ignored: their theta is still the random initial value. A search that starts above the limit
+    continues, because there is no earlier epoch to derive from.
 
     Args:
-        skips: as from `leading_skips`, up to now.
-        warmup_epochs: at the beginning, in which theta rests.
+        skips: the result of `leading_skips` up to the latest epoch.
+        max_skips: the largest accepted number of edges led by skip_connect.
+        warmup_epochs: number of epochs at the start in which theta is not updated.
     """
     searched = skips[skips.index > warmup_epochs]
     within = searched.index[searched <= max_skips]
