@@ -16,8 +16,10 @@ import pytest
 
 from bionas.__main__ import main
 from bionas.errors import BionasError, CheckpointError, SearchError
-from bionas.strategies import STRATEGIES
+from bionas.strategies import STRATEGIES, PlanEvaluator
+from bionas.studies.searches.study import Rate
 from bionas.studies.table1 import grid as ablations
+from bionas.studies.table1 import minutes
 from bionas.studies.table1.grid import Trial, ablate, chosen_rows, prepare, table_one
 from bionas.studies.table1.live import LiveTable
 from bionas.studies.table1.tables import METRICS, runs_table, summary
@@ -396,3 +398,20 @@ def test_what_cannot_be_done_is_a_sentence(folder, tmp_path, capsys):
     }.items():
         assert main(typed(folder, tmp_path / "runs", *words)) == 2
         assert says in capsys.readouterr().err
+
+
+def test_equal_core_minutes_give_every_row_its_own_images(folder, tmp_path, monkeypatch):
+    """A search and its retraining fit into the minutes at the rates of this machine, here set by hand."""
+    rates = {"children": Rate(0.01), "gradient": Rate(0.02, overhead=6.0), "enas": Rate(0.04)}
+    monkeypatch.setattr(minutes, "measured_rates", lambda study: rates)
+    plan = laboratory.plan(folder, tmp_path / "runs")
+    retraining = 0.01 * PlanEvaluator(plan, plan.epochs).images
+    grid = prepare(plan, chosen_rows("E006,E007,E009,E012"), [0], minutes=1.0)
+    assert grid.budgets["E007"] == int((60 - retraining) / 0.01)
+    assert grid.budgets["E009"] == int((60 - 6 - retraining) / 0.02)
+    assert grid.budgets["E006"] == int((60 - retraining) / 0.04)
+    assert [grid.budget_of(row) for row in grid.rows] == [grid.budgets[row.name] for row in grid.rows]
+    other = prepare(plan, grid.rows, [0], minutes=2.0)
+    assert other.folder != grid.folder != prepare(plan, grid.rows, [0]).folder
+    with pytest.raises(SearchError, match="leave concatenation, reinforce nothing to search with"):
+        prepare(plan, chosen_rows("E005"), [0], minutes=0.001)

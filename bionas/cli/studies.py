@@ -44,6 +44,9 @@ def ablate(
     budget: Annotated[
         Positive | None, Parameter(help="training images of a search; the gradient search's by default")
     ] = None,
+    minutes: Annotated[
+        float | None, Parameter(help="core-minutes of search and retraining together, instead of --budget")
+    ] = None,
     child_epochs: Annotated[
         Positive | None, Parameter(help="of a candidate that is trained by itself")
     ] = None,
@@ -59,8 +62,8 @@ def ablate(
     from bionas.studies.table1 import command
 
     options = SimpleNamespace(
-        rows=rows, seeds=seeds, mode=mode, settings=settings, budget=budget, child_epochs=child_epochs, jobs=jobs,
-        engine=engine, address=address, out=out,
+        rows=rows, seeds=seeds, mode=mode, settings=settings, budget=budget, minutes=minutes,
+        child_epochs=child_epochs, jobs=jobs, engine=engine, address=address, out=out,
     )  # fmt: skip
     return command.ablate(options, typed())
 

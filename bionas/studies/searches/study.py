@@ -210,7 +210,7 @@ def searched(study: Study, name: str, seed: int, rates: dict[str, Rate]) -> dict
             "updates": int(result.trace["updates"].iloc[-1]) if "updates" in result.trace else None,
             "search_images": result.images,
             "stopped": result.stopped,
-            **_reach(folder / "search"),
+            **theta_reach(folder / "search"),
         }
     genotype = final.space().canonical(genotype)  # the form that children are trained in
     score = final(genotype)
@@ -336,7 +336,7 @@ def _core_seconds(folder: Path, trace: pd.DataFrame, here: float) -> float:
     return max(trained, of_trace) if epochs_in_trace else trained + of_trace
 
 
-def _reach(folder: Path) -> dict[str, float]:
+def theta_reach(folder: Path) -> dict[str, float]:
     """theta reach of a differentiable search: the sum of theta's learning rate over its steps."""
     history = folder / "supernet" / "history.csv"
     table = pd.read_csv(history) if history.exists() else {}

@@ -69,7 +69,12 @@ def parse(options: argparse.Namespace) -> Grid:
         raise UnknownName("mode", options.mode, BUDGETS)
     epochs = {name: BUDGETS[options.mode][name] for name in ("search_epochs", "epochs")}
     chosen = plan(options.mode, **{**epochs, **settings})
-    grid = prepare(chosen, rows, range(options.seeds), options.budget, options.child_epochs)
+    if options.budget and options.minutes:
+        raise BionasError(
+            "--budget counts images and --minutes core-minutes of the same search: give one of them."
+        )
+    budget = {"budget": options.budget, "minutes": options.minutes}
+    grid = prepare(chosen, rows, range(options.seeds), child_epochs=options.child_epochs, **budget)
     if not grid.trials:
         raise BionasError(f"none of these rows can be run: {next(iter(grid.unfit.values()))}.")
     return grid

@@ -30,7 +30,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
 import torch
 from filelock import FileLock
 
@@ -45,6 +44,8 @@ from bionas.strategies.evaluators import CHILDREN, SUPERNET
 from bionas.strategies.searching import require_budget
 from bionas.studies import published
 from bionas.studies.engines import ENGINES
+from bionas.studies.searches.study import theta_reach
+from bionas.studies.table1.minutes import budgets_within
 from bionas.system import files
 from bionas.system.progress import told_to
 from bionas.training import experiments, versions
@@ -242,6 +243,7 @@ def prepare(
     seeds: Sequence[int],
     budget: int | None = None,
     child_epochs: int | None = None,
+    minutes: float | None = None,
 ) -> Grid:
     """A grid, checked before anything runs.
 
@@ -249,6 +251,8 @@ def prepare(
         plan: every choice but seed, fusion and primitive set; its `search_epochs` are the measure of the budget.
         budget: training images of a search; the gradient search's own consumption by default.
         child_epochs: of a candidate; by the plan's mode by default (`BUDGETS`).
+        minutes: core-minutes of search and retraining together, instead of `budget`: every experiment then has its own
+            number of images, at rates measured on this machine.
 
     Raises:
         SearchError: a budget too small for one candidate, or one epoch of the supernet.
@@ -267,12 +271,18 @@ def prepare(
     if budget is None:
         w, theta = images_of_epoch(supernet)
         budget = plan.search_epochs * w + max(0, plan.search_epochs - plan.warmup_epochs) * theta
-    needs = {STRATEGIES[row.strategy].needs for row in rows}
-    if CHILDREN in needs:
-        require_budget(budget, evaluator.images, "one candidate")
-    if SUPERNET in needs:
-        epochs_within(budget, supernet)  # that of Algorithm 1, which takes more than that of ENAS
-    grid = Grid(plan, tuple(rows), tuple(seeds), budget, child_epochs, _versions(rows), unfit)
+    budgets = {}
+    if minutes is not None:
+        budgets = budgets_within(plan, [row for row in rows if row.name not in unfit], minutes)
+    for row in rows:
+        images, needs = budgets.get(row.name, budget), STRATEGIES[row.strategy].needs
+        if needs == CHILDREN:
+            require_budget(images, evaluator.images, "one candidate")
+        elif needs == SUPERNET:
+            epochs_within(images, supernet)  # that of Algorithm 1, which takes more than that of ENAS
+    grid = Grid(
+        plan, tuple(rows), tuple(seeds), budget, child_epochs, _versions(rows), unfit, minutes, budgets
+    )
     for trial in grid.trials:
         _require_same_code(grid, trial)
     return grid
@@ -388,18 +398,13 @@ def _measured(grid: Grid, trial: Trial, run: Run) -> dict[str, Any]:
     return {
         "search_images": found.images,
         "candidates": int(found.trace["key"].nunique()),
-        "updates": _last(found.trace, "updates"),
-        "theta_reach": _last(history, "theta_reach"),
+        "updates": int(found.trace["updates"].iloc[-1]) if "updates" in found.trace else None,
+        **{"theta_reach": None, **theta_reach(folder)},
         "stopped": found.stopped,
         "search_minutes": round(float(history["seconds"].sum()) / 60, 3),
         **derived.summary,
         **_latencies(plan, found.genotype),
     }
-
-
-def _last(table: pd.DataFrame, column: str) -> float | None:
-    """The last value of a running total, None for strategies that do not record it."""
-    return float(table[column].iloc[-1]) if column in table and len(table) else None
 
 
 def _latencies(plan: Plan, genotype: Genotype) -> dict[str, Any]:

@@ -25,8 +25,11 @@ class LiveTable:
             self._draw()
         else:
             finished = sum(grid.run(trial).complete for trial in grid.trials)
+            per_search = (
+                f"{grid.budget:,} images" if grid.minutes is None else f"{grid.minutes:g} core-minutes"
+            )
             self._say(
-                f"{len(grid.trials)} runs, {finished} finished before, {grid.budget:,} images a search: {grid.folder}"
+                f"{len(grid.trials)} runs, {finished} finished before, {per_search} per search: {grid.folder}"
             )
             for name, reason in grid.unfit.items():
                 self._say(f"{name}  not run: {reason}")
