@@ -12,7 +12,7 @@ import results_made_up
 
 from bionas.studies import published, results
 from bionas.studies.table1.grid import table_one
-from bionas.studies.table1.tables import gains, left, side_by_side
+from bionas.studies.table1.tables import fusions, gains, left, side_by_side
 from bionas.studies.table1.tables import kept as grid
 from bionas.system import places
 
@@ -133,3 +133,19 @@ def test_the_published_columns_are_not_touched(kept):
     table = grid("ablation_synthetic", ROWS).set_index("row").loc[ROWS]
     paper = published.table("table1_ablation").set_index("exp_id")
     pd.testing.assert_series_equal(table["paper_accuracy"], paper["accuracy"], check_names=False)
+
+
+def test_fusions_stand_beside_image_and_metadata_alone(kept):
+    assert (fusions()["n"] == 0).all() and fusions()["accuracy"].isna().all()
+    runs = pd.DataFrame({"accuracy": [0.70, 0.72, 0.74], "balanced_accuracy": 0.5})
+    runs.to_csv(kept / "metadata_alone_informative_runs.csv", index=False)
+    grid = pd.concat(
+        [runs.assign(row="E009"), runs.assign(row="E005", accuracy=0.1)]
+    )  # E005 is no fusion of the gradient
+    grid.to_csv(kept / "ablation_informative_runs.csv", index=False)
+    table = fusions().set_index("inputs")
+    assert table.index[:2].tolist() == ["metadata alone", "image alone"] and len(table) == 2 + 8
+    alone = table.loc["metadata alone"]  # t(2) at 97.5 % is 4.303, the standard error 2 / sqrt(3) points
+    assert alone["accuracy"] == 72.0 and alone["high"] - 72 == pytest.approx(4.303 * 2 / 3**0.5, abs=0.01)
+    assert table.loc["concatenation", ["n", "accuracy", "paper_accuracy"]].tolist() == [3, 72.0, 96.81]
+    assert table.loc["gating", "n"] == 0

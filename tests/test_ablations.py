@@ -309,7 +309,7 @@ def test_elsewhere_than_on_a_terminal_a_line_a_finished_run(grid):
         table(grid.trials[1], state)
     table(grid.trials[0], "ended")
     first, second, third = stream.getvalue().splitlines()
-    assert first.startswith(f"5 runs, 4 finished before, {grid.budget} images a search")
+    assert first.startswith(f"5 runs, 4 finished before, {grid.budget} images per search")
     assert re.match(
         r"\[5/5\] E007 seed 0  full, concatenation, random: \d+\.\d %, \d+\.\d million MACs, \d+ candidates",
         second,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from bionas.studies import published, report, results
 from bionas.studies.report import MAJORITY, METRICS, mean_sd
@@ -233,6 +234,40 @@ def gains(table: pd.DataFrame, rows: Sequence[str], against: str = "E007") -> pd
             "paper_gain": other["paper_accuracy"] - start["paper_accuracy"],
         }
     )
+
+
+def fusions(ending: str = "informative") -> pd.DataFrame:
+    """Metadata alone, image alone and each fusion on the same specimens: does joining them help?
+
+    Read from the runs of `metadata_alone_<ending>`, `image_alone_<ending>` and `ablation_<ending>`; one row each, the fusions
+    being those searched by the gradient over the full set.
+
+    Returns:
+        inputs, n, accuracy and low, high (95 % interval of the mean, Student's t over seeds; percent), balanced, and the
+        paper's accuracy; n = 0 and NaN where it was not run.
+    """
+    grid = results.table(f"ablation_{ending}_runs")
+    printed, rows = _printed()["paper_accuracy"], []
+    alone = {"metadata": f"metadata_alone_{ending}_runs", "image": f"image_alone_{ending}_runs"}
+    parts = [(f"{what} alone", results.table(name), np.nan) for what, name in alone.items()]
+    for experiment in table_one().values():
+        if (experiment.primitive_set, experiment.strategy) == ("full", "gradient"):
+            own = grid[grid["row"] == experiment.name] if len(grid) else grid
+            parts.append((experiment.fusion, own, printed[experiment.name]))
+    for inputs, runs, paper in parts:
+        accuracy = 100 * runs["accuracy"].dropna() if "accuracy" in runs else pd.Series(dtype=float)
+        half = stats.t.ppf(0.975, max(len(accuracy) - 1, 1)) * accuracy.sem() if len(accuracy) > 1 else np.nan
+        balanced = 100 * runs["balanced_accuracy"].mean() if len(accuracy) else np.nan
+        mean = accuracy.mean()
+        found = {
+            "inputs": inputs,
+            "n": len(accuracy),
+            "accuracy": mean,
+            "low": mean - half,
+            "high": mean + half,
+        }
+        rows.append(found | {"balanced": balanced, "paper_accuracy": paper})
+    return pd.DataFrame(rows).round(2)
 
 
 def _text(value: object) -> str:
