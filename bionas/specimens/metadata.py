@@ -45,6 +45,9 @@ PRESET_MEANING = {
     "none": "image only",
 }
 
+LEAKING = ("as_published", "no_target")
+"""Presets from which the order follows: available by name, never recommended."""
+
 HASHED = "dna_bin"
 """Field hashed into a table of fixed size: one row for each of 324,411 BINs would be larger than the network."""
 
@@ -144,7 +147,7 @@ class MetadataEncoding:
             raise SpecimenError(f"bin_buckets={bin_buckets}: the table of BINs needs at least one bucket.")
         fields = preset_fields(preset, train.records, train.target)
         if named_fields(preset) and not fields:
-            works = [name for name in usable_presets(train) if name != "none"]
+            works = [name for name in usable_presets(train) if name not in ("none", *LEAKING)]
             others = f" Presets that these records can fill: {', '.join(works)}." if works else ""
             raise SpecimenError(
                 f"metadata={preset!r} needs at least one of {', '.join(named_fields(preset))}; the training "

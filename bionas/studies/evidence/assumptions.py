@@ -77,6 +77,30 @@ VARIANTS: dict[str, Variant] = {
         "the supernet's weights, then the same training",
         inherit=True,
     ),
+    "constant rate of w": Variant(
+        "how the rate of w changes (the paper names 1e-3 and no schedule)",
+        "cosine in the search, one cycle with peak 3e-3 in retraining",
+        "1e-3 throughout, in both",
+        {"search_schedule": "constant", "schedule": "constant", "learning_rate": 1e-3},
+    ),
+    "1e-3 as a variance": Variant(
+        "whether theta ~ N(0, 1e-3) gives the standard deviation or the variance (III-B.1)",
+        "the standard deviation",
+        "the variance",
+        {"theta_init": "variance"},
+    ),
+    "no dropout": Variant(
+        "how much dropout the head has (III-A.2)",
+        "0.2",
+        "none",
+        {"dropout": 0.0},
+    ),
+    "argmax for each node": Variant(
+        'whether the argmax is taken "for each node" (III-A.1) or "on each edge" (III-B.2)',
+        "on each edge",
+        "for each node",
+        {"argmax_per": "node"},
+    ),
 }
 
 
