@@ -50,7 +50,7 @@ def test_where_a_claim_is_shown_is_a_section_of_the_notebook():
     text = (places.notebooks() / "07_audit.py").read_text(encoding="utf-8")
     for check, row in CLAIMS.iterrows():
         section = row["shown_in"].removeprefix("07_audit, ")
-        part = re.search(rf"^# ## {section}\. .*?(?=^# ## )", text, re.MULTILINE | re.DOTALL)
+        part = re.search(rf"^# ## {section} · .*?(?=^# ## )", text, re.MULTILINE | re.DOTALL)
         assert part and f'"{check}"' in part[0], (check, row["shown_in"])
 
 
