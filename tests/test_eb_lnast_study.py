@@ -298,7 +298,8 @@ def test_the_command_on_a_table_of_records(monkeypatch, tmp_path, capsys):
     words += ["--run-dir", str(tmp_path / "runs"), "--repeats"]
     assert main([*words, "1"]) == 0 and main([*words, "2"]) == 0
     assert asked == [0, 1] and "bioautoml_nas_metadata" in capsys.readouterr().out
-    assert main([*words, "1", "--task", "embedded"]) == 2 and "takes no --data-dir" in capsys.readouterr().err
+    assert main(["eb-lnast", "--task", "embedded", "--data-dir", str(tmp_path / "records.csv.gz")]) == 2
+    assert "takes no --data-dir" in capsys.readouterr().err
     assert main(["eb-lnast", "--min-records", "5"]) == 2
     assert (
         "--task wdbc has its own data and takes no --min-records; --task records does"
