@@ -22,8 +22,8 @@ from bionas.system import files, places
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 PAIRING = {"formats": "ipynb,py:percent"}
-PARAMETERS = ("mode", "source", "data_dir", "seed", "run_dir")
-"""The parameters that every notebook has."""
+PARAMETERS = ("mode", "seed", "run_dir")
+"""The parameters that every notebook has; most also have `source` and `data_dir`."""
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
 MACHINE = re.compile(
