@@ -6,6 +6,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 import bionas
 
 WITHOUT_POSIX = """
@@ -49,6 +51,7 @@ WITHOUT_POSIX = """
 """
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_without_posix():
     program = "OPTIONAL = ('optuna', 'nbformat', 'nbclient', 'papermill', 'jupytext', 'ipywidgets', 'httpx', 'onnx')\n"
     done = subprocess.run(

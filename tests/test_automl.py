@@ -216,6 +216,7 @@ def test_the_final_training_is_of_the_best_candidate(finished):
     assert with_weights <= {training.identity(best)}  # of all the others only the score is kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["optuna", "smac3"])
 def test_a_killed_search_goes_on(plan, name, monkeypatch):
     real, trained = training.Watched.train, []
@@ -245,6 +246,7 @@ def test_a_killed_search_goes_on(plan, name, monkeypatch):
     assert identities[:1] == before[:1] and before[1] in identities
 
 
+@pytest.mark.slow
 def test_the_search_of_the_paper_counts_its_warm_up_apart(plan):
     left = run(study.dataclasses.replace(plan, warmup_epochs=1), "bioautoml-nas", 4.0)
     first, search = (Run(left.path / name / "supernet").history for name in ("first_epoch", "search"))

@@ -107,6 +107,7 @@ def test_a_training_step_at_64_px_on_images_and_metadata(name):
     assert any(not torch.equal(p, q) for p, q in zip(before, network.parameters()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GIANTS)
 def test_a_giant_takes_a_training_step_at_64_px_without_being_computed(name):
     network = on_meta(name, 3, 64, (5, 7), 2).train()

@@ -21,6 +21,7 @@ def run(*words: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_the_page_of_results_is_made_from_the_tables():
     done = run("tools/results_page.py", "--check")
     assert done.returncode == 0, done.stderr

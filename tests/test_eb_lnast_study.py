@@ -307,6 +307,7 @@ def test_the_command_on_a_table_of_records(monkeypatch, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_the_command_on_the_embedded_specimens(monkeypatch, tmp_path, capsys):
     from bionas.studies.eb_lnast import command, fields
 

@@ -423,6 +423,7 @@ def test_json_returns_the_genotype_that_was_written(genotype):
     assert again == genotype and again.to_json() == text and again.key() == genotype.key()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(GENOTYPES, strategies.data())
 def test_a_damaged_json_is_refused_or_is_another_genotype(genotype, data):

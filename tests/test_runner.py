@@ -125,6 +125,7 @@ def test_a_cell_that_takes_too_long_is_stopped(notebook, tmp_path, capsys):
     assert (tmp_path / "r" / "notebooks" / "09_trial.failed.ipynb").exists()
 
 
+@pytest.mark.slow
 def test_an_interruption_says_how_to_go_on(notebook, tmp_path):
     words = [
         sys.executable,

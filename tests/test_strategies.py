@@ -219,6 +219,7 @@ def test_random_is_without_replacement():
     assert result.genotype.key() == max(planted(ONE_CELL, 0).items(), key=lambda item: item[1])[0]
 
 
+@pytest.mark.slow
 def test_a_controller_that_proposes_the_known_for_ever_has_converged():
     space = Space((True,), "reduced")
     steep = {key: 50 * score for key, score in planted(space, 1).items()}
@@ -242,6 +243,7 @@ def late_regret(name: str, seed: int) -> float:
     return table.best() - held[25:].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "seeds"), [("evolutionary", 30), ("reinforce", 6), ("nao", 4)])
 def test_a_planted_optimum_is_approached_sooner_than_by_chance(name, seeds):
     searched = np.array([late_regret(name, seed) for seed in range(seeds)])

@@ -404,6 +404,7 @@ def poisoned(trainer, at, value=float("nan")):
     return trainer
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(data, tmp_path):
     trainer = poisoned(searching(data, tmp_path, epochs=3), at=8 + 5)
     with pytest.raises(TrainingError) as stopped:
