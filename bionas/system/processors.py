@@ -32,14 +32,14 @@ def _cgroup_quota() -> int | None:
     """The CPU quota of this process's control group (version 2, else 1) in whole cores, rounded up; None without one."""
     for folder in _groups():
         try:
-            quota, period = (folder / "cpu.max").read_text().split()[:2]
+            quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()[:2]
         except (OSError, ValueError):
             continue
         if quota != "max":
             return _cores(int(quota), int(period))
     try:
-        quota = int((CGROUP / "cpu" / "cpu.cfs_quota_us").read_text())
-        period = int((CGROUP / "cpu" / "cpu.cfs_period_us").read_text())
+        quota = int((CGROUP / "cpu" / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        period = int((CGROUP / "cpu" / "cpu.cfs_period_us").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return _cores(quota, period) if quota > 0 else None
@@ -48,7 +48,7 @@ def _cgroup_quota() -> int | None:
 def _groups() -> list[Path]:
     """Folders of this process's control group and of those around it, innermost first."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     own = next((line.removeprefix("0::").strip("/") for line in lines if line.startswith("0::")), "")
