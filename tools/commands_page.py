@@ -32,7 +32,10 @@ def main() -> int:
     made = text()
     if "--check" in sys.argv:
         if PAGE.read_text(encoding="utf-8") != made:
-            print("docs/commands.md is not what the commands say: run python tools/commands_page.py", file=sys.stderr)
+            print(
+                "docs/commands.md is not what the commands say: run python tools/commands_page.py",
+                file=sys.stderr,
+            )
             return 1
         return 0
     PAGE.write_text(made, encoding="utf-8")

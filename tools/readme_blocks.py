@@ -245,6 +245,82 @@ VERDICTS = {
 }
 
 
+def findings() -> str:
+    """What was found, one sentence each with its figures and a link, as a list. What was not run is left out."""
+    told = [
+        _audit_finding(),
+        _inputs_finding(),
+        _spine_finding(),
+        _table_one_finding(),
+        _reach_finding(),
+        _lab_finding(),
+    ]
+    return "\n".join(f"- {sentence}" for sentence in told if sentence) + "\n"
+
+
+def _audit_finding() -> str:
+    return f"**The paper's claims.** {claims().strip()} [Notebook 07](notebooks/07_audit.ipynb) shows each check."
+
+
+def _inputs_finding() -> str:
+    table = (
+        results.table("audit_inputs")
+        .query("split == 'paper'")
+        .set_index(["inputs", "metadata"])["accuracy_mean"]
+    )
+    return (
+        "**The metadata hold the answer.** Given the paper's fields without the order itself, a network names "
+        f"{table['metadata', 'no_target']:.1f} % of the synthetic specimens without any image; images alone give "
+        f"{table['image', 'none']:.1f} %. [Notebook 07](notebooks/07_audit.ipynb)."
+    )
+
+
+def _spine_finding() -> str:
+    rows = results.table("spine_field_orders").query(
+        "augment == 'flips and shifts' or augment == 'flips_and_shifts'"
+    )
+    score_of = rows.set_index("model")["balanced_accuracy_mean"]
+    return (
+        f"**On photographs** (12 orders, 37 million MACs) searched networks reach {score_of['derived']:.1f} % balanced accuracy, random "
+        f"genotypes {score_of['random genotypes']:.1f} %, ResNet-18 at four times the cost {score_of['resnet18']:.1f} %. Random search with the "
+        "same minutes was not part of that comparison. [Results](docs/results.md)."
+    )
+
+
+def _table_one_finding() -> str:
+    rows = results.table("ablation_synthetic")
+    rows = rows[rows["row"] != MAJORITY].set_index("row")
+    between, within = rows["accuracy_mean"].std(), (rows["accuracy_sd"] ** 2).mean() ** 0.5
+    return (
+        f"**Table I at a budget of minutes** does not rank its rows: they differ by {between:.1f} points (standard deviation), seeds of one "
+        f"row by {within:.1f}. [Notebook 05](notebooks/05_ablations.ipynb)."
+    )
+
+
+def _reach_finding() -> str:
+    table = results.table("reach_synthetic")
+    if not len(table):
+        return ""
+    paper, scaled = (table.set_index("model").loc[f"theta rate: {rate}"] for rate in ("paper", "scaled"))
+    return (
+        f"**A search that can decide.** With theta's rate scaled to the few steps of a small collection, the margin between the best and "
+        f"the second primitive grows from {paper['margin']:.3f} to {scaled['margin']:.3f}, and {int(scaled['n_seeds'])} searches agree on "
+        f"{100 * scaled['agreement']:.0f} % of their edges instead of {100 * paper['agreement']:.0f} % (chance: 10 %); their networks reach "
+        f"{mean_sd(scaled['accuracy_mean'], scaled['accuracy_sd'], 1)} % instead of "
+        f"{mean_sd(paper['accuracy_mean'], paper['accuracy_sd'], 1)} % (synthetic). [Notebook 03](notebooks/03_search.ipynb)."
+    )
+
+
+def _lab_finding() -> str:
+    table = results.table("lab_kinds").query("target == 'order'").set_index("model")
+    frozen, majority = table.loc["pretrained, frozen"], table.loc["majority class"]
+    return (
+        f"**A laboratory's photographs.** A published network with a linear layer names "
+        f"{mean_sd(100 * frozen['accuracy'], 100 * frozen['accuracy_sd'], 1)} % of the orders of web photographs (majority class "
+        f"{100 * majority['accuracy']:.1f} %) in {frozen['megabytes']:.0f} MB. [Notebook 10](notebooks/10_your_photographs.ipynb)."
+    )
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
