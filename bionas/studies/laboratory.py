@@ -35,6 +35,8 @@ SEEDS = (0, 1, 2)
 TIMED = 32
 """Photographs that the time per photograph is measured on."""
 
+SOURCE = "real photographs, verification only, not redistributed"
+
 PESTS, WINGS, LARVAE, WELLS = "field_pests", "bee_wings", "larvae_crops", "bioscan_poor_quality"
 
 
@@ -237,7 +239,7 @@ def _summary(runs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def _write(name: str, table: pd.DataFrame) -> None:
     command = "python bionas/studies/laboratory.py " + shlex.join(sys.argv[1:])
-    table = table.assign(source="photographs that are not ours to pass on", code=commit(), command=command)
+    table = table.assign(source=SOURCE, code=commit(), command=command)
     files.write_csv(places.root() / "data" / "results" / f"{name}.csv", table.round(4))
 
 
