@@ -12,12 +12,13 @@ Two things are exchangeable without editing this file: the form of the mixed edg
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from bionas.genotype import EDGES
-from bionas.operators import build
+from bionas.operators import Primitive, build
 
 PRUNE_BELOW = 1e-6
 """Operations with a smaller alpha are omitted in the forward pass (section III-A.1)."""
@@ -65,7 +66,7 @@ class Source:
         self.x = x
         self._results: dict[str, Tensor] = {}
 
-    def result(self, name: str, operation: nn.Module) -> Tensor:
+    def result(self, name: str, operation: Primitive) -> Tensor:
         """operation(x); the stored result where a parameter-free operation of that name was computed before."""
         if not operation.parameter_free:
             return operation(self.x)
@@ -98,9 +99,13 @@ class MixedEdge(nn.Module):
         """source of (B, C, H, W), alpha (K,), keep (K,) -> (B, C, H/stride, W/stride)."""
         raise NotImplementedError
 
-    def active(self, keep: Sequence[bool]) -> list[tuple[int, str, nn.Module]]:
+    def active(self, keep: Sequence[bool]) -> list[tuple[int, str, Primitive]]:
         """(k, name, operation) of what is computed: kept, and not `none`."""
-        return [(k, n, self.operations[n]) for k, n in enumerate(self.primitives) if keep[k] and n != "none"]
+        return [
+            (k, n, cast(Primitive, self.operations[n]))
+            for k, n in enumerate(self.primitives)
+            if keep[k] and n != "none"
+        ]
 
     def zero(self, x: Tensor) -> Tensor:
         """The output of an edge none of whose operations is computed."""
@@ -273,9 +278,11 @@ class DerivedCell(nn.Module):
     def inherit(self, cell: SearchCell) -> None:
         """Copy the weights that the supernet's cell trained: each chosen primitive, and its part of the 1x1."""
         for e, operation in self.edges.items():
-            trained = cell.edges[int(e)].operations[self.operations[int(e)]]
+            edge = cast(MixedEdge, cell.edges[int(e)])
+            trained = edge.operations[self.operations[int(e)]]
             operation.load_state_dict(trained.state_dict())
-        convolution, bn = cell.project
+        (convolution, bn), (own_convolution, own_bn) = cell.project, self.project
+        assert isinstance(convolution, nn.Conv2d) and isinstance(own_convolution, nn.Conv2d)
         parts = dict(zip(("z1", "z2"), convolution.weight.chunk(2, dim=1)))
-        self.project[0].weight.copy_(torch.cat([parts[node] for node in self.nodes], dim=1))
-        self.project[1].load_state_dict(bn.state_dict())
+        own_convolution.weight.copy_(torch.cat([parts[node] for node in self.nodes], dim=1))
+        own_bn.load_state_dict(bn.state_dict())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bionas.cells import DerivedCell, FoldedSum, MixedEdge, Relaxation, SearchCell, kept
 from bionas.errors import GenotypeError, SpecimenError, UnknownName
 from bionas.fusion import FEATURES, FUSIONS, WITHOUT_METADATA, ImageFeatures, MetadataFeatures, Sizes, head
-from bionas.fusion.interface import Metadata
+from bionas.fusion.interface import Fusion, Metadata
 from bionas.genotype import EDGES, Genotype, derive
 from bionas.operators import primitive_set
 from bionas.registry import Registry
@@ -270,7 +270,8 @@ class _Network(nn.Module):
         self.stem = build_stem(config)
         self.cells = nn.ModuleList(cells)
         self.to_features = to_features(config.stages()[-1][2])
-        self.metadata_encoder = self.fusion = None
+        self.metadata_encoder: MetadataEncoder | None = None
+        self.fusion: Fusion | None = None
         kind = FUSIONS[fusion]
         if len(vocabulary_sizes) or n_numeric:
             self.metadata_encoder = MetadataEncoder(
@@ -285,7 +286,7 @@ class _Network(nn.Module):
                 "this fusion use records with metadata and a metadata preset that they fill."
             )
         if self.fusion is not None and self.fusion.predicts:
-            self.head = nn.Identity()
+            self.head: nn.Module = nn.Identity()
         else:
             self.head = head(self.fusion.out_features if self.fusion else FEATURES, n_classes, config.dropout)
         self.to(memory_format=torch.channels_last)
@@ -310,8 +311,9 @@ class _Network(nn.Module):
     def forward(self, image: Tensor, metadata: Metadata | None = None) -> Tensor:
         """image (B, 3, S, S), metadata of the same B -> logits (B, n_classes)   (Eq. 11)."""
         features = self.image_features(image)
-        if self.fusion is None:
+        if self.fusion is None or self.metadata_encoder is None:
             return self.head(features.vector)
+        assert metadata is not None  # a network with a fusion is given metadata
         return self.head(self.fusion(features, self.metadata_encoder.features(metadata)))
 
 
@@ -388,8 +390,8 @@ class SearchNetwork(_Network):
     def genotype(self) -> Genotype:
         """The network that would be derived now (section III-B.2)."""
         alphas = self.alpha().detach().cpu().double()
-        alphas = (alphas / alphas.sum(-1, keepdim=True)).numpy()
-        return derive(alphas, self.primitives, self.config.reductions, self.primitive_set)
+        weights = (alphas / alphas.sum(-1, keepdim=True)).numpy()
+        return derive(weights, self.primitives, self.config.reductions, self.primitive_set)
 
 
 class DerivedNetwork(_Network):
@@ -447,4 +449,5 @@ class DerivedNetwork(_Network):
             )
         self.load_state_dict(trained, strict=False)  # strict would ask for the cells, which follow
         for cell, searched in zip(self.cells, supernet.cells):
+            assert isinstance(cell, DerivedCell) and isinstance(searched, SearchCell)
             cell.inherit(searched)

@@ -83,10 +83,12 @@ class _ConvBNReLU(Primitive):
 
 def scaled_batch_norm(bn: nn.BatchNorm2d, x: Tensor, weight: Tensor) -> Tensor:
     """weight * bn(x), the weight folded into the affine part; the running statistics advance as in `bn(x)`."""
+    assert bn.num_batches_tracked is not None and bn.momentum is not None  # None only where asked for
     if bn.training:
         bn.num_batches_tracked.add_(1)
-    if hasattr(bn, "normalise"):  # its own way to normalise: over several processes (`training.distributed`)
-        return bn.normalise(x, weight * bn.weight, weight * bn.bias)
+    normalise = getattr(bn, "normalise", None)  # its own way: over several processes (`training.distributed`)
+    if normalise is not None:
+        return normalise(x, weight * bn.weight, weight * bn.bias)
     return F.batch_norm(
         x,
         bn.running_mean,

@@ -16,7 +16,7 @@ are clipped before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -30,11 +30,19 @@ W, THETA = "w", "theta"
 
 
 class Batch(Protocol):
-    """B specimens on the device: image (B, 3, S, S), metadata, label int64 (B,)."""
+    """B specimens on the device: image (B, 3, S, S) or None for records alone, metadata, label int64 (B,)."""
 
-    image: Tensor
-    metadata: Metadata
-    label: Tensor
+    @property
+    def image(self) -> Tensor | None: ...
+
+    @property
+    def metadata(self) -> Metadata: ...
+
+    @property
+    def label(self) -> Tensor: ...
+
+
+OneBatch = TypeVar("OneBatch", bound=Batch)
 
 
 class Step(NamedTuple):
@@ -149,8 +157,8 @@ class BilevelTrainer(WeightTrainer):
 
 
 def turns(
-    train: Iterable[Batch], val: Iterable[Batch] | None = None, warming_up: bool = False
-) -> Iterator[tuple[str, Batch]]:
+    train: Iterable[OneBatch], val: Iterable[OneBatch] | None = None, warming_up: bool = False
+) -> Iterator[tuple[str, OneBatch]]:
     """The batches of an epoch in order, each with its turn.
 
     Args:

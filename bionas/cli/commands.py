@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 from cyclopts import Parameter
 
@@ -186,5 +186,5 @@ def completion(shell: Annotated[str, Parameter(help="bash, zsh or fish")] = "bas
     """Print what completes commands and options in a shell: source <(bionas completion bash)."""
     if shell not in SHELLS:
         raise UnknownName("shell", shell, SHELLS)
-    print(app.generate_completion(shell=shell))
+    print(app.generate_completion(shell=cast(Literal["bash", "zsh", "fish"], shell)))
     return 0

@@ -69,7 +69,7 @@ def from_script(script: Path, old: Any | None = None) -> Any:
     import jupytext
 
     notebook = jupytext.read(script)
-    kept = {}
+    kept: dict[str, list[Any]] = {}
     for cell in old.cells if old is not None else ():
         if cell.cell_type == "code":
             kept.setdefault(cell.source, []).append(cell)
@@ -182,7 +182,7 @@ def _joined(outputs: list) -> list:
     """Consecutive printed lines as one output."""
     joined: list = []
     for output in outputs:
-        last = joined[-1] if joined else {}
+        last: Any = joined[-1] if joined else {}
         if output.output_type == "stream" == last.get("output_type") and output.name == last.name:
             last.text += output.text
         else:

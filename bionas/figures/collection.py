@@ -71,7 +71,7 @@ def long_tail(counts: pd.Series, caption: str = "", threshold: int | None = None
             title_text="specimens", range=[0, round(1.03 * max(n), 2)], nticks=6, tickformat=",d"
         )
     figure.update_yaxes(autorange="reversed", showgrid=False, ticksuffix="  ")
-    if any(pale):
+    if threshold is not None and any(pale):
         figure.add_vline(x=threshold, line={"color": ACCENT, "width": 1.5, "dash": "dot"}, layer="below")
         figure.add_annotation(
             x=round(math.log10(threshold), 4) if logarithmic else threshold,
@@ -114,8 +114,8 @@ def look_alikes(images: np.ndarray, labels: Sequence[str], n: int = 5, caption: 
         labels: the class of each.
         n: per row; fewer where there are fewer classes, or specimens of a class.
     """
-    labels = np.asarray(labels)
-    similar, varied = _similar_classes(images, labels, n), _varied_specimens(images, labels, n)
+    of_image = np.asarray(labels)
+    similar, varied = _similar_classes(images, of_image, n), _varied_specimens(images, of_image, n)
     columns = max(len(similar), len(varied))
     blank = np.full_like(images[0], hex_to_rgb(PAPER))
     tiles, names = [], []

@@ -169,7 +169,7 @@ def accuracy_against_macs(
     }
     below = ABSENT_LINE * max(map(len, absent.values()))
 
-    def layout(words: str) -> dict[str, list[dict[str, Any]]]:
+    def layout(words: str) -> dict[str, Any]:
         found = _line_layout(lines.get(words, {}))
         return found | {"annotations": found["annotations"] + _under_the_axis(absent[words])}
 

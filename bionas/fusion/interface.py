@@ -46,8 +46,11 @@ class Metadata(Protocol):
         numeric: float32 (B, G), standardised, NaN = missing.
     """
 
-    categorical: Tensor
-    numeric: Tensor
+    @property
+    def categorical(self) -> Tensor: ...
+
+    @property
+    def numeric(self) -> Tensor: ...
 
 
 class ImageFeatures(NamedTuple):

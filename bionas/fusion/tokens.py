@@ -113,6 +113,7 @@ def place_tokens(image: ImageFeatures) -> Tensor:
 
 def field_tokens(metadata: MetadataFeatures) -> tuple[Tensor, Tensor]:
     """X_meta and one token per field (B, 1 + F, d); whether each is present, bool (B, 1 + F): X_meta always."""
+    assert metadata.fields is not None  # fusions that call this declare `reads_fields`
     tokens = torch.cat([metadata.vector[:, None], metadata.fields], dim=1)
     return tokens, F.pad(metadata.present, (1, 0), value=True)
 

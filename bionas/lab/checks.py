@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 from bionas.lab.groups import Evidence, thumbnails
 from bionas.specimens.collection import SpecimenSet
-from bionas.specimens.images import ImageStore
+from bionas.specimens.images import Images
 
 FOLDS = 3
 COMPONENTS = 64
@@ -62,13 +62,13 @@ class Shortcut(NamedTuple):
         return (self.accuracy - self.majority) / max(1 - self.majority, 1e-9)
 
 
-def plain_features(images: ImageStore) -> np.ndarray:
+def plain_features(images: Images) -> np.ndarray:
     """(N, 198) features that need no network: an 8 x 8 thumbnail in colour, mean and spread of each channel."""
     small = thumbnails(images, 8, colour=True)
     return np.concatenate([small.reshape(len(small), -1), colour_features(images)], axis=1)
 
 
-def colour_features(images: ImageStore) -> np.ndarray:
+def colour_features(images: Images) -> np.ndarray:
     """(N, 6) mean and spread of each channel over a 16 x 16 thumbnail."""
     small = thumbnails(images, 16, colour=True).reshape(len(images), -1, 3)
     return np.concatenate([small.mean(axis=1), small.std(axis=1)], axis=1)
@@ -106,7 +106,7 @@ def inflation_warning(evidence: Evidence, measured: Inflation | None) -> str:
     )
 
 
-def shortcut(images: ImageStore, labels: np.ndarray, seed: int = 0) -> Shortcut | None:
+def shortcut(images: Images, labels: np.ndarray, seed: int = 0) -> Shortcut | None:
     """What colour and brightness alone predict; None where a class has too few photographs."""
     kept = _enough(labels, None, seed)
     if kept is None:
@@ -144,7 +144,9 @@ def suspected_labels(
     labels = specimens.labels[kept]
     grouped = groups is not None and len(np.unique(groups[kept])) >= FOLDS
     folds = (StratifiedGroupKFold if grouped else StratifiedKFold)(FOLDS, shuffle=True, random_state=seed)
-    found = _out_of_fold(features[kept], labels, folds, seed, groups[kept] if grouped else None)
+    found = _out_of_fold(
+        features[kept], labels, folds, seed, groups[kept] if groups is not None and grouped else None
+    )
     present, codes = np.unique(labels, return_inverse=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

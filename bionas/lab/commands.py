@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
 
 from bionas import lab
 from bionas.system.progress import progress as bar
@@ -232,7 +234,8 @@ class _Bars:
     """Progress bars for the callbacks of the package: one at a time, by what is being done."""
 
     def __init__(self) -> None:
-        self._bar, self._what = None, ""
+        self._bar: Any = None  # a tqdm bar, or None
+        self._what = ""
 
     def __enter__(self) -> _Bars:
         return self

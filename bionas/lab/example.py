@@ -36,7 +36,9 @@ def write_example(
     wanted = per_class + new_per_class
     for name in list(specimens.counts().index)[:classes]:
         positions = np.flatnonzero(labels == specimens.class_names.index(name))[:wanted]
-        for place, (position, pixels) in enumerate(zip(positions, specimens.images.pixels(positions))):
+        for place, (position, pixels) in enumerate(
+            zip(positions, specimens.require_images().pixels(positions))
+        ):
             file = f"{position:05d}.png"
             path = example.labelled / str(name) / file if place < per_class else example.new / file
             if not path.exists():

@@ -114,6 +114,7 @@ def finetune(
         step += 1
         timed.append(time.monotonic() - before)
         if not total and len(timed) > TRIAL_STEPS:
+            assert minutes is not None  # given where epochs are not
             total = max(step, int(60 * minutes / float(np.median(timed[1:]))))
         if progress is not None and total:
             progress(f"fine-tuning, step {step:,} of {total:,}", step / total)
@@ -150,7 +151,7 @@ def _batch(train: SpecimenSet, seed: int, step: int, per_epoch: int) -> tuple[Te
     epoch, number = divmod(step, per_epoch)
     order = np.random.default_rng([seed, epoch]).permutation(len(train))
     chosen = np.sort(order[number * BATCH : (number + 1) * BATCH])
-    return train.images.take(chosen), torch.from_numpy(train.labels[chosen])
+    return train.require_images().take(chosen), torch.from_numpy(train.labels[chosen])
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, step: int, total: int) -> None:

@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.grouping import balanced_sides, disjoint
-from bionas.specimens.images import ImageStore
+from bionas.specimens.images import Images
 from bionas.specimens.schema import coded
 from bionas.specimens.splits import SPLITS, Sides
 
@@ -112,7 +112,7 @@ def groups_of(specimens: SpecimenSet, group: str) -> np.ndarray:
     if group == BY_NAME:
         groups = by_name(specimens.records["file"].tolist())
     elif group == BY_LOOK:
-        groups = by_look(specimens.images)
+        groups = by_look(specimens.require_images())
     elif spelt is not None:
         codes = coded(specimens.records[spelt]).codes.astype(np.int64)
         alone = codes < 0
@@ -145,7 +145,7 @@ def by_name(files: Sequence[str]) -> np.ndarray:
     return pd.factorize(np.array([name_key(file) for file in files], dtype=object))[0]
 
 
-def by_look(images: ImageStore) -> np.ndarray:
+def by_look(images: Images) -> np.ndarray:
     """(N,) groups of photographs that are linked by look-alikes (thumbnails correlating by `ALIKE` or more)."""
     small = thumbnails(images).reshape(len(images), -1).astype(np.float32)
     small -= small.mean(axis=1, keepdims=True)
@@ -165,7 +165,7 @@ def by_look(images: ImageStore) -> np.ndarray:
     return pd.factorize(connected_components(graph, directed=False)[1])[0]
 
 
-def thumbnails(images: ImageStore, side: int = SIDE, colour: bool = False) -> np.ndarray:
+def thumbnails(images: Images, side: int = SIDE, colour: bool = False) -> np.ndarray:
     """(N, side, side) grey or (N, side, side, 3) means of blocks of pixels, float32 in 0..255."""
     step = max(1, images.size // side)
     edge = min(images.size, step * side)
@@ -198,7 +198,7 @@ def repeated_evidence(specimens: SpecimenSet) -> list[Evidence]:
             by_name(specimens.records["file"].tolist()),
             "file names that differ in a view number only",
         ),
-        (BY_LOOK, by_look(specimens.images), "photographs that look nearly the same"),
+        (BY_LOOK, by_look(specimens.require_images()), "photographs that look nearly the same"),
     ):
         repeated = _repeated(groups)
         if repeated >= ENOUGH * n and groups.max() >= 1:
@@ -237,5 +237,5 @@ def divide(specimens: SpecimenSet, groups: np.ndarray | None, seed: int) -> tupl
         side = balanced_sides(groups, labels, n_groups, seed)[groups]
     else:
         side = disjoint(groups, labels, seed)
-    sides = tuple(np.flatnonzero(side == number) for number in range(3))
-    return sides, f"{n_groups:,} groups, each on one side"
+    train, val, test = (np.flatnonzero(side == number) for number in range(3))
+    return (train, val, test), f"{n_groups:,} groups, each on one side"

@@ -33,7 +33,8 @@ def fit_head(
 
     A class without a training photograph gets a bias that it cannot win with.
     """
-    best, best_loss = None, np.inf
+    best: Linear | None = None
+    best_loss = np.inf
     for penalty in PENALTIES:
         head = _fit(features, labels, n_classes, penalty)
         scores = log_softmax(head.logits(val_features), axis=1)[np.arange(len(val_labels)), val_labels]
@@ -42,6 +43,7 @@ def fit_head(
             best, best_loss = head, loss
         else:
             break  # the loss has one minimum along the path
+    assert best is not None  # the first loss is finite
     return best
 
 

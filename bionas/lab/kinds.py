@@ -24,7 +24,7 @@ from bionas.lab.networks import Classifier, build, describe_derived, describe_re
 from bionas.lab.photographs import BATCH
 from bionas.lab.weights import DEFAULT_ARCHITECTURE, WeightSource, find_weights
 from bionas.specimens.collection import SpecimenSet
-from bionas.specimens.images import ImageStore
+from bionas.specimens.images import Images
 from bionas.specimens.splits import Sides
 from bionas.system import files
 from bionas.training import experiments
@@ -90,7 +90,7 @@ def choose(model_kind: str, weights: str | os.PathLike | None, image_size: int |
 
 def backbone_features(
     network: torch.nn.Module,
-    images: ImageStore,
+    images: Images,
     size: int,
     mean: Any,
     std: Any,
@@ -101,7 +101,7 @@ def backbone_features(
     return _features(probe, images, progress)
 
 
-def network_features(network: Classifier, images: ImageStore, progress: Progress | None = None) -> np.ndarray:
+def network_features(network: Classifier, images: Images, progress: Progress | None = None) -> np.ndarray:
     """(N, D) float32 features of all images of a store under a trained network."""
     probe = Classifier(folded(network.backbone, images.size), 1, 1, [0.0] * 3, [1.0] * 3).eval()
     probe.normalise = network.normalise
@@ -109,7 +109,7 @@ def network_features(network: Classifier, images: ImageStore, progress: Progress
 
 
 @torch.inference_mode()
-def _features(probe: Classifier, images: ImageStore, progress: Progress | None) -> np.ndarray:
+def _features(probe: Classifier, images: Images, progress: Progress | None) -> np.ndarray:
     parts = []
     for start in range(0, len(images), BATCH):
         stop = min(start + BATCH, len(images))
@@ -141,6 +141,7 @@ def pretrained(
     started = time.monotonic()
     head = fit_head(features[train], labels[train], features[val], labels[val], n_classes)
     settings = timm.data.resolve_data_config({}, model=backbone)
+    assert choice.source is not None  # it is of kind "pretrained"
     architecture = describe_timm(choice.source.architecture, backbone, settings) | {"image_size": choice.size}
     network = _with(build(architecture, n_classes), backbone, head)
     frozen = head.logits(features[val])
@@ -160,7 +161,7 @@ def pretrained(
         checkpoint=work / "finetune.pt",
         progress=progress,
     )
-    after = network_features(network, specimens.images.subset(val))
+    after = network_features(network, specimens.require_images().subset(val))
     logits = Linear(network.head.weight.numpy(), network.head.bias.numpy()).logits(after)
     history |= {
         "finetuned_steps": tuned.steps,
@@ -217,7 +218,7 @@ def from_scratch(
         run = experiments.retrain(plan, genotype)
         architecture = describe_derived(genotype, dataclasses.asdict(plan.derived_network(genotype)))
     network = build(architecture, n_classes)
-    _take_over(network, run.load_checkpoint()["model"], class_names, list(specimens.class_names))
+    _take_over(network, run.weights(), class_names, list(specimens.class_names))
     history = {
         "search_epochs": 0 if genotype is None else search_epochs,
         "epochs": train_epochs,

@@ -309,6 +309,8 @@ def _tensor(batch: DecodedBatch) -> Tensor:
 def _name(photograph: Photograph, number: int) -> str:
     if isinstance(photograph, (str, os.PathLike)):
         return Path(photograph).as_posix()
-    if isinstance(photograph, Image.Image) and getattr(photograph, "filename", ""):
-        return Path(photograph.filename).as_posix()
+    if isinstance(photograph, Image.Image):
+        file: str = getattr(photograph, "filename", "")  # only images that were opened have one
+        if file:
+            return Path(file).as_posix()
     return f"photograph {number}"

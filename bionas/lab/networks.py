@@ -30,6 +30,9 @@ RESNET_FEATURES = 512
 class Normalise(nn.Module):
     """(B, 3, S, S) of any type in 0..255 -> float32, each channel minus `mean` over `std` (both for 0..1)."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
         self.register_buffer("scale", 1 / (255 * torch.tensor(std)).reshape(3, 1, 1), persistent=False)
@@ -45,6 +48,7 @@ class DerivedFeatures(nn.Module):
 
     def __init__(self, network: DerivedNetwork):
         super().__init__()
+        assert isinstance(network.head, nn.Sequential)  # no fusion that predicts: images alone
         network.head = network.head[:-1]  # the linear layer that is left out becomes `Classifier.head`
         self.network = network
 
@@ -84,7 +88,7 @@ class Classifier(nn.Module):
         return self.head(self.features(images))
 
 
-def describe_timm(architecture: str, network: nn.Module, settings: Mapping[str, Any]) -> dict[str, Any]:
+def describe_timm(architecture: str, network: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What `model.json` keeps of a timm backbone; `settings` are those of `timm.data.resolve_data_config`."""
     return {
         "kind": "pretrained",

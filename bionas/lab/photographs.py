@@ -51,19 +51,19 @@ def find(places: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Found]
         SpecimenError: a place is not there, or there is no photograph at all.
     """
     several = not isinstance(places, (str, os.PathLike))
-    places = [Path(place) for place in (places if several else [places])]
+    given = [Path(places)] if isinstance(places, (str, os.PathLike)) else [Path(place) for place in places]
     found: list[Found] = []
-    for place in places:
+    for place in given:
         if place.is_file():
             found.append(Found(place, place.as_posix() if several else place.name))
         elif place.is_dir():
-            prefix = f"{place.as_posix().rstrip('/')}/" if len(places) > 1 else ""
+            prefix = f"{place.as_posix().rstrip('/')}/" if len(given) > 1 else ""
             found += [Found(place / name, prefix + name) for name in _below(place)]
         else:
             raise SpecimenError(f"{place} is not there. Give a folder of photographs, or photographs.")
     if not found:
         raise SpecimenError(
-            f"no photographs in {', '.join(map(str, places))} or its sub-folders. Looked for {', '.join(SUFFIXES)}."
+            f"no photographs in {', '.join(map(str, given))} or its sub-folders. Looked for {', '.join(SUFFIXES)}."
         )
     return found
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -126,10 +126,11 @@ def train(
 
         backbone = None
         if choice.kind == PRETRAINED:
+            assert choice.source is not None  # of a pretrained network
             backbone = load_backbone(choice.source)
             features = _cached_features(specimens, choice, backbone, progress)
         else:
-            features = checks.plain_features(specimens.images)
+            features = checks.plain_features(specimens.require_images())
         warned, doubtful = _checked(specimens, features, groups, seed)
         if len(sides[2]) < FEW_TESTED:
             warned.append(
@@ -146,15 +147,16 @@ def train(
         if backbone is not None:
             trained = kinds.pretrained(
                 choice, specimens, sides, features, backbone,
-                minutes=minutes, epochs=epochs, seed=seed, work=work, progress=progress,
+                minutes=minutes, epochs=cast(float | None, epochs), seed=seed, work=work, progress=progress,
             )  # fmt: skip
         else:
             trained = kinds.from_scratch(
-                choice, Path(photographs), specimens, sides, seed=seed, work=work, fit=fit, epochs=epochs
-            )
+                choice, Path(photographs), specimens, sides,
+                seed=seed, work=work, fit=fit, epochs=cast(tuple[int, int] | None, epochs),
+            )  # fmt: skip
         own = features
         if backbone is None or trained.history.get("finetuned_kept"):
-            own = kinds.network_features(trained.network, specimens.images, progress)
+            own = kinds.network_features(trained.network, specimens.require_images(), progress)
         found = _assembled(specimens, sides, groups, trained, own, seed, error_rate, refuse)
         curve = _learning_curve(features, specimens, sides, seed)
         found.description |= {
@@ -278,9 +280,9 @@ def _cached_features(
     specimens: SpecimenSet, choice: kinds.Choice, backbone: Any, progress: Progress | None
 ) -> np.ndarray:
     """Features of all photographs under the backbone at rest, kept in the cache for a later training."""
-    identity = json.dumps(
-        [specimens.images.fingerprint, choice.source.architecture, choice.source.place, choice.size]
-    )
+    images = specimens.require_images()
+    assert choice.source is not None  # of a pretrained network
+    identity = json.dumps([images.fingerprint, choice.source.architecture, choice.source.place, choice.size])
     path = places.cache() / f"features-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.npy"
     if path.exists():
         with contextlib.suppress(ValueError, OSError, EOFError):
@@ -289,7 +291,7 @@ def _cached_features(
                 return held
     settings = kinds.timm.data.resolve_data_config({}, model=backbone)
     features = kinds.backbone_features(
-        backbone, specimens.images, choice.size, settings["mean"], settings["std"], progress
+        backbone, images, choice.size, settings["mean"], settings["std"], progress
     )
     with files.replacing(path) as file:
         np.save(file, features)
@@ -310,7 +312,7 @@ def _checked(
         ]
         shown = max(large, key=lambda pair: pair[0].random - pair[0].grouped) if large else measured[0]
         warned.append(checks.inflation_warning(shown[1], shown[0]))
-    colour = checks.shortcut(specimens.images, specimens.labels, seed)
+    colour = checks.shortcut(specimens.require_images(), specimens.labels, seed)
     if colour is not None and (line := checks.shortcut_warning(colour)):
         warned.append(line)
     doubtful = checks.suspected_labels(specimens, features, groups, seed)
@@ -356,7 +358,7 @@ def _assembled(
         "kind": trained.architecture["kind"],
         "architecture": trained.architecture,
         "taxonomy": taxonomy.to_plain(),
-        "preprocessing": {"image_size": specimens.images.size, "fit": "crop"},
+        "preprocessing": {"image_size": specimens.require_images().size, "fit": "crop"},
         "calibration": {"temperature": calibration.temperature, "validation": len(val)},
         "defaults": {"error_rate": error_rate, "refuse": refuse},
         "test": figures,

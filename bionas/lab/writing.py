@@ -85,14 +85,14 @@ class GrowingTable:
             raise
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         try:
             if self._file is not None:
-                if exception[0] is None or issubclass(exception[0], KeyboardInterrupt):
+                if kind is None or issubclass(kind, KeyboardInterrupt):
                     self._save()
                 self._file.close()
         except OSError as error:
-            if exception[0] is None:
+            if kind is None:
                 raise self._cannot(error) from error
         finally:
             self._lock.release()
@@ -105,7 +105,8 @@ class GrowingTable:
 
     def count(self, column: str) -> dict[str, int]:
         """How often each value of a column occurs in the rows that are there."""
-        place, counts = self.columns.index(column), {}
+        place = self.columns.index(column)
+        counts: dict[str, int] = {}
         for row in self._read():
             counts[row[place]] = counts.get(row[place], 0) + 1
         return counts
@@ -113,7 +114,7 @@ class GrowingTable:
     def append(self, frame: pd.DataFrame) -> None:
         """Add rows."""
         try:
-            self._file.write(_text(frame.itertuples(index=False)))
+            self._open_file.write(_text(frame.itertuples(index=False)))
             self.rows += len(frame)
             self._unsaved += len(frame)
             if self._unsaved >= SAVE_ROWS:
@@ -121,17 +122,23 @@ class GrowingTable:
         except OSError as error:
             raise self._cannot(error) from error
 
+    @property
+    def _open_file(self) -> BinaryIO:
+        assert self._file is not None  # rows are read and written inside the `with` block
+        return self._file
+
     def _read(self) -> Iterator[list[str]]:
-        self._file.flush()
+        self._open_file.flush()
         with self.path.open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file)
             next(reader, None)
             yield from reader
 
     def _save(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        files.write_json(self.journal, {"bytes": self._file.tell(), "identity": self.identity})
+        file = self._open_file
+        file.flush()
+        os.fsync(file.fileno())
+        files.write_json(self.journal, {"bytes": file.tell(), "identity": self.identity})
         self._unsaved = 0
 
     def _complete_bytes(self) -> int:

@@ -142,7 +142,7 @@ def _require_whole(name: str, value: object, lowest: int) -> None:
 
 
 def _require_share(name: str, value: object) -> None:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value <= 1:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= float(value) <= 1:
         raise SpecimenError(
             f"{name}={value!r}: expected a share between 0 and 1, such as 0.05 (with a decimal point)."
         )

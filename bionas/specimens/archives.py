@@ -280,7 +280,7 @@ def _directory(path: Path, file: int, size: int) -> tuple[int, int, int]:
 def _places(path: Path, directory: np.ndarray, members: int) -> np.ndarray:
     """int64 (members,) where each record of the central directory begins; one has to be read to find the next."""
     places, at, lengths = array.array("q"), 0, struct.Struct("<HHH").unpack_from
-    view = memoryview(directory)
+    view = directory.data
     try:
         for _ in range(members):
             places.append(at)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ import pandas as pd
 from bionas.errors import SpecimenError
 from bionas.specimens.copies import identical_images
 from bionas.specimens.grouping import SHARES
-from bionas.specimens.images import ImageStore
+from bionas.specimens.images import Images
 from bionas.specimens.notes import LeftOut, some
 from bionas.specimens.schema import coded, joined, members
 from bionas.specimens.splits import NOT_COMPARED, SPLITS, Sides, divide
@@ -51,7 +51,7 @@ class SpecimenSet:
     records: pd.DataFrame
     labels: np.ndarray
     class_names: tuple[str, ...]
-    images: ImageStore | None = None
+    images: Images | None = None
     source: str = "memory"
     synthetic: bool = False
     target: str = "order"
@@ -82,6 +82,18 @@ class SpecimenSet:
     def caption(self) -> str:
         """The origin of these specimens, as every figure of them must state it."""
         return "Synthetic specimens drawn by the program" if self.synthetic else self.origin or self.source
+
+    def require_images(self) -> Images:
+        """The images.
+
+        Raises:
+            SpecimenError: these are records alone.
+        """
+        if self.images is None:
+            raise SpecimenError(
+                f"{self.source}: these are records without images, and images are needed here."
+            )
+        return self.images
 
     @property
     def label_names(self) -> np.ndarray:
@@ -181,9 +193,9 @@ class SpecimenSet:
             digest.update(str(name).encode())
             for start in range(0, len(values), SLICE):
                 digest.update(b"\0" + joined(values[start : start + SLICE]))
-            digest.update(np.ascontiguousarray(codes, dtype="<i8"))
+            digest.update(np.ascontiguousarray(codes, dtype="<i8").data)
         digest.update("\0".join(self.class_names).encode())
-        digest.update(np.ascontiguousarray(self.labels, dtype="<i8"))
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         if self.images is not None:
             digest.update(self.images.fingerprint.encode())
         return digest.hexdigest()
@@ -255,7 +267,7 @@ def compare_splits(specimens: SpecimenSet, seed: int = 0) -> pd.DataFrame:
     known = {
         name: coded(specimens.records[name]) for name in ("dna_bin", "country") if name in specimens.records
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for scheme in (name for name in SPLITS if name not in NOT_COMPARED):
         try:
             sides = divide(scheme, specimens.records, specimens.labels, seed)

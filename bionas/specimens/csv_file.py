@@ -15,7 +15,7 @@ import io
 import os
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -140,7 +140,7 @@ class CsvFile:
     def lines_at(self, rows: Iterable[int]) -> list[int]:
         """The lines on which these rows start (row 0 is the first below the header): one more pass, for messages."""
         wanted = sorted(set(rows))
-        lines = []
+        lines: list[int] = []
         for number, row in enumerate(self.careful_rows(_Source(self))):
             if len(lines) == len(wanted):
                 break
@@ -248,7 +248,7 @@ class _Stream:
     def __init__(self):
         self.failure: SpecimenError | None = None
         self._left = memoryview(b"")
-        self._parts: Iterator[bytes] = iter(())
+        self._parts: Generator[bytes] = (part for part in ())
 
     def read(self, size: int = -1) -> bytes:
         try:
@@ -286,7 +286,8 @@ class _Source(_Stream):
     def __init__(self, file: CsvFile):
         super().__init__()
         self.file = file
-        self.lines, self.blank_lines, self.strange = 0, 0, []
+        self.lines, self.blank_lines = 0, 0
+        self.strange: list[int] = []
         self.ended, self.ends_with_newline, self.checksum = False, True, ""
         self._parts = self._contents()
 
@@ -303,7 +304,7 @@ class _Source(_Stream):
         for _ in self._parts:
             pass
 
-    def _contents(self) -> Iterator[bytes]:
+    def _contents(self) -> Generator[bytes]:
         file = self.file
         with (
             file._opened() as raw,
@@ -370,7 +371,7 @@ class _CarefulRows(_Stream):
         self.stray = array("q")
         self._parts = self._written(file)
 
-    def _written(self, file: CsvFile) -> Iterator[bytes]:
+    def _written(self, file: CsvFile) -> Generator[bytes]:
         text = io.StringIO()
         writer = csv.writer(
             text, delimiter=file._dialect.delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL

@@ -153,6 +153,7 @@ def _reason(photograph: str | os.PathLike | bytes, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
     if isinstance(error, Image.DecompressionBombError):
+        assert Image.MAX_IMAGE_PIXELS is not None  # without a limit there is no such error
         pixels = int(next(iter(re.findall(r"\d+", str(error))), 0))
         return (
             f"it has {pixels / 1e6:.0f} million pixels, and more than {2 * Image.MAX_IMAGE_PIXELS / 1e6:.0f} million are not "

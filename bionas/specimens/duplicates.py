@@ -6,20 +6,13 @@ A photograph that is in a collection twice must be on one side of a split; under
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol
 
 import numpy as np
 
+from bionas.specimens.images import Images
+
 BLOCK = 256  # images that are read at once
 DIGEST_BYTES = 8
-
-
-class Images(Protocol):
-    """What `ImageStore` and `StreamedImages` have in common here."""
-
-    def __len__(self) -> int: ...
-
-    def pixels(self, positions: np.ndarray) -> np.ndarray: ...
 
 
 def pixel_hashes(images: Images) -> np.ndarray:
@@ -32,7 +25,7 @@ def pixel_hashes(images: Images) -> np.ndarray:
     for start in range(0, len(images), BLOCK):
         positions = np.arange(start, min(start + BLOCK, len(images)))
         for position, pixels in zip(positions, images.pixels(positions), strict=True):
-            digest = hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=DIGEST_BYTES).digest()
+            digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=DIGEST_BYTES).digest()
             hashes[position] = int.from_bytes(digest, "little")
     return hashes
 

@@ -12,7 +12,7 @@ import queue
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -40,7 +40,8 @@ def prefetched(jobs: Iterable[Callable[[], Item]], ahead: int = AHEAD) -> Genera
     An error in a job is raised where its result would have come. When the iterator ends, is closed or is abandoned, the
     jobs that have not started are dropped and the thread ends.
     """
-    jobs, waiting = iter(jobs), deque()
+    jobs = iter(jobs)
+    waiting: deque[Future[Item]] = deque()
     pool = ThreadPoolExecutor(1, thread_name_prefix="bionas-batches")
     try:
         for job in itertools.islice(jobs, ahead):
@@ -86,6 +87,7 @@ class Delivery:
         self._free: queue.SimpleQueue[tuple[Tensor, torch.cuda.Event | None]] = queue.SimpleQueue()
         self._buffers = 0 if shape is None else ahead + 1
         for _ in range(self._buffers):
+            assert shape is not None
             self._free.put((torch.empty(shape, dtype=torch.uint8, pin_memory=self._cuda), None))
 
     @property
@@ -127,6 +129,7 @@ class Delivery:
                 pixels=pixels, metadata=parcel.metadata.to(self.device), label=parcel.label.to(self.device)
             )
         stream = torch.cuda.current_stream(self.device)
+        assert parcel.copied is not None  # on CUDA `send` records it
         stream.wait_event(parcel.copied)
         for part in (parcel.pixels, *parcel.metadata, parcel.label):
             if part is not None:

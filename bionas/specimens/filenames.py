@@ -48,7 +48,7 @@ class FileNames:
         if path in self._images:
             return Match(path)
         path = _composed(path)
-        if len(same := self._composed.get(path, ())) == 1:
+        if len(same := self._composed.get(path, [])) == 1:
             return Match(same[0])
         for tail in _tails(path):
             same = self._tails.get(tail, [])

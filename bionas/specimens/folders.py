@@ -65,9 +65,8 @@ def find_images(data_dir: Path) -> Found:
             if entry.is_dir():
                 target = Path(entry.path).resolve()
                 if hidden:
-                    system += not entry.name.startswith(".") and sum(
-                        len(files) for _, _, files in os.walk(target)
-                    )
+                    if not entry.name.startswith("."):
+                        system += sum(len(files) for _, _, files in os.walk(target))
                 elif entry.is_symlink() and (root.is_relative_to(target) or target.is_relative_to(root)):
                     circular.append(below)
                 elif target not in visited:

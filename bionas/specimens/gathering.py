@@ -20,11 +20,11 @@ from bionas.specimens.archives import Archive
 from bionas.specimens.barcodes import barcode_keys
 from bionas.specimens.csv_file import CsvFile
 from bionas.specimens.folders import skip_remedy
-from bionas.specimens.images import ImageStore
+from bionas.specimens.images import Images
 from bionas.specimens.notes import SHOWN, LeftOut, some
 from bionas.specimens.photographs import FolderPhotographs, Photographs, ZippedPhotographs
 from bionas.specimens.schema import NAMIBIA, has_country_codes
-from bionas.specimens.streaming import StreamedImages, open_images
+from bionas.specimens.streaming import open_images
 from bionas.system.files import replacing
 
 IDENTITIES = ("processid", "sampleid", "dna_barcode", "image_file")
@@ -43,7 +43,7 @@ class Paired(NamedTuple):
     """Records with one image each, and notes on what was left out."""
 
     records: pd.DataFrame
-    images: ImageStore | StreamedImages
+    images: Images
     notes: tuple[str, ...]
 
 
@@ -194,8 +194,8 @@ def barcodes_of(table: Path, cache_dir: Path, renamed: Mapping[str, str] | None 
         (),
         lambda batches: np.concatenate([barcode_keys(batch.column(0)) for batch in batches]),
     )
-    with replacing(kept) as file:
-        np.save(file, keys)
+    with replacing(kept) as stream:
+        np.save(stream, keys)
     return keys
 
 

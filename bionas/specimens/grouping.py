@@ -172,4 +172,6 @@ def _changes(group: int, side_of: np.ndarray) -> list[list[tuple[int, int]]]:
     """What can be done with a group: moved to another side, unless its own would be empty; or exchanged for another."""
     own = side_of[group]
     moves = [[(group, side)] for side in range(3) if side != own] if (side_of == own).sum() > 1 else []
-    return moves + [[(group, side_of[other]), (other, own)] for other in np.flatnonzero(side_of != own)]
+    return moves + [
+        [(group, side_of[other]), (other, own)] for other in np.flatnonzero(side_of != own).tolist()
+    ]

@@ -80,6 +80,7 @@ def image_cache(
             if found is None:
                 _build(photographs, order, size, fit, files, workers or processors())
                 found = _cached(files, len(photographs), size)
+    assert found is not None  # it was just built
     store, unreadable = found
     if (order == np.arange(len(order))).all():
         return store, unreadable
@@ -226,7 +227,7 @@ class _BlockFile:
         self.write(header, 0)
         self._file.truncate(length)
 
-    def write(self, content: bytes | np.ndarray, place: int) -> None:
+    def write(self, content: bytes | memoryview, place: int) -> None:
         """Write at `place` bytes from the beginning; it is on disk afterwards."""
         with self._lock:
             self._file.seek(place)
@@ -273,8 +274,8 @@ def _decode_block(plan: _Plan, number: int, file: _BlockFile) -> _Block:
         else:
             pixels[row] = image
     if plan.present[positions].any():
-        file.write(pixels, plan.place(number))
-    return _Block(number, hashlib.sha256(pixels).hexdigest(), unreadable)
+        file.write(pixels.data, plan.place(number))
+    return _Block(number, hashlib.sha256(pixels.data).hexdigest(), unreadable)
 
 
 def _block(n: int, size: int) -> int:

@@ -10,12 +10,49 @@ import hashlib
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bionas.errors import SpecimenError
+
+
+class Images(Protocol):
+    """N uint8 images of S x S pixels: decoded (`ImageStore`) or decoded when asked for (`StreamedImages`)."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def size(self) -> int:
+        """Side of an image in pixels."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 hex of which images these are, in which order."""
+        ...
+
+    def subset(self, positions: np.ndarray) -> Images:
+        """The images at `positions`, in that order."""
+        ...
+
+    def pixels(self, positions: np.ndarray | list[int], out: np.ndarray | None = None) -> np.ndarray:
+        """uint8 (n, S, S, 3), in `out` where it is given."""
+        ...
+
+    def take(self, positions: np.ndarray | list[int] | Tensor) -> Tensor:
+        """uint8 (n, 3, S, S), laid out in memory as channels_last."""
+        ...
+
+    def readable(self, positions: np.ndarray) -> np.ndarray | None:
+        """bool (n,), False for photographs that turned out to be unreadable; None where all of them are readable."""
+        ...
+
+    def news(self) -> str:
+        """One sentence on photographs that were found unreadable since the last call; "" where there are none."""
+        ...
 
 
 class ImageStore:
@@ -101,16 +138,16 @@ class ImageStore:
     def fingerprint(self) -> str:
         """SHA-256 hex of which images these are, in which order."""
         if self._whole_fingerprint is None:
-            whole = hashlib.sha256()
+            digest = hashlib.sha256()
             store = ImageStore(self._pixels)
             for start in range(0, len(self._pixels), 256):
-                whole.update(store.pixels(np.arange(start, min(start + 256, len(self._pixels)))))
-            self._whole_fingerprint = whole.hexdigest()
+                digest.update(store.pixels(np.arange(start, min(start + 256, len(self._pixels)))).data)
+            self._whole_fingerprint = digest.hexdigest()
         whole = self._whole_fingerprint
         if self._positions is None:
             return whole
         digest = hashlib.sha256(whole.encode())
-        digest.update(np.ascontiguousarray(self._positions, dtype="<i8"))
+        digest.update(np.ascontiguousarray(self._positions, dtype="<i8").data)
         return digest.hexdigest()
 
     def _rows(self, positions: np.ndarray) -> np.ndarray:

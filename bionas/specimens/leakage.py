@@ -198,11 +198,11 @@ def _look_up_codes(name: str, train: pd.Series, test: pd.Series) -> tuple[np.nda
     edges = (
         np.unique(np.quantile(known[~np.isnan(known)], inner)) if not np.isnan(known).all() else np.zeros(0)
     )
-    intervals = (
+    known_in, asked_in = (
         np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right"))
         for numbers in (known, asked)
     )
-    return *intervals, len(edges) + 1
+    return known_in, asked_in, len(edges) + 1
 
 
 def _balanced(labels: np.ndarray, answer: np.ndarray) -> float:
@@ -219,10 +219,11 @@ def _towards(collection: Splits, target: str) -> tuple[SpecimenSet, SpecimenSet]
     (known, texts), (asked, others) = coded(train.records[target]), coded(held_out.records[target])
     place = {text: label for label, text in enumerate(texts)}
     labels = np.array([*(place.setdefault(text, len(place)) for text in others), -1])[asked]
-    return tuple(
+    towards_train, towards_held_out = (
         SpecimenSet(side.records[own >= 0], own[own >= 0], tuple(place), target=target)
         for side, own in ((train, known), (held_out, labels))
     )
+    return towards_train, towards_held_out
 
 
 def _information(codes: np.ndarray, labels: np.ndarray) -> float:

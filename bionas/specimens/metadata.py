@@ -12,7 +12,7 @@ import json
 import math
 import zlib
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -66,8 +66,8 @@ class Metadata(NamedTuple):
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Metadata:
         return Metadata(*(part.to(device, non_blocking=non_blocking) for part in self))
 
-    def take(self, positions: Tensor) -> Metadata:
-        """The rows at `positions` (n,), categories in int64."""
+    def take(self, positions: Tensor | slice) -> Metadata:
+        """The rows at `positions` (n,) or of a slice, categories in int64."""
         return Metadata(self.categorical[positions].long(), self.numeric[positions])
 
 
@@ -235,8 +235,10 @@ class MetadataEncoding:
             if not valid:
                 raise SpecimenError(f"metadata encoding: `{name}` is missing or malformed.")
 
-        preset, buckets = content.get("preset"), content.get("bin_buckets")
-        vocabularies, scales = content.get("vocabularies"), content.get("scales")
+        preset: Any = content.get("preset")
+        buckets: Any = content.get("bin_buckets")
+        vocabularies: Any = content.get("vocabularies")
+        scales: Any = content.get("scales")
         try:
             fields = named_fields(str(preset))
         except UnknownName:

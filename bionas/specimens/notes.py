@@ -23,7 +23,7 @@ class LeftOut(str):
         note.records = int(records)
         return note
 
-    def __getnewargs__(self) -> tuple[str, int]:
+    def __getnewargs__(self) -> tuple[str, int]:  # type: ignore[override]  # typeshed: str takes one argument
         return str(self), self.records
 
 

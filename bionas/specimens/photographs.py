@@ -38,9 +38,14 @@ class Photographs(Protocol):
         present: (N,) bool, False where the photograph is not there.
     """
 
-    label: str
-    key: str
-    present: np.ndarray
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def present(self) -> np.ndarray: ...
 
     def __len__(self) -> int: ...
 
@@ -109,7 +114,7 @@ class FolderPhotographs:
     def key(self) -> str:
         digest = hashlib.sha256(b"folder\0")
         _digest_names(digest, self._names)
-        digest.update(np.ascontiguousarray(self._found, dtype="<i8"))
+        digest.update(np.ascontiguousarray(self._found, dtype="<i8").data)
         return digest.hexdigest()
 
     def name(self, i: int) -> str:
@@ -121,7 +126,7 @@ class FolderPhotographs:
                 return file.read()
         except OSError as error:
             if error.errno in ONE_FILE and self.folder.is_dir():
-                raise PhotographError(self.name(i), error.strerror) from None
+                raise PhotographError(self.name(i), error.strerror or str(error)) from None
             raise SpecimenError(
                 f"photographs in {self.folder} cannot be read any more: {error.strerror}."
             ) from None
@@ -181,7 +186,7 @@ class ZippedPhotographs:
     def key(self) -> str:
         digest = hashlib.sha256(b"zip\0")
         _digest_names(digest, self._names)
-        digest.update(self._archive)
+        digest.update(self._archive.data)
         for archive, positions in self._by_archive():
             entries = archive.entries(self._entry[positions])
             for field in (
@@ -189,7 +194,7 @@ class ZippedPhotographs:
                 "size",
                 "crc",
             ):  # the place too: `order`, and with it the cache's, follows it
-                digest.update(np.ascontiguousarray(entries[field]))
+                digest.update(np.ascontiguousarray(entries[field]).data)
         return digest.hexdigest()
 
     def name(self, i: int) -> str:
@@ -301,10 +306,10 @@ def locate(
     folders = dict.fromkeys(
         data_dir.joinpath(*parts[start:stop]) for start in starts for stop in range(start, len(parts))
     )
-    zips = [
+    found = (
         next((folder / name for folder in folders if (folder / name).is_file()), None) for name in archives
-    ]
-    zips = [path for path in zips if path is not None]
+    )
+    zips = [path for path in found if path is not None]
     extracted = next((folder for folder in trees if folder.is_dir()), None)
     if extracted is None and not zips:
         raise SpecimenError(

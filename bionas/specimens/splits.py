@@ -69,11 +69,11 @@ def divide(
         raise SpecimenError(f"split={scheme!r} cannot be combined with group={group!r}. Use split='paper'.")
     if groups is not None and name != "official":
         together = linked(groups, together)
-    options = {"told": told} if colon else {}
+    options: dict[str, object] = {"told": told} if colon else {}
     if "together" in takes:
         options["together"] = together
     found = sides(records, labels, seed, **options)
-    if groups is not None and name == "official":
+    if groups is not None and group is not None and name == "official":
         _refuse_crossing(groups, found, group)
     return found
 
@@ -343,4 +343,5 @@ def _within_classes(
 
 def _positions(side_of: np.ndarray) -> Sides:
     """Positions of the specimens of side 0, 1 and 2, ascending; other values of `side_of` are on none."""
-    return tuple(np.flatnonzero(side_of == side) for side in range(3))
+    train, val, test = (np.flatnonzero(side_of == side) for side in range(3))
+    return train, val, test

@@ -115,7 +115,9 @@ class _Stream:
     def peek(self) -> str:
         """The next character that is no white space; "" at the end of the file."""
         while True:
-            self.at = _SPACE.match(self.text, self.at).end()
+            space = _SPACE.match(self.text, self.at)
+            assert space is not None  # it matches no characters as well
+            self.at = space.end()
             if self.at < len(self.text) or not self.more():
                 return self.text[self.at : self.at + 1]
 

@@ -130,7 +130,7 @@ class StreamedImages:
         if "_fingerprint" not in vars(self):
             digest = hashlib.sha256(json.dumps([*self._recipe, self.photographs.key]).encode())
             if self._positions is not None:
-                digest.update(np.ascontiguousarray(self._positions, dtype="<i8"))
+                digest.update(np.ascontiguousarray(self._positions, dtype="<i8").data)
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 

@@ -162,7 +162,7 @@ def epochs_within(budget: int, supernet: Supernet) -> int:
 def images_of_epoch(supernet: Supernet) -> tuple[int, int]:
     """Images on which w, and on which theta is updated in an epoch; the most it can be where the batch size is "auto"."""
     config, n_train = supernet.config, len(supernet.train)
-    if config.batch_size == "auto":
+    if isinstance(config.batch_size, str):  # "auto"
         return (n_train, n_train) if config.theta_data == "val" else (n_train, 0)
     batch = min(config.batch_size, n_train)
     steps = n_train // batch

@@ -53,7 +53,7 @@ def early_stopping(
         raise SearchError(
             f"window={window}, back={back}, ratio={ratio:g}: the first two are at least 1, the last between 0 and 1."
         )
-    options = {"window": window, "back": back, "ratio": ratio}
+    options: dict[str, Any] = {"window": window, "back": back, "ratio": ratio}
     variant = Variant(hooks=Sharpness(**options), options=options)
     return search_by_gradient("early_stopping", space, evaluate, budget, seed, folder, variant, derivation)
 

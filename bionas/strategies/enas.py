@@ -66,17 +66,17 @@ def enas(
     require("enas", evaluate)
     supernet = evaluate.supernet(space, seed)
     config, n_train = supernet.config, len(supernet.train)
-    batch = 1 if config.batch_size == "auto" else min(config.batch_size, n_train)
+    batch = 1 if isinstance(config.batch_size, str) else min(config.batch_size, n_train)
     an_epoch = n_train // batch * batch
     require_budget(budget, an_epoch, "one epoch of the supernet")
-    policy_options = {
+    policy_options: dict[str, Any] = {
         "learning_rate": learning_rate,
         "entropy_weight": entropy_weight,
         "baseline_decay": baseline_decay,
         "hidden": hidden,
     }
     own = {"controller_steps": controller_steps, **policy_options}
-    options = {"epochs": budget // an_epoch, "finalists": finalists, **own}
+    options: dict[str, Any] = {"epochs": budget // an_epoch, "finalists": finalists, **own}
     run = open_run(folder, "enas", space, evaluate, budget, seed, options)
     if (result := finished(run)) is not None:
         return result

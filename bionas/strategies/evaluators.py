@@ -71,9 +71,11 @@ class Evaluator(Protocol):
     """
 
     offers: frozenset[str]
-    images: int
     epochs: int
     description: dict[str, Any]
+
+    @property
+    def images(self) -> int: ...
 
     def __call__(self, genotype: Genotype) -> Score:
         """Train and score one child ("children")."""
@@ -240,7 +242,7 @@ class PlanEvaluator:
     @property
     def images(self) -> int:
         n = len(self.splits.train)
-        batch = 1 if self.config.batch_size == "auto" else min(self.config.batch_size, n)
+        batch = 1 if isinstance(self.config.batch_size, str) else min(self.config.batch_size, n)
         return self.config.epochs * (n // batch * batch)  # whole batches; "auto": the most it can be
 
     def at(self, epochs: int) -> PlanEvaluator:
@@ -262,7 +264,7 @@ class PlanEvaluator:
 
     def _child_description(self, genotype: Genotype) -> dict[str, Any]:
         genotype = self.space().canonical(genotype)
-        sizes = {}
+        sizes: dict[str, Any] = {}
         if self.at_target:
             sizes = {"derived_network": dataclasses.asdict(self.plan.derived_network(genotype))}
         return self.plan.describe(

@@ -34,7 +34,7 @@ PARTS = ("model", "optimizer", "decided", "position", "random")
 def perturbation_images(supernet: Supernet) -> int:
     """Training images that the derivation takes: the tuning of w after each edge."""
     config, n_train = supernet.config, len(supernet.train)
-    batch = n_train if config.batch_size == "auto" else min(config.batch_size, n_train)
+    batch = n_train if isinstance(config.batch_size, str) else min(config.batch_size, n_train)
     return supernet.model.theta.shape[0] * len(EDGES) * TUNING * batch
 
 

@@ -52,7 +52,7 @@ def reinforce(
     """
     if children is None:
         children = min(CHILDREN_PER_UPDATE, max(1, candidates_within(budget, evaluate) // (UPDATES + 1)))
-    options = {
+    options: dict[str, Any] = {
         "children": children,
         "learning_rate": learning_rate,
         "entropy_weight": entropy_weight,

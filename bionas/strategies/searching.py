@@ -15,7 +15,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -108,8 +108,9 @@ def strategy(name: str, needs: str = CHILDREN) -> Callable[[Callable[..., Search
     """Register a strategy together with what its evaluator has to offer (a key of `OFFERED`)."""
 
     def keep(search: Callable[..., SearchResult]) -> Strategy:
-        search.needs = needs
-        return STRATEGIES.register(name)(search)
+        registered = cast(Strategy, search)
+        registered.needs = needs
+        return STRATEGIES.register(name)(registered)
 
     return keep
 
@@ -278,10 +279,14 @@ def score_candidates(
                     repeated += 1
                     sampler.observe(genotype, known[key])
                     continue
-                scorer = evaluate if epochs is None else evaluate.at(epochs)
-                if epochs is not None and spent + scorer.images > budget:
-                    stopped = "the budget is spent"
-                    continue
+                scorer = evaluate
+                if epochs is not None:
+                    scorer = trained_for = cast(Evaluator, evaluate).at(
+                        epochs
+                    )  # a `Trial` is for "fidelities"
+                    if spent + trained_for.images > budget:
+                        stopped = "the budget is spent"
+                        continue
                 repeated, start, core_start = 0, time.perf_counter(), time.process_time()
                 canonical = space.canonical(genotype)
                 score = scorer(canonical)

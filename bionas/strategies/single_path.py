@@ -70,11 +70,11 @@ def single_path(
         )
     supernet = evaluate.supernet(space, seed)
     n_train = len(supernet.train)
-    batch = 1 if supernet.config.batch_size == "auto" else min(supernet.config.batch_size, n_train)
+    batch = 1 if isinstance(supernet.config.batch_size, str) else min(supernet.config.batch_size, n_train)
     per_epoch = n_train // batch * batch
     require_budget(budget, per_epoch, "one epoch of the supernet")
-    evolution = {"population": population, "generations": generations, "mutation": mutation}
-    options = {"epochs": budget // per_epoch, "recalibration": recalibration, **evolution}
+    evolution: dict[str, Any] = {"population": population, "generations": generations, "mutation": mutation}
+    options: dict[str, Any] = {"epochs": budget // per_epoch, "recalibration": recalibration, **evolution}
     run = open_run(folder, "single_path", space, evaluate, budget, seed, options)
     if (result := finished(run)) is not None:
         return result

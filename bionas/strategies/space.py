@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -176,7 +177,10 @@ class Space:
 
     def _built(self, operations: Sequence[tuple[str, ...]]) -> Genotype:
         each = list(operations) * len(self.reductions) if self.shared else operations
-        return Genotype(tuple(map(CellGenotype, each, self.reductions)), self.primitive_set)
+        return Genotype(
+            tuple(map(CellGenotype, cast(Sequence[tuple[str, str, str]], each), self.reductions)),
+            self.primitive_set,
+        )
 
     def _representatives(self) -> list[dict[tuple[str, ...], tuple[str, ...]]]:
         """For each own cell: its three primitives -> the first three that compute the same."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -44,7 +45,8 @@ def synflow(
     run = open_run(folder, "synflow", space, evaluate, budget, seed, {"candidates": candidates})
     if (result := finished(run)) is not None:
         return result
-    example, uniform, rows = evaluate.example(), Uniform(space, seed), []
+    rows: list[dict[str, Any]] = []
+    example, uniform = evaluate.example(), Uniform(space, seed)
     while len(rows) < candidates and (genotype := uniform.propose()) is not None:
         start, core_start = time.perf_counter(), time.process_time()
         genotype = space.canonical(genotype)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -92,7 +93,7 @@ def backbones(
         experiments.baseline_inputs(plan, seen)
 
     def row(seed: int, seen: str, name: str) -> dict:
-        same = {"inputs": seen, "pretrained": pretrained, "frozen": frozen}
+        same: dict[str, Any] = {"inputs": seen, "pretrained": pretrained, "frozen": frozen}
         try:
             run = experiments.baseline(dataclasses.replace(plan, seed=seed), name, **same)
         except (TrainingError, torch.OutOfMemoryError) as error:

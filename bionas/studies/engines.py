@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from bionas.errors import BionasError
 from bionas.registry import Registry
@@ -126,7 +126,8 @@ def _on_one_core(work: Work, task: Any) -> None:
 
 
 def _by_processes(work: Work, tasks: Sequence[Any], jobs: int, threads: int) -> Iterator[Event]:
-    waiting, busy = deque(tasks), {}
+    waiting = deque(tasks)
+    busy: dict[connection.Connection, tuple[_Worker, Any]] = {}
     idle = [_Worker(work, threads) for _ in range(jobs)]
     try:
         while waiting or busy:
@@ -138,18 +139,19 @@ def _by_processes(work: Work, tasks: Sequence[Any], jobs: int, threads: int) -> 
                 worker.pipe.send(task)
                 busy[worker.pipe] = (worker, task)
                 yield Event(task, "running")
-            for pipe in connection.wait(list(busy)):
+            for pipe in cast(list[connection.Connection], connection.wait(list(busy))):
                 worker, task = busy.pop(pipe)
                 try:
                     failure = pipe.recv()
                 except (EOFError, ConnectionError):
                     yield Event(task, "lost", worker.exit_reason())
-                    worker = _Worker(work, threads) if waiting else None
+                    if waiting:
+                        idle.append(_Worker(work, threads))
                 else:
                     if failure:
                         raise BionasError(f"{task}: {failure}")
                     yield Event(task, "ended")
-                idle += [worker] if worker else []
+                    idle.append(worker)
     finally:
         for worker, _ in busy.values():
             worker.process.terminate()
@@ -202,5 +204,7 @@ def _serve(pipe: connection.Connection, threads: int) -> None:
 
 def _exit_with_parent() -> None:
     """End this process when its parent ends: it would keep working for hours in the folders that the next grid needs."""
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # a worker is started by another process
+    parent.join()
     os._exit(1)

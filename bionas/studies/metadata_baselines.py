@@ -125,7 +125,7 @@ def compare(splits: Splits, seed: int = 0) -> pd.DataFrame:
         if fields := preset_fields(preset, train.records, train.target):
             models.append((f"boosting, {preset}", ", ".join(fields), boosted(train, test, fields, seed)))
     rows = []
-    for name, fields, answer in models:
+    for name, used, answer in models:
         right = answer == test.labels
         groups = {"accuracy_seen": right[seen], "accuracy_unseen": right[unseen]}
         # Only classes that the test split has: an answer outside them is a mistake, not a class of its own.
@@ -134,7 +134,7 @@ def compare(splits: Splits, seed: int = 0) -> pd.DataFrame:
         rows.append(
             {
                 "model": name,
-                "fields": fields,
+                "fields": used,
                 "accuracy": right.mean(),
                 "balanced_accuracy": float(np.mean(recall)),
                 **{column: part.mean() if len(part) else math.nan for column, part in groups.items()},

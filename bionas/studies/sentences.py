@@ -15,12 +15,12 @@ def difference(ours: Sequence[float], others: Sequence[float], against: str) -> 
         ours, others: one value per training, in per cent; independent of each other.
         against: what `others` are, in words.
     """
-    ours, others = np.asarray(ours, dtype=float), np.asarray(others, dtype=float)
-    gain = ours.mean() - others.mean()
+    own, theirs = np.asarray(ours, dtype=float), np.asarray(others, dtype=float)
+    gain = own.mean() - theirs.mean()
     said = f"{gain:+.1f} points above {against}"
     if min(len(ours), len(others)) < 2:
         return f"{said}. With a single training there is no standard error: give more seeds to judge the difference."
-    error = math.sqrt(ours.var(ddof=1) / len(ours) + others.var(ddof=1) / len(others))
+    error = math.sqrt(own.var(ddof=1) / len(own) + theirs.var(ddof=1) / len(theirs))
     more = abs(gain) > 2 * error
     verdict = (
         "more than twice its standard error"

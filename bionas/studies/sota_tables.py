@@ -10,6 +10,7 @@ separate columns. Rows come from `sota_rows`; figures are drawn by `figures.sota
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -147,7 +148,7 @@ def full_table(number: str, rows: pd.DataFrame | None = None) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index(models, name="model"))
 
 
-def _costs(row: tuple | None) -> dict[str, str]:
+def _costs(row: Any) -> dict[str, str]:
     if row is None or row.n_seeds == 0 or pd.isna(row.accuracy_mean):
         return {}
     search = f"{row.search_minutes:.1f} + " if row.search_minutes else ""
@@ -172,7 +173,7 @@ def _columns(number: str, rows: pd.DataFrame, models: list[str]) -> Iterator[tup
         yield *place, rows[[found == place for found in where]]
 
 
-def cell(row: tuple, metric: str) -> str:
+def cell(row: Any, metric: str) -> str:
     """A row of `measured` as it stands in a table: "45.9 ± 1.3 (3)"; "not run" or "failed" where it has no score."""
     if row.n_seeds == 0 or pd.isna(row.accuracy_mean):
         return "failed" if "failed" in row.note else NOT_RUN

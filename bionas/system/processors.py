@@ -38,11 +38,11 @@ def _cgroup_quota() -> int | None:
         if quota != "max":
             return _cores(int(quota), int(period))
     try:
-        quota = int((CGROUP / "cpu" / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
-        period = int((CGROUP / "cpu" / "cpu.cfs_period_us").read_text(encoding="utf-8"))
+        microseconds = int((CGROUP / "cpu" / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        of = int((CGROUP / "cpu" / "cpu.cfs_period_us").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return _cores(quota, period) if quota > 0 else None
+    return _cores(microseconds, of) if microseconds > 0 else None
 
 
 def _groups() -> list[Path]:

@@ -43,7 +43,8 @@ def largest_batch_size(model: nn.Module, step_with: Callable[[int], None], devic
 def _by_trying(model: nn.Module, step_with: Callable[[int], None]) -> tuple[int, str]:
     # The optimiser allocates its two moments at the first update only: reserve their memory during the trial.
     moments = [torch.empty_like(p) for p in model.parameters() for _ in range(2)]  # noqa: F841
-    size, refused = LARGEST, []
+    size = LARGEST
+    refused: list[int] = []
     while size >= SMALLEST:
         try:
             torch.cuda.reset_peak_memory_stats()

@@ -72,9 +72,13 @@ class Checked:
             object.__setattr__(self, name, value)
 
 
-@functools.cache
 def declarations(cls: type) -> dict[str, tuple[tuple[type, ...], Choice]]:
     """name -> (types it may have, its `Choice`) of every declared choice of a dataclass, in order."""
+    return _declarations(cls)
+
+
+@functools.cache
+def _declarations(cls: type) -> dict[str, tuple[tuple[type, ...], Choice]]:
     hints = typing.get_type_hints(cls)
     return {
         field.name: (typing.get_args(hints[field.name]) or (hints[field.name],), field.metadata["choice"])
@@ -85,7 +89,7 @@ def declarations(cls: type) -> dict[str, tuple[tuple[type, ...], Choice]]:
 
 def default(cls: type, name: str) -> Any:
     """The default of a declared choice."""
-    return cls.__dataclass_fields__[name].default
+    return {field.name: field.default for field in dataclasses.fields(cls)}[name]
 
 
 def checked(name: str, value: Any, kinds: tuple[type, ...], declared: Choice) -> Any:

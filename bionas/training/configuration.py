@@ -414,7 +414,7 @@ def from_settings(settings: Sequence[str], **defaults: Any) -> Plan:
 
 
 # What editors and `help` show of `plan` are the fields of `Plan`.
-plan.__signature__ = inspect.Signature(
+plan.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typeshed does not know it on functions
     [
         inspect.Parameter(
             name,

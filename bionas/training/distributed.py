@@ -124,8 +124,9 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     for p in parameters:
         if p.grad is None:
             p.grad = torch.zeros_like(p)
-    for dtype in {p.grad.dtype for p in parameters}:
-        grads = [p.grad for p in parameters if p.grad.dtype == dtype]
+    every = [p.grad for p in parameters if p.grad is not None]  # none is None any more
+    for dtype in {grad.dtype for grad in every}:
+        grads = [grad for grad in every if grad.dtype == dtype]
         flat = torch.cat([grad.reshape(-1) for grad in grads])
         dist.all_reduce(flat)
         flat /= ranks
@@ -221,6 +222,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 
     def normalise(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """(B, C, H, W) normalised in training with the mean and variance over all ranks, scaled and shifted."""
+        assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
         if not self.training or world()[1] == 1:
             return F.batch_norm(
                 x, self.running_mean, self.running_var, weight, bias, self.training, self.momentum, self.eps
@@ -239,6 +241,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         return (values * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        assert self.num_batches_tracked is not None
         self.num_batches_tracked += self.training
         return self.normalise(x, self.weight, self.bias)
 

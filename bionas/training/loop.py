@@ -12,7 +12,7 @@ import dataclasses
 import gc
 import math
 import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -115,7 +115,7 @@ class Trainer:
 
     # --- preparation --------------------------------------------------------------------------------------------
 
-    def prepare(self) -> Trainer:
+    def prepare(self) -> Self:
         """Make everything ready for training, once; returns this trainer.
 
         Raises:

@@ -167,6 +167,19 @@ class Run:
                 "checkpoint. Remove it to start this run from its first epoch, or put back a copy that is whole."
             ) from error
 
+    def weights(self) -> dict[str, Any]:
+        """The state_dict of the network in the checkpoint.
+
+        Raises:
+            CheckpointError: there is no checkpoint, or it cannot be read.
+        """
+        state = self.load_checkpoint()
+        if state is None:
+            raise CheckpointError(
+                f"{self.checkpoint_path} is not there. Train this run again to have its weights."
+            )
+        return state["model"]
+
 
 def provenance(seed: int, device: str, fingerprint: str) -> dict[str, Any]:
     """What made a run: commit, versions, packages, machine, seed, data."""

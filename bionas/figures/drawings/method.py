@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from bionas.figures.drawings.svg import FAINT, QUIET, Drawing, arrow, box, document, number, text
 from bionas.figures.palette import ACCENT, PRIMITIVE_COLORS
@@ -90,7 +91,7 @@ def algorithm_svg(
                     box(x, rows[name], each - 6, 40, "update", fill=color, stroke=color, ink="#fff", size=12)
                 )
             else:
-                look = {"fill": FROZEN, "stroke": FAINT, "ink": QUIET, "dashed": True}
+                look: dict[str, Any] = {"fill": FROZEN, "stroke": FAINT, "ink": QUIET, "dashed": True}
                 parts.append(box(x, rows[name], each - 6, 40, "frozen", size=12, **look))
     parts.append(arrow([(right, 128), (right + 16, 128)]))
     ending = ["end of epoch:", "validate,", "write checkpoint,", "free memory"]

@@ -6,7 +6,7 @@ Shapes on the arrows are those of the tensors that the model computes for one bl
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,10 @@ from bionas.figures.drawings.svg import (
 from bionas.figures.palette import GRID, INK, PAPER, PRIMITIVE_COLORS
 from bionas.specimens.metadata import Metadata
 
+if TYPE_CHECKING:  # what is drawn is given: nothing of it has to be imported
+    from bionas.network import DerivedNetwork, MetadataEncoder, SearchNetwork
+    from bionas.studies.seran.network import CompanionNetwork
+
 WIDTH = 700
 """SVG units: drawings are read at 700 pixels."""
 
@@ -35,7 +39,7 @@ IMAGE_FILL, METADATA_FILL, JOINT_FILL = "#e7eef6", "#f6ecd9", "#f3e3ec"
 EDGE_NAMES = ("x→z1", "x→z2", "z1→z2")
 
 
-def network_svg(network: nn.Module, title: str = "") -> Drawing:
+def network_svg(network: SearchNetwork | DerivedNetwork, title: str = "") -> Drawing:
     """Stem, cells with their operations, 256-d features, metadata encoder, fusion and head, with shapes on the arrows.
 
     Args:
@@ -43,7 +47,7 @@ def network_svg(network: nn.Module, title: str = "") -> Drawing:
         title: above the drawing; states what the network is.
     """
     shapes = _shapes(network)
-    derived = getattr(network, "genotype", None) if hasattr(network, "inherit") else None
+    derived: Any = getattr(network, "genotype", None) if hasattr(network, "inherit") else None
     left, wide, step = 20, 420, 74
     centre = left + wide / 2
     title = title or (
@@ -52,7 +56,9 @@ def network_svg(network: nn.Module, title: str = "") -> Drawing:
     parts = [text(left, 32, title, size=16, weight=600)]
     y = 52
     parts.append(box(centre - 90, y, 180, 32, f"image  {_shape(shapes['image'])}", fill=IMAGE_FILL))
-    rows = [("stem", _stem_words(network.stem), shapes["stem"], None)]
+    rows: list[tuple[str, str | None, tuple[int, ...], Any]] = [
+        ("stem", _stem_words(network.stem), shapes["stem"], None)
+    ]
     for i, reduction in enumerate(network.config.reductions):
         name = f"cell {i}" + (" · reduction, stride 2" if reduction else "")
         operations = derived.cells[i].operations if derived else None
@@ -104,7 +110,7 @@ def network_svg(network: nn.Module, title: str = "") -> Drawing:
     return document("".join(parts), WIDTH, y + 48, f"{title}: image, {words}, average, {ending}")
 
 
-def seran_svg(network: nn.Module, title: str = "") -> Drawing:
+def seran_svg(network: CompanionNetwork, title: str = "") -> Drawing:
     """SERAN's architecture: stem, four stages of modules, average and classifier, from a `CompanionNetwork`.
 
     Args:
@@ -117,7 +123,7 @@ def seran_svg(network: nn.Module, title: str = "") -> Drawing:
     colors = {"r": "#cfd8e3", "s": PRIMITIVE_COLORS["squeeze_excite"], "a": PRIMITIVE_COLORS["dil_conv_3x3"]}
     names = {"r": "residual block", "s": "SE-ResNet module", "a": "attention module"}
     parts = [text(20, 32, title, size=16, weight=600)]
-    x = 20
+    x: float = 20
     for letter, name in names.items():
         if architecture.count(letter):
             parts.append(box(x, 48, 16, 16, fill=colors[letter], radius=3))
@@ -153,16 +159,16 @@ def seran_svg(network: nn.Module, title: str = "") -> Drawing:
     classes = network.head[-1].out_features
     parts.append(box(20, y, 430, 32, f"average over the map, dropout, {classes} logits", fill=JOINT_FILL))
     y += 62
-    inset, height = _attention_module(network)
+    inset, inset_height = _attention_module(network)
     parts.append(group(inset, 20, y))
     return document(
-        "".join(parts), WIDTH, y + height + 14, f"{title}. Stages: {', '.join(architecture.stages)}"
+        "".join(parts), WIDTH, y + inset_height + 14, f"{title}. Stages: {', '.join(architecture.stages)}"
     )
 
 
-def _attention_module(network: nn.Module) -> tuple[str, float]:
+def _attention_module(network: CompanionNetwork) -> tuple[str, float]:
     """The inset: H = (1 + M) * T, with the number of blocks of the first attention module; "" without one."""
-    module = next((m for m in network.body if hasattr(m, "mask")), None)
+    module: Any = next((m for m in network.body if hasattr(m, "mask")), None)
     if module is None:
         return "", 0
     before, trunk, after = (len(part) for part in (module.before, module.trunk, module.after))
@@ -220,7 +226,7 @@ def _cell_row(
     return "".join(parts)
 
 
-def _metadata_column(encoder: nn.Module, x: float, wide: float, bottom: float) -> str:
+def _metadata_column(encoder: MetadataEncoder, x: float, wide: float, bottom: float) -> str:
     """Fields -> embeddings -> concatenation -> two layers -> X_meta, ending level with X_img."""
     categorical, numeric = len(encoder.embeddings), encoder.missing.numel()
     first, second = (layer for layer in encoder.project if isinstance(layer, nn.Linear))
@@ -254,7 +260,7 @@ def _stem_words(stem: nn.Module) -> str:
     return f"{kinds}, BN, ReLU"
 
 
-def _fusion_name(network: nn.Module) -> str:
+def _fusion_name(network: SearchNetwork | DerivedNetwork) -> str:
     from bionas.fusion import FUSIONS
 
     return next(
@@ -267,7 +273,7 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 @torch.no_grad()
-def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+def _shapes(network: SearchNetwork | DerivedNetwork) -> dict[str, tuple[int, ...]]:
     """name -> shape without the batch, measured with one blank image and one empty record."""
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -292,7 +298,7 @@ def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     return {"image": (3, side, side), "fused": features} | shapes
 
 
-def _empty_record(network: nn.Module, weight: Tensor) -> Metadata | None:
+def _empty_record(network: SearchNetwork | DerivedNetwork, weight: Tensor) -> Metadata | None:
     encoder = network.metadata_encoder
     if encoder is None:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import functools
 import re
+from collections.abc import Sequence
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def box(
     y: float,
     width: float,
     height: float,
-    lines: str | list[str] = (),
+    lines: str | Sequence[str] = (),
     fill: str = "#fff",
     stroke: str = INK,
     size: float = 13,

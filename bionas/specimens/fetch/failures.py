@@ -34,7 +34,9 @@ def read_failures(data_dir: Path) -> dict[str, Failure]:
         return {}
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)[list(Failure._fields)]
-        rows = [Failure(*row[:-1], int(row[-1])) for row in frame.itertuples(index=False, name=None)]
+        rows = [
+            Failure(*row)._replace(attempts=int(row[-1])) for row in frame.itertuples(index=False, name=None)
+        ]
     except (KeyError, ValueError) as error:  # pandas' own errors of reading are ValueErrors
         raise SpecimenError(
             f"{path} is not the table of failed links, with columns {', '.join(Failure._fields)}: {error}. Move it away; "

@@ -58,7 +58,9 @@ def read_links(records: Path, limit: int | None = None) -> Links:
         SpecimenError: not such a JSON file, a record without an id, no record with a link.
     """
     urls: dict[str, str] = {}
-    repeated, keys, sections = 0, set(), []
+    keys: set[str] = set()
+    sections: list[str] = []
+    repeated = 0
     for position, (key, record) in enumerate(islice(_records(records, sections), limit), 1):
         if not isinstance(record, dict) or (number := record.get("id", key)) is None:
             raise SpecimenError(f"{records.name}, record {position} of insect_records: no key 'id'.")

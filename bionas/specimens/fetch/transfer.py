@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import requests
@@ -176,7 +176,7 @@ class _Part:
         self, url: str, response: requests.Response, first: int | None, total: int | None
     ) -> bool:
         """Whether a partial response continues exactly at the end of the part, from the same file."""
-        known = [(self.about.get("total"), total)]
+        known: list[tuple[Any, int | str | None]] = [(self.about.get("total"), total)]
         if self.about.get("url") == url:
             known += [(self.about.get(key), value) for key, value in _validators(response).items()]
         return first == self.size and all(None in pair or pair[0] == pair[1] for pair in known)
@@ -232,4 +232,5 @@ def _range(response: requests.Response) -> tuple[int | None, int | None]:
         r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip()
     )
     numbers = match.groups() if match else (None, None)
-    return tuple(int(number) if number and number.isdigit() else None for number in numbers)
+    first, total = (int(number) if number and number.isdigit() else None for number in numbers)
+    return first, total

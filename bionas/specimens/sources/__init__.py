@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bionas.registry import Registry
-from bionas.specimens.images import ImageStore
+from bionas.specimens.images import Images
 
 
 class Collected(NamedTuple):
@@ -29,7 +29,7 @@ class Collected(NamedTuple):
     """
 
     records: pd.DataFrame
-    images: ImageStore | None
+    images: Images | None
     notes: tuple[str, ...] = ()
     synthetic: bool = False
     default_min_records: int = 0

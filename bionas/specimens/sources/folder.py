@@ -185,7 +185,8 @@ def _matched(names: FileNames, wanted: pd.Series, lines: np.ndarray, table: str)
     for match, name in zip(matches, wanted, strict=True):
         if not match.problem:
             named_by.setdefault(match.image, set()).add(name)
-    absent, guessed = {}, {}
+    absent: dict[int, str] = {}
+    guessed: dict[str, list[int]] = {}
     for row, (match, name) in enumerate(zip(matches, wanted, strict=True)):
         problem = match.problem
         if not problem and match.guessed and len(named_by[match.image]) > 1:

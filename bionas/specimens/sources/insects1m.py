@@ -104,7 +104,8 @@ def read_insects1m(path: Path, links: bool = False) -> tuple[pd.DataFrame, list[
     Raises:
         SpecimenError: as `insects1m`.
     """
-    table, keys, no_link = _Table(path.name), {}, []
+    keys: dict[str, Any] = {}
+    table, no_link = _Table(path.name), []
     for key, item in stream_items(path, lists=(RECORDS,)):
         keys.setdefault(key, item)
         if key == RECORDS and item != ():

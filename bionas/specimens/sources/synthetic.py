@@ -64,9 +64,9 @@ HOMES = {order.name: i % len(CAMPAIGNS) for i, order in enumerate(ORDERS)}
 
 
 class Sketch(NamedTuple):
-    """What is decided about specimen `index` before anything is drawn or written down."""
+    """What is decided about specimen `number` before anything is drawn or written down."""
 
-    index: int
+    number: int
     order: Order
     family: Family
     genus: str
@@ -187,7 +187,7 @@ def write_records(sketches: Sequence[Sketch], metadata_strength: float = 0.0) ->
 
 
 def _record(sketch: Sketch, strength: float) -> dict[str, object]:
-    rng, index = np.random.default_rng([sketch.seed, sketch.index, 1]), sketch.index
+    rng, index = np.random.default_rng([sketch.seed, sketch.number, 1]), sketch.number
     family = sketch.family.name if rng.random() < KNOWN["family"] else None
     subfamily = (
         f"{family[:-4]}inae" if family and rng.random() < KNOWN["subfamily"] / KNOWN["family"] else None

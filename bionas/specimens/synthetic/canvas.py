@@ -32,12 +32,15 @@ class Pose:
 def shade(colour: Colour, amount: float) -> Colour:
     """Lighter for amount > 0 (1 = nearly white), darker for amount < 0 (-1 = black)."""
     if amount >= 0:
-        return tuple(int(c + (250 - c) * min(amount, 1.0)) for c in colour)
-    return tuple(int(c * (1 + max(amount, -1.0))) for c in colour)
+        red, green, blue = (int(c + (250 - c) * min(amount, 1.0)) for c in colour)
+    else:
+        red, green, blue = (int(c * (1 + max(amount, -1.0))) for c in colour)
+    return red, green, blue
 
 
 def blend(one: Colour, other: Colour, share: float) -> Colour:
-    return tuple(int(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+    red, green, blue = (int(a + (b - a) * share) for a, b in zip(one, other, strict=True))
+    return red, green, blue
 
 
 def lobe(
@@ -121,7 +124,9 @@ class Canvas:
             glint = centre + (rim - centre) * 0.16 + self._light * radius * 0.36
             self._polygon(glint, shade(colour, 0.75), gloss)
 
-    def limb(self, points: np.ndarray, widths: Sequence[float], colour: Colour, opacity: float = 1.0) -> None:
+    def limb(
+        self, points: np.ndarray, widths: Sequence[float] | np.ndarray, colour: Colour, opacity: float = 1.0
+    ) -> None:
         """A chain of tapering pieces through `points` (n, 2); widths (n) in body lengths."""
         path = self.place(np.asarray(points, dtype=float))
         half = np.maximum(np.asarray(widths, dtype=float) * self.unit / 2, 0.55)
@@ -137,7 +142,9 @@ class Canvas:
         fill = (*colour, int(255 * opacity * min(1.0, max(pixels, 0.35))))
         self._pen.line(path.ravel().tolist(), fill=fill, width=max(1, round(pixels)))
 
-    def spot(self, centre: Sequence[float], radius: float, colour: Colour, opacity: float = 1.0) -> None:
+    def spot(
+        self, centre: Sequence[float] | np.ndarray, radius: float, colour: Colour, opacity: float = 1.0
+    ) -> None:
         (x, y), r = self.place(np.asarray([centre], dtype=float))[0], max(radius * self.unit, 0.5)
         self._pen.ellipse((x - r, y - r, x + r, y + r), fill=(*colour, int(255 * min(opacity, 1.0))))
 

@@ -59,7 +59,7 @@ def plan_specimen(look: Look, genus: str, species: int, rng: np.random.Generator
     body_mm = float(look.size_mm * np.exp(rng.normal(0, 0.38)))
     spread_out = bool(rng.random() < look.spread_share)
     wingless = rng.random() < look.wingless_share
-    kept = tuple(bool(not wingless and rng.random() > 0.05) for _ in range(2))
+    left_kept, right_kept = (bool(not wingless and rng.random() > 0.05) for _ in range(2))
     if rng.random() < 0.08:  # washed out by ethanol
         body, look = blend(body, (214, 200, 172), 0.55), replace(look, opacity=look.opacity * 0.8)
     return SpecimenPlan(
@@ -71,7 +71,7 @@ def plan_specimen(look: Look, genus: str, species: int, rng: np.random.Generator
         cover_pattern=cover_pattern,
         marking=marking,
         wings_spread=spread_out,
-        wings_kept=kept,
+        wings_kept=(left_kept, right_kept),
         pose=_pose(look, body_mm, spread_out, rng),
         body_mm=body_mm,
         seed=int(rng.integers(2**31)),
@@ -142,4 +142,5 @@ def _vary(look: Look, rng: np.random.Generator, spread: float) -> Look:
 def _recolour(colour: Colour, rng: np.random.Generator, spread: float) -> Colour:
     brightness, warmth = np.exp(rng.normal(0, spread)), rng.normal(0, spread / 2)
     factors = brightness * np.array([1 + warmth, 1.0, 1 - warmth])
-    return tuple(int(c) for c in np.clip(np.array(colour) * factors, 12, 245))
+    red, green, blue = (int(c) for c in np.clip(np.array(colour) * factors, 12, 245))
+    return red, green, blue

@@ -17,7 +17,7 @@ class WingFrame:
         self._along = np.array([-np.cos(turn), side * np.sin(turn)]) * pair.length
         self._ahead = np.array([np.sin(turn), side * np.cos(turn)]) * pair.width
 
-    def at(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    def at(self, u: np.ndarray | float, v: np.ndarray | float) -> np.ndarray:
         """Wing coordinates as body coordinates (n, 2)."""
         u, v = np.broadcast_arrays(np.asarray(u, dtype=float), np.asarray(v, dtype=float))
         lead = (1 - self.pair.trailing) * _profile(u, 0.35, self.pair.apex)

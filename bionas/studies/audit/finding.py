@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from bionas.registry import Registry
@@ -17,7 +17,7 @@ class Finding(NamedTuple):
     """
 
     holds: bool | None
-    figures: dict[str, float | int | str]
+    figures: Mapping[str, float | int | str]
 
     @property
     def text(self) -> str:

@@ -19,6 +19,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -41,13 +42,13 @@ STARTED = "started"
 """The file that a worker writes once it can be asked to stop."""
 
 ARRAYS: dict[str, Callable[[SpecimenSet, MetadataEncoding], np.ndarray]] = {
-    "images": lambda specimens, encoding: specimens.images.pixels(np.arange(len(specimens))),
+    "images": lambda specimens, encoding: specimens.require_images().pixels(np.arange(len(specimens))),
     "features": lambda specimens, encoding: image_features(specimens),
     "metadata": metadata_table,
 }
 """What a worker can be given of specimens: images (N, S, S, 3) uint8, features and metadata float32 (`tabular`)."""
 
-STOP = signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGTERM
+STOP = getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM)  # Windows has the first and no use for the second
 """How a worker is asked to stop."""
 
 
@@ -111,9 +112,9 @@ def _search(problem: Problem, environment: Environment, arrays: Sequence[str]) -
 def _hand_over(
     path: Path, specimens: SpecimenSet, encoding: MetadataEncoding, arrays: Sequence[str], labels: bool
 ) -> None:
-    held = {name: ARRAYS[name](specimens, encoding) for name in arrays}
+    held: dict[str, Any] = {name: ARRAYS[name](specimens, encoding) for name in arrays}
     with files.replacing(path) as file:
-        np.savez(file, **held, **({"labels": specimens.labels} if labels else {}))
+        np.savez(file, **held | ({"labels": specimens.labels} if labels else {}))
 
 
 class Worker:

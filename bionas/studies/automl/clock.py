@@ -12,12 +12,13 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
+from typing import cast
 
 import numpy as np
 from torch import Tensor
 
 from bionas.specimens.collection import SpecimenSet, Splits
-from bionas.specimens.images import ImageStore
+from bionas.specimens.images import Images
 from bionas.system import files
 
 KEPT_EVERY = 5.0
@@ -88,14 +89,14 @@ class Clock:
 
 
 class WatchedImages:
-    """An `ImageStore` that reports every draw to a clock.
+    """An image store that reports every draw to a clock.
 
     Args:
         store: the images.
         counted: whether drawn images count as training images; those of validation do not.
     """
 
-    def __init__(self, store: ImageStore, clock: Clock, counted: bool):
+    def __init__(self, store: Images, clock: Clock, counted: bool):
         self._store, self._clock, self._counted = store, clock, counted
 
     def __len__(self) -> int:
@@ -131,6 +132,9 @@ def watched(splits: Splits, clock: Clock) -> Splits:
     """Training and validation specimens whose images report to `clock`; None for test."""
 
     def side(specimens: SpecimenSet, counted: bool) -> SpecimenSet:
-        return dataclasses.replace(specimens, images=WatchedImages(specimens.images, clock, counted))
+        return dataclasses.replace(
+            specimens, images=WatchedImages(specimens.require_images(), clock, counted)
+        )
 
-    return Splits(side(splits.train, counted=True), side(splits.val, counted=False), None)
+    withheld = cast(SpecimenSet, None)  # a companion that asks for the test split fails
+    return Splits(side(splits.train, counted=True), side(splits.val, counted=False), withheld)

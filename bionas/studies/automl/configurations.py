@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Callable
 
+from torch import nn
+
 from bionas.studies.automl import space
 from bionas.studies.automl.space import Configuration
 from bionas.studies.automl.systems import Found, Problem
@@ -60,7 +62,7 @@ class Configurations:
             }
         )
         self.problem.write_candidates(self.rows)
-        worse = trained
+        worse: Trained | None = trained
         if trained.epochs and (self.best is None or trained.val_accuracy > self.best[1].val_accuracy):
             worse, self.best = self.best and self.best[1], (configuration, trained)
         if worse is not None and worse.run.path != (self.best and self.best[1].run.path):
@@ -84,7 +86,7 @@ class Configurations:
         # where no training was complete, the first configuration is trained as far as time allows
         configuration, earlier = self.best or (json.loads(self.rows[0]["configuration"]), None)
 
-        def build() -> object:
+        def build() -> nn.Module:
             return space.network(plan, configuration)
 
         config = space.training(plan, configuration, self.epochs)

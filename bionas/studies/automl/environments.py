@@ -69,8 +69,10 @@ class Environment:
             for step in steps:
                 output.write(f"$ {' '.join(step)}\n")
                 output.flush()
-                quiet = {"stdout": output, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
-                if subprocess.run(step, check=False, **quiet).returncode:
+                ended = subprocess.run(
+                    step, check=False, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+                )
+                if ended.returncode:
                     reason = _last_error(log) or f"{step[-1]} failed"
                     raise AutoMLError(
                         f"the environment of {self.name} cannot be made: {reason} The log: {places.shown(log)}"

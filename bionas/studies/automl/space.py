@@ -94,7 +94,12 @@ class _Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, convolution: str, shortcut: bool):
         super().__init__()
-        where = {"kernel_size": kernel, "stride": stride, "padding": kernel // 2, "bias": False}
+        where: dict[str, Any] = {
+            "kernel_size": kernel,
+            "stride": stride,
+            "padding": kernel // 2,
+            "bias": False,
+        }
         if convolution == "separable":
             conv = [
                 nn.Conv2d(inputs, inputs, groups=inputs, **where),

@@ -24,7 +24,7 @@ LARGEST_ONE_HOT = 64
 def image_features(specimens: SpecimenSet) -> np.ndarray:
     """(N, 4 x 4 x 14) float32: of each cell the mean and deviation of each channel, and its histogram of oriented gradients."""
     chunks = [
-        _described(specimens.images.pixels(np.arange(start, min(start + CHUNK, len(specimens)))))
+        _described(specimens.require_images().pixels(np.arange(start, min(start + CHUNK, len(specimens)))))
         for start in range(0, len(specimens), CHUNK)
     ]
     return np.concatenate(chunks)

@@ -87,8 +87,8 @@ def train(
     """Train what `build` makes in the folder `name` of the problem, resume it, or read its result."""
     run = Run(problem.folder / name)
     if run.complete:
-        found = run.summary
-        return Trained(run, found["epochs"], found["val_accuracy"], found["ended"])
+        ending = run.summary
+        return Trained(run, ending["epochs"], ending["val_accuracy"], ending["ended"])
     train, val, _ = problem.splits
     trainer = None
     try:
@@ -118,7 +118,7 @@ def forget(trained: Trained) -> None:
 def weights_of(trained: Trained, build: Callable[[], nn.Module]) -> nn.Module:
     """The network of a training, as it was after its last complete epoch."""
     network = build()
-    network.load_state_dict(trained.run.load_checkpoint()["model"])
+    network.load_state_dict(trained.run.weights())
     return network
 
 
@@ -161,10 +161,10 @@ def seconds_an_epoch(problem: Problem, network: nn.Module, config: FitConfig) ->
     """Seconds of an epoch of training and validation on this machine, measured over a few batches of each."""
     train, val, _ = problem.splits
     device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has it
     optimizer, size = (
         optimizer_of_w(list(network.parameters()), config),
-        64 if config.batch_size == "auto" else config.batch_size,
+        64 if isinstance(config.batch_size, str) else config.batch_size,
     )
 
     def seconds(side: SpecimenSet, learning: bool) -> float:

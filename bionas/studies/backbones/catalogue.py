@@ -12,6 +12,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import timm
@@ -89,7 +90,7 @@ class Backbone:
         self.require(size, pretrained)
         with_metadata = bool(len(vocabulary_sizes) or n_numeric)
         network = self._weighted if pretrained else self._create
-        backbone = network(0 if with_metadata else n_classes, size)
+        backbone: Any = network(0 if with_metadata else n_classes, size)  # timm's, with attributes of its own
         features, body = backbone.head_hidden_size, backbone
         if frozen:
             body = Frozen(backbone, () if with_metadata else _as_tuple(backbone.get_classifier()))
@@ -117,7 +118,7 @@ class Backbone:
     def _create(self, n_classes: int, size: int, pretrained: bool = False) -> nn.Module:
         if self.architecture == COATNET_7:
             return coatnet_7(n_classes, size)
-        sized: dict[str, object] = {"img_size": size} if self.sized else {}
+        sized: dict[str, Any] = {"img_size": size} if self.sized else {}
         if (
             self.architecture == TINY_VIT and not pretrained
         ):  # weights need the windows that they were learnt with
@@ -138,7 +139,7 @@ class Backbone:
         published = None if self.architecture == COATNET_7 else timm.get_pretrained_cfg(self.architecture)
         if published is None or not published.has_weights:
             return "none"
-        return f"hub {published.hf_hub_id}" if published.hf_hub_id else published.url
+        return f"hub {published.hf_hub_id}" if published.hf_hub_id else str(published.url)
 
     def _packaged(self, n_classes: int) -> nn.Module | None:
         """The network with weights from an installed package; None where there is none."""
@@ -147,7 +148,7 @@ class Backbone:
         source = weights.find_weights(self.architecture) if self.architecture in weights.PACKAGES else None
         if source is None or source.kind != "package":
             return None
-        network = weights.load_backbone(source)
+        network: Any = weights.load_backbone(source)
         network.reset_classifier(n_classes)
         return network
 

@@ -7,6 +7,8 @@ learnt on JFT-3B, which is not public).
 
 from __future__ import annotations
 
+from typing import Any
+
 from timm.models.maxxvit import MaxxVit, MaxxVitCfg, MaxxVitConvCfg, MaxxVitStage, MaxxVitTransformerCfg
 from torch import nn
 
@@ -51,7 +53,8 @@ def coatnet_7(
             conv_cfg=convolution,
             drop_path=[0.0] * depth,
         )
-        for block in stage.blocks:
+        blocks: Any = stage.blocks  # timm's, with methods of their own
+        for block in blocks:
             block.init_weights(config.weight_init)
         return stage
 

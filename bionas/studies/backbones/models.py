@@ -119,6 +119,9 @@ class Renormalised(nn.Sequential):
 
 
 class _Affine(nn.Module):
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, scale: Tensor, shift: Tensor):
         super().__init__()
         self.register_buffer("scale", scale.reshape(3, 1, 1))

@@ -50,6 +50,8 @@ class FieldPopulation(nn.Module):
         seeds: P of them.
     """
 
+    columns: Tensor
+
     def __init__(
         self,
         architectures: Sequence[Architecture],

@@ -74,6 +74,8 @@ class Population(nn.Module):
         dtype: of the parameters; rows must have it too.
     """
 
+    as_given: Tensor
+
     def __init__(
         self,
         architectures: Sequence[Architecture],
@@ -112,6 +114,7 @@ class Population(nn.Module):
     def _own(self, i: int) -> list[tuple[Tensor, Tensor]]:
         """Views of member i's own weights (inputs, outputs) and biases (outputs,), layer by layer, without padding."""
         stack, group = next((s, g) for s, g in zip(self.stacks, self.groups) if i in g)
+        assert isinstance(stack, Stack)
         place, sizes = group.index(i), (self.inputs[i], *self.architectures[i].neurons, self.outputs)
         return [
             (weight.data[place, :before, :after], bias.data[place, 0, :after])
@@ -122,7 +125,7 @@ class Population(nn.Module):
         """Member i as it stands, in PyTorch's own layers: (B, inputs) -> logits (B, outputs)."""
         layers: list[nn.Module] = []
         for weight, bias in self._own(i):
-            linear = nn.Linear(*weight.shape, dtype=weight.dtype, device=weight.device)
+            linear = nn.Linear(weight.shape[0], weight.shape[1], dtype=weight.dtype, device=weight.device)
             with torch.no_grad():
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)

@@ -160,9 +160,9 @@ def summary(rows: pd.DataFrame, study: Study, command: str) -> pd.DataFrame:
             "parameters": folds["parameters"].median(),
         }
         row |= {"parameters_least": folds["parameters"].min(), "parameters_most": folds["parameters"].max()}
-        compared = ours is not None and name != OURS
-        row["less_than_ours"] = (ours - own["accuracy"]).mean() if compared else np.nan
-        row["p"] = signed_rank(ours, own["accuracy"]) if compared else np.nan
+        compared = None if name == OURS else ours
+        row["less_than_ours"] = np.nan if compared is None else (compared - own["accuracy"]).mean()
+        row["p"] = np.nan if compared is None else signed_rank(compared, own["accuracy"])
         row |= {"candidates": folds["candidates"].median(), "seconds": folds["seconds"].median()}
         table.append(row)
     frame = pd.DataFrame(table)

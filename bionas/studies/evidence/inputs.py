@@ -158,7 +158,7 @@ def permuted(
         genotype = network_of(given, seeds[0])
         run, val, encoding = experiments.retrain(given, genotype), given.splits().val, given.encoding()
         network = given.derived(genotype)
-        network.load_state_dict(run.load_checkpoint()["model"])
+        network.load_state_dict(run.weights())
 
         def accuracy(specimens: SpecimenSet) -> float:
             answer = predict(network, specimens, encoding, device=given.device).argmax(1)  # noqa: B023
@@ -189,7 +189,7 @@ def permuted(
 def _shuffled(specimens: SpecimenSet, fields: Sequence[str] | None, order: np.ndarray) -> SpecimenSet:
     """The specimens with the values of `fields` (None: the images) of other specimens, together."""
     if fields is None:
-        return dataclasses.replace(specimens, images=specimens.images.subset(order))
+        return dataclasses.replace(specimens, images=specimens.require_images().subset(order))
     other = {name: specimens.records[name].iloc[order].to_numpy() for name in fields}
     return dataclasses.replace(specimens, records=specimens.records.assign(**other))
 

@@ -282,7 +282,7 @@ def _tested(plan: Plan, final: PlanEvaluator, genotype: Genotype, folder: Path) 
     """The test split, read once: evaluation and predictions in the folder of the search."""
     run, encoding, (train, _, test) = final.child_run(genotype), plan.encoding(), plan.splits()
     network = plan.derived(genotype)
-    network.load_state_dict(run.load_checkpoint()["model"])
+    network.load_state_dict(run.weights())
     probabilities = predict(network, test, encoding, device=plan.device)
     result = evaluate(test.labels, probabilities, test.class_names, train_labels=train.labels)
     write_evaluation(

@@ -163,11 +163,15 @@ class Architecture:
 
     def without_gates(self) -> Architecture:
         """Every SE module replaced by a residual block (section 4.2)."""
-        return dataclasses.replace(self, stages=tuple(stage.replace("s", "r") for stage in self.stages))
+        return self._replacing("s", "r")
 
     def without_attention(self) -> Architecture:
         """Every attention module removed (Table 2)."""
-        return dataclasses.replace(self, stages=tuple(stage.replace("a", "") for stage in self.stages))
+        return self._replacing("a", "")
+
+    def _replacing(self, letter: str, by: str) -> Architecture:
+        first, second, third, fourth = (stage.replace(letter, by) for stage in self.stages)
+        return dataclasses.replace(self, stages=(first, second, third, fourth))
 
 
 class CompanionNetwork(nn.Module):

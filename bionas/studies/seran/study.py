@@ -71,7 +71,7 @@ def study_plan(size_name: str | None = None, mode: str = "quick", **settings: An
 def recipe(plan: Plan) -> FitConfig:
     """`RECIPE` with the plan's epochs, batch size, augmentation, machine and seed, and its learning rate where it has one."""
     names = ("epochs", "batch_size", "augment", "precision", "device", "seed")
-    rate = {} if plan.learning_rate is None else {"learning_rate": plan.learning_rate}
+    rate: dict[str, Any] = {} if plan.learning_rate is None else {"learning_rate": plan.learning_rate}
     return dataclasses.replace(RECIPE, **{name: getattr(plan, name) for name in names}, **rate)
 
 
@@ -129,7 +129,7 @@ def errors(plan: Plan, row: str, size_name: str, run: Run) -> dict[str, float]:
 def restored(plan: Plan, row: str, size_name: str, run: Run) -> CompanionNetwork:
     """The network of a finished run."""
     network = _network(plan, row, size_name)
-    network.load_state_dict(run.load_checkpoint()["model"])
+    network.load_state_dict(run.weights())
     return network
 
 
@@ -179,7 +179,7 @@ def published_errors() -> pd.DataFrame:
     tables = {name: published.table(name).set_index("model") for name in ("seran_table1", "seran_table2")}
     found = []
     for name, row in ROWS.items():
-        figures = {}
+        figures: dict[str, Any] = {}
         for source, model in row.published.items():
             figures = tables[source].loc[model].to_dict() | figures  # Table 1 is named first and has more
         found.append(

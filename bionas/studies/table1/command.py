@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from types import SimpleNamespace
 
 from bionas.errors import BionasError, UnknownName
 from bionas.studies import report
@@ -29,7 +29,7 @@ SHOWN = (
 )
 
 
-def ablate(options: argparse.Namespace, command: str) -> int:
+def ablate(options: SimpleNamespace, command: str) -> int:
     """Run a grid and write its tables: 0, or 1 where a trial failed, or 130 where it was interrupted.
 
     After an interruption the tables hold what is finished, and mark the rest as waiting.
@@ -57,7 +57,7 @@ def ablate(options: argparse.Namespace, command: str) -> int:
     return 130 if interrupted else 1 if len(failed) else 0
 
 
-def parse(options: argparse.Namespace) -> Grid:
+def parse(options: SimpleNamespace) -> Grid:
     """The grid of the options, checked before anything runs."""
     ENGINES.require(options.engine)
     rows = chosen_rows(options.rows)

@@ -202,8 +202,8 @@ class Grid:
         identity = [dataclasses.asdict(common), self.budget, self.child_epochs]
         if self.minutes is not None:
             identity += [self.minutes, self.budgets]
-        identity = json.dumps(identity, sort_keys=True)
-        name = f"ablation-{common.source}-{common.mode}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        described = json.dumps(identity, sort_keys=True)
+        name = f"ablation-{common.source}-{common.mode}-{hashlib.sha256(described.encode()).hexdigest()[:8]}"
         return Path(self.plan.run_dir) / name
 
     @property
@@ -412,7 +412,7 @@ def _latencies(plan: Plan, genotype: Genotype) -> dict[str, Any]:
     encoding, network = plan.encoding(), plan.derived(genotype)
     fields = (encoding.vocabulary_sizes, encoding.n_numeric)
     devices = {"cpu": "cpu"} | ({"gpu": "cuda"} if plan.device != "cpu" and torch.cuda.is_available() else {})
-    measured = {}
+    measured: dict[str, Any] = {}
     for name, device in devices.items():
         threads, seconds = torch.get_num_threads(), LATENCY_SECONDS[plan.mode]
         try:

@@ -29,10 +29,11 @@ def search(problem: Problem) -> Found:
     optuna.journal in the problem's folder holds the study: a trial that was running when it was killed is repeated first.
     """
     import optuna
-    from optuna.trial import TrialState
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import Trial, TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal = optuna.storages.journal.JournalFileBackend(str(problem.folder / "optuna.journal"))
+    journal = JournalFileBackend(str(problem.folder / "optuna.journal"))
     study = optuna.create_study(
         study_name="cnn",
         direction="maximize",
@@ -44,16 +45,16 @@ def search(problem: Problem) -> Found:
     earlier = study.get_trials()
     study.sampler = optuna.samplers.TPESampler(seed=problem.plan.seed + len(earlier))
     with problem.clock.until(SEARCH_SHARE):
-        for trial in earlier:
-            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-                tried.score(_as_asked(trial.params))
-            elif trial.state == TrialState.RUNNING:
-                study.tell(trial.number, state=TrialState.FAIL)
-                study.enqueue_trial(trial.params)
+        for known in earlier:
+            if known.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                tried.score(_as_asked(known.params))
+            elif known.state == TrialState.RUNNING:
+                study.tell(known.number, state=TrialState.FAIL)
+                study.enqueue_trial(known.params)
         while problem.clock.left or not tried.rows:
             trial = study.ask()
 
-            def watch(epoch: int, val_accuracy: float, trial=trial) -> None:
+            def watch(epoch: int, val_accuracy: float, trial: Trial = trial) -> None:
                 trial.report(val_accuracy, epoch)
                 if trial.should_prune():
                     raise Pruned
