@@ -434,12 +434,9 @@ class DerivedNetwork(_Network):
                 f"the genotype uses {', '.join(sorted(missing))}, which the supernet's primitive set "
                 f"{supernet.primitive_set!r} does not have. Derive it from a search over the same set."
             )
+        apart = ("theta", "relaxation.", "cells.")
         trained, own = (
-            {
-                k: v
-                for k, v in network.state_dict().items()
-                if not k.startswith(("theta", "relaxation.", "cells."))
-            }
+            {k: v for k, v in network.state_dict().items() if not k.startswith(apart)}
             for network in (supernet, self)
         )
         shapes, own_shapes = ({k: v.shape for k, v in part.items()} for part in (trained, own))

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
 from bionas import lab
 from bionas.system.progress import progress as bar
 
