@@ -35,7 +35,7 @@ from bionas.training import experiments
 
 # %% tags=["parameters"]
 mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke, quick or full
-source: str = "synthetic"  # synthetic, folder (your own photographs), bioscan5m, bioscan1m, insects1m or records
+source: str = "synthetic"  # synthetic, folder (your photographs), bioscan5m, bioscan1m, insects1m or records
 data_dir: str = None  # where the collection lies, for every source but synthetic
 source_options: str = ""  # what else the source takes, by name (see the last section)
 target: str = "order"  # the column to predict, as order, family or genus
@@ -72,7 +72,9 @@ print(len(COLUMNS), "columns,", len(set(CATEGORICAL) - set(RANKS)), "categorical
 
 # %%
 specimens = plan.specimens()
-print(f"{len(specimens):,} specimens in {len(specimens.class_names)} classes of {target}: {specimens.caption}.")
+print(
+    f"{len(specimens):,} specimens in {len(specimens.class_names)} classes of {target}: {specimens.caption}."
+)
 print(*specimens.notes, sep="\n")
 
 # %%
@@ -123,7 +125,9 @@ rare = counts[counts < 500]
 about_the_paper = source != "folder"  # its counts say nothing about photographs of your own
 if about_the_paper:
     print(f"{counts.sum():,} labelled records in {len(counts)} orders")
-    print(f"{len(rare)} orders have fewer than 500: {rare.sum():,} records, {rare.sum() / counts.sum():.2%} of all")
+    print(
+        f"{len(rare)} orders have fewer than 500: {rare.sum():,} records, {rare.sum() / counts.sum():.2%} of all"
+    )
     print(f"kept: {len(counts) - len(rare)} orders, and Other: {len(counts) - len(rare) + 1} classes")
 
 # %% [markdown]
@@ -140,9 +144,13 @@ print(pd.Series(fold_rare(labels, min_records=500)).value_counts().to_dict())
 # Balanced accuracy is the mean over classes. Every table of these notebooks begins with the majority class and shows both.
 
 # %%
-print(f"always {folded.idxmax()}: accuracy {folded.max() / folded.sum():.2%}, balanced accuracy {1 / len(folded):.2%}")
+print(
+    f"always {folded.idxmax()}: accuracy {folded.max() / folded.sum():.2%}, balanced accuracy {1 / len(folded):.2%}"
+)
 if about_the_paper:
-    print(f"on BIOSCAN-5M, always {counts.idxmax()}: accuracy {counts.max() / counts.sum():.2%}, balanced accuracy {1 / 20:.2%}")
+    print(
+        f"on BIOSCAN-5M, always {counts.idxmax()}: accuracy {counts.max() / counts.sum():.2%}, balanced accuracy {1 / 20:.2%}"
+    )
 
 # %% [markdown]
 # ## 3 · Where it comes from, and what the records do not say
@@ -261,7 +269,12 @@ print(f"vocabularies of {encoding.vocabulary_sizes} entries, {encoding.n_numeric
 # %%
 loader = BatchLoader(splits.train, encoding, batch_size=8, shuffle=True, seed=seed)
 batch = next(loader.epoch(0))
-print("image", tuple(batch.image.shape) if pictured else None, "metadata", *(tuple(part.shape) for part in batch.metadata))
+print(
+    "image",
+    tuple(batch.image.shape) if pictured else None,
+    "metadata",
+    *(tuple(part.shape) for part in batch.metadata),
+)
 print("labels", [specimens.class_names[label] for label in batch.label])
 
 # %% [markdown]

@@ -24,7 +24,7 @@
 # %% tags=["parameters"]
 import os
 
-mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke, quick or full: only the size of the picture depends on it
+mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke, quick or full: decides the picture's size only
 source: str = "synthetic"  # where the specimen comes from: a name of specimens.SOURCES
 data_dir: str = None  # the folder of a source that reads one
 specimen: int = 18  # which specimen of the collection to try the primitives on
@@ -107,6 +107,7 @@ torch.allclose(y, separable(x), atol=1e-6)
 # spans 9. The equation has no depthwise step: this is a full convolution, and section 5 shows what that costs.
 #
 # One bright pixel in the middle, all weights one: which outputs does it reach?
+
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -194,6 +195,7 @@ print(torch.equal(skip(x), x), torch.equal(none(x), 0 * x))
 # dark detail on a light ground: the average of the surroundings minus the pixel itself. The 1×1 convolution
 # takes from each colour the average of the two others. What differs between the panels is then the primitive alone.
 
+
 # %%
 def spot(k):
     """A k x k filter: the average of the surroundings minus the middle; for k = 1, the middle."""
@@ -277,6 +279,7 @@ weights |= {"conv_1x1": C**2 + 2 * C, "squeeze_excite": 2 * C * h + h + C}
 macs = {name: N * (count - 2 * C) for name, count in weights.items()} | {"squeeze_excite": 2 * C * h}
 formulas = {"parameters by formula": weights, "macs by formula": macs}
 
+
 # %%
 # NBVAL_CHECK_OUTPUT
 def measured(name, stride=1):
@@ -331,12 +334,18 @@ print(f"corner {mixed[0, 0]:.3f} = 1/8 · 9 + 2/8 · 1 + 4/8 · 0 + 1/8 · 0")
 # %%
 # NBVAL_CHECK_OUTPUT
 torch.manual_seed(0)
-x, alpha = torch.randn(4, 8, 12, 12, dtype=torch.double), torch.softmax(torch.randn(10, dtype=torch.double), 0)
+x, alpha = (
+    torch.randn(4, 8, 12, 12, dtype=torch.double),
+    torch.softmax(torch.randn(10, dtype=torch.double), 0),
+)
 plain, folded = (form(8, 1, list(PRIMITIVES)).double() for form in (cells.WeightedSum, cells.FoldedSum))
 folded.load_state_dict(plain.state_dict())
 by_hand = sum(a * plain.operations[name](x) for name, a in zip(PRIMITIVES, alpha) if name != "none")
 for edge in (plain, folded):
-    print(type(edge).__name__, torch.allclose(edge(cells.Source(x), alpha, cells.kept(alpha)), by_hand, rtol=1e-10))
+    print(
+        type(edge).__name__,
+        torch.allclose(edge(cells.Source(x), alpha, cells.kept(alpha)), by_hand, rtol=1e-10),
+    )
 
 # %% [markdown]
 # ## 7 · The cell
@@ -492,7 +501,9 @@ print(f"{different:.1e} different networks of {counted:.0e} notations: one in {c
 
 # %%
 # NBVAL_CHECK_OUTPUT
-prices = pd.Series([sum(int(costs.loc[name, "macs"]) for name in operations) for operations in with_path]) / 1e6
+prices = (
+    pd.Series([sum(int(costs.loc[name, "macs"]) for name in operations) for operations in with_path]) / 1e6
+)
 prices.describe(percentiles=[0.5])[["min", "50%", "mean", "max"]].round(2).rename("million MACs").to_frame().T
 
 # %% [markdown]
@@ -520,7 +531,9 @@ figures.network_svg(supernet, "The supernet at preset quick, with metadata")
 # During the search every edge holds all ten operations (the paper's Fig. 3). The first edge of the untrained supernet:
 
 # %%
-figures.mixed_edge_svg(list(PRIMITIVES), supernet.alpha()[0, 0].tolist(), "An untrained edge: all weights are near 1/10")
+figures.mixed_edge_svg(
+    list(PRIMITIVES), supernet.alpha()[0, 0].tolist(), "An untrained edge: all weights are near 1/10"
+)
 
 # %% [markdown]
 # > *The paper says* that image features are 256-d. *It does not say* how a map becomes 256 numbers, nor what the stem is.
@@ -549,7 +562,10 @@ first, second = encoder.embeddings
 parts = [first.weight[2], second.weight[0], encoder.missing, torch.ones(1)]  # the last one: "was missing"
 layer_1, _, _, layer_2 = encoder.project
 by_hand = layer_2(F.relu(layer_1(torch.cat(parts))))
-print(f"{len(torch.cat(parts))} numbers -> {len(by_hand)} features, as the encoder:", torch.allclose(encoder(record)[0], by_hand, atol=1e-6))
+print(
+    f"{len(torch.cat(parts))} numbers -> {len(by_hand)} features, as the encoder:",
+    torch.allclose(encoder(record)[0], by_hand, atol=1e-6),
+)
 
 # %% [markdown]
 # And Eq. 11 on a small network: concatenate, then two layers with dropout between them.
@@ -684,18 +700,30 @@ figures.fusion_svg("ensemble", "Ensemble averages three predictions")
 # Per specimen, with 10 classes, a record of 5 fields, and a last map of 14×14 places, as at 224 pixels in preset `paper`.
 # The head that follows is counted too, because its width depends on the fusion.
 
+
 # %%
 def priced(name):
     """(what it reads, width of its output, parameters, MACs) of a fusion and its head."""
     fusion = FUSIONS[name](Sizes(n_classes=10, stages=(64, 128))).eval()
     following = nn.Identity() if fusion.predicts else head(fusion.out_features, 10, 0.0).eval()
-    vectors = ImageFeatures(torch.zeros(1, 256), torch.zeros(1, 256, 14, 14), (torch.zeros(1, 64), torch.zeros(1, 128)))
-    fields = MetadataFeatures(torch.zeros(1, 256), torch.zeros(1, 256), torch.ones(1, 5, dtype=bool), torch.zeros(1, 5, 256))
+    vectors = ImageFeatures(
+        torch.zeros(1, 256), torch.zeros(1, 256, 14, 14), (torch.zeros(1, 64), torch.zeros(1, 128))
+    )
+    fields = MetadataFeatures(
+        torch.zeros(1, 256), torch.zeros(1, 256), torch.ones(1, 5, dtype=bool), torch.zeros(1, 5, 256)
+    )
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         following(fusion(vectors, fields))
-    reads = "places, fields" if fusion.reads_fields else "each resolution" if fusion.reads_stages else "vectors"
+    reads = (
+        "places, fields" if fusion.reads_fields else "each resolution" if fusion.reads_stages else "vectors"
+    )
     weights = sum(p.numel() for part in (fusion, following) for p in part.parameters())
-    return "predictions" if fusion.predicts else reads, fusion.out_features, weights, counter.get_total_flops() // 2
+    return (
+        "predictions" if fusion.predicts else reads,
+        fusion.out_features,
+        weights,
+        counter.get_total_flops() // 2,
+    )
 
 
 # %%
@@ -714,7 +742,9 @@ figures.cost_bars(
 # %%
 # NBVAL_CHECK_OUTPUT
 dearest = prices_of_fusions["macs"].idxmax()
-print(f"{dearest}: {prices_of_fusions.loc[dearest, 'macs'] / 2.95e9:.0%} of the 2.95 billion MACs of a network at the paper's size")
+print(
+    f"{dearest}: {prices_of_fusions.loc[dearest, 'macs'] / 2.95e9:.0%} of the 2.95 billion MACs of a network at the paper's size"
+)
 
 # %% [markdown]
 # > *The paper says* that fusions "nearly double" the cost. Notebook 07 compares that with its own Table I; by the counts

@@ -29,9 +29,9 @@ split: str = None  # paper, official, bin_disjoint or geography_disjoint; None: 
 preset: str = None  # sizes of the network: tiny, quick, narrow, laptop or paper; None: by mode
 primitive_set: str = "full"  # full, reduced or conv_only
 theta_data: str = "val"  # which data score theta: val (Eq. 12) or train (Algorithm 1 to the letter)
-theta_learning_rate: float = None  # Adam's, for theta; None: scaled in smoke and quick, the paper's 3e-4 in full
+theta_learning_rate: float = None  # Adam's, for theta; None: scaled in smoke and quick, the paper's in full
 warmup_epochs: int = 0  # epochs in which w alone is trained, before theta moves
-max_skips: int = None  # the search ends once more edges than this are led by skip_connect (notebook 05); None: never
+max_skips: int = None  # search ends once skip_connect leads more edges than this (notebook 05); None: never
 shared_theta: bool = False  # one theta for all cells instead of one a cell
 search_epochs: int = None  # passes over the training split; None: by mode
 batch_size: int = None  # images a step; None: by mode (in mode full, the largest that memory allows)
@@ -73,7 +73,9 @@ plan = experiments.plan(
 
 # %%
 sizes = plan.network()
-print(f"{sizes.cells} cells, {3 * sizes.cells} edges, {space_size(sizes.cells, plan.primitive_set):.1e} networks")
+print(
+    f"{sizes.cells} cells, {3 * sizes.cells} edges, {space_size(sizes.cells, plan.primitive_set):.1e} networks"
+)
 print(plan.specimens().caption)
 
 # %%
@@ -94,7 +96,9 @@ print(f"{len(test):,} are for the test: this notebook does not use them.")
 # %%
 supernet = plan.supernet()
 theta = supernet.theta
-figures.mixed_edge_svg(supernet.primitives, supernet.alpha()[0, 0].tolist(), "Before the search all weights are nearly equal")
+figures.mixed_edge_svg(
+    supernet.primitives, supernet.alpha()[0, 0].tolist(), "Before the search all weights are nearly equal"
+)
 
 # %%
 print(f"theta has shape {tuple(theta.shape)}: cells, edges, primitives.")
@@ -146,7 +150,9 @@ def update(own, other, optimizer):
     [p.requires_grad_(True) for p in own]  # "unfreeze"
     loss = F.cross_entropy(toy(image), label, label_smoothing=0.1)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(own, 1.0)  # before the step: after it, as in the listing, it would do nothing
+    torch.nn.utils.clip_grad_norm_(
+        own, 1.0
+    )  # before the step: after it, as in the listing, it would do nothing
     optimizer.step()
     optimizer.zero_grad()
 
@@ -204,7 +210,14 @@ print(f"odd batches until a theta has moved by 1, at best: {1 / 3e-4:,.0f}")
 
 # %%
 run = experiments.search(plan)
-print("done:", run.complete, "·", run.summary["epochs"], "epochs ·", f"{run.summary['images_seen']:,} images seen")
+print(
+    "done:",
+    run.complete,
+    "·",
+    run.summary["epochs"],
+    "epochs ·",
+    f"{run.summary['images_seen']:,} images seen",
+)
 
 # %% [markdown]
 # The results are in one folder of plain files. The figures below are drawn from these files, so they can be redrawn without
@@ -290,7 +303,10 @@ print(derive([weights], table.columns, reductions=[False], primitive_set="reduce
 
 # %%
 rates = {"the paper's rate, 3e-4": "paper", "the rate scaled to the steps": "scaled"}
-searches = {name: experiments.search(dataclasses.replace(plan, theta_learning_rate=rate)) for name, rate in rates.items()}
+searches = {
+    name: experiments.search(dataclasses.replace(plan, theta_learning_rate=rate))
+    for name, rate in rates.items()
+}
 
 # %%
 compared = {}
@@ -308,7 +324,9 @@ pd.DataFrame(compared).T.round(4)
 
 # %%
 shared = agreement([searched.genotype for searched in searches.values()])
-print(f"Both searches chose the same primitive on {shared:.0%} of the edges (chance: about {1 / theta.shape[-1]:.0%}).")
+print(
+    f"Both searches chose the same primitive on {shared:.0%} of the edges (chance: about {1 / theta.shape[-1]:.0%})."
+)
 
 # %% [markdown]
 # A *margin* is the best α minus the second best on an edge. The *entropy* of an edge, divided by log K, is 1 where all weights are

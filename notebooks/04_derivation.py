@@ -31,9 +31,9 @@ split: str = None  # paper, official, bin_disjoint or geography_disjoint; None: 
 preset: str = None  # sizes of the network: tiny, quick, narrow, laptop or paper; None: by mode
 primitive_set: str = "full"  # full (ten primitives), reduced (six) or conv_only (four)
 theta_data: str = "val"  # what the search scored theta on: val (Eq. 12) or train (Algorithm 1 to the letter)
-theta_learning_rate: float = None  # of the search, for theta; None: scaled in smoke and quick, the paper's 3e-4 in full
+theta_learning_rate: float = None  # of the search; None: scaled in smoke and quick, the paper's 3e-4 in full
 warmup_epochs: int = 0  # of the search: epochs before theta moves
-max_skips: int = None  # that search ends once more edges than this are led by skip_connect (notebook 05); None: never
+max_skips: int = None  # search ends once skip_connect leads more edges than this (notebook 05); None: never
 shared_theta: bool = False  # the search had one theta for all cells instead of one a cell
 search_epochs: int = None  # of the search; None: by mode
 epochs: int = None  # of each training below; None: by mode
@@ -235,7 +235,9 @@ print(f"{tested.metrics['n']} test specimens.", *tested.notes, sep="\n")
 predictions = derived[0].table("predictions")
 for metric in ("accuracy", "balanced_accuracy"):
     low, high = evaluation.bootstrap_interval(predictions["truth"], predictions["predicted"], metric)
-    print(f"{metric:18} {tested.metrics[metric]:.1%}   95 % of resampled test splits: {low:.1%} to {high:.1%}")
+    print(
+        f"{metric:18} {tested.metrics[metric]:.1%}   95 % of resampled test splits: {low:.1%} to {high:.1%}"
+    )
 
 # %% [markdown]
 # Where the second interval is wide, the smallest classes are the reason: one specimen more or less changes their recall by
@@ -262,7 +264,9 @@ pd.DataFrame({
 # ## 6 · Which orders it confuses
 
 # %%
-figures.confusion(tested.confusion, tested.class_names, caption=f"Derived network, test split. {specimens.caption}")
+figures.confusion(
+    tested.confusion, tested.class_names, caption=f"Derived network, test split. {specimens.caption}"
+)
 
 # %% [markdown]
 # Each row is one class, and sums to 100. Uncertain specimens tend to be given the commonest class: see its column. Then
@@ -282,7 +286,9 @@ figures.roc_curves(tested.roc, f"Derived network, test split. {specimens.caption
 # %%
 theirs = published.table("fig5_auc").sort_values("auc").reset_index(drop=True)
 ours = tested.by_class[["class", "auc"]].dropna().sort_values("auc").reset_index(drop=True).head(len(theirs))
-pd.concat({"ours": ours.round(3), "the paper's Fig. 5": theirs.rename(columns={"class_index": "class"})}, axis=1)
+pd.concat(
+    {"ours": ours.round(3), "the paper's Fig. 5": theirs.rename(columns={"class_index": "class"})}, axis=1
+)
 
 # %% [markdown]
 # ## 7 · Calibration
@@ -307,12 +313,18 @@ ablation = published.table("table1_ablation").set_index("exp_id")
 ablation.loc[["E009", "E007"], ["strategy", "accuracy", "f1", "gflops", "memory_mb"]]
 
 # %%
-inherited_runs = [experiments.retrain(p, genotype, "inherited", inherit=search) for p in plans] if inherit else []
+inherited_runs = (
+    [experiments.retrain(p, genotype, "inherited", inherit=search) for p in plans] if inherit else []
+)
 random_runs = experiments.random_controls(plan, n=seeds if controls is None else controls)
 print(*(f"{run.path.name.rsplit('-', 1)[0]}: {run.genotype.key()}" for run in random_runs), sep="\n")
 
 # %%
-models = {"derived, from scratch": derived, "derived, inherited weights": inherited_runs, "random genotypes": random_runs}
+models = {
+    "derived, from scratch": derived,
+    "derived, inherited weights": inherited_runs,
+    "random genotypes": random_runs,
+}
 results = pd.DataFrame(
     [{"model": "majority class", **majority, "macs": 0}]
     + [{"model": name, **r.metrics, "macs": r.summary["macs"]} for name, runs in models.items() for r in runs]
@@ -322,7 +334,9 @@ report.mean_sd_table(results).assign(**{"MACs (M)": millions})
 
 # %%
 figures.comparison(
-    results, caption=f"{seeds} trainings each, same budget. {specimens.caption}", highlight="derived, from scratch"
+    results,
+    caption=f"{seeds} trainings each, same budget. {specimens.caption}",
+    highlight="derived, from scratch",
 )
 
 # %% [markdown]
@@ -381,7 +395,9 @@ pd.DataFrame([
 size = network_size("paper")
 drawn = [Genotype.random(size.cells, size.reductions, generator=np.random.default_rng(i)) for i in range(9)]
 counted = pd.DataFrame(cost(DerivedNetwork(g, size, n_classes=20), size.image_size) for g in drawn)
-counted[["macs", "weights_mb"]].describe().loc[["min", "50%", "max"]].assign(macs=lambda t: t["macs"] / 1e9).round(2)
+counted[["macs", "weights_mb"]].describe().loc[["min", "50%", "max"]].assign(
+    macs=lambda t: t["macs"] / 1e9
+).round(2)
 
 # %% [markdown]
 # Within one space, architectures differ several-fold in cost: a cost is a property of a genotype, not of a method.

@@ -37,16 +37,16 @@ from bionas.training.skips import guard, leading_skips
 pd.set_option("display.max_columns", 30, "display.width", 150)
 
 # %% tags=["parameters"]
-mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke, quick or full: the size of the search in section 6
-source: str = "synthetic"  # of section 6: synthetic, folder (your own photographs), bioscan5m, bioscan1m or insects1m
+mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke, quick or full: size of the search in section 6
+source: str = "synthetic"  # section 6: synthetic, folder (of photographs), bioscan5m, bioscan1m or insects1m
 data_dir: str = None  # where the collection lies, for every source but synthetic
 source_options: str = ""  # what else the source takes, by name (notebook 01, last section)
-metadata: str = "none"  # which columns go with the image in section 6: none, leak_free, no_target or as_published
+metadata: str = "none"  # columns beside the image in section 6: none, leak_free, no_target or as_published
 limit: int = None  # specimens drawn for section 6; None: by mode
 search_epochs: int = None  # of the search in section 6; None: by mode
-theta_learning_rate: float = 0.003  # of that search: ten times the paper's, so that a few hundred steps can decide
+theta_learning_rate: float = 0.003  # that search's: ten times the paper's, so that a few hundred steps decide
 warmup_epochs: int = 0  # of that search: epochs before theta moves
-max_skips: int = None  # that search ends once more edges than this are led by skip_connect; None: it never does
+max_skips: int = None  # that search ends once more edges than this are led by skip_connect; None: never
 batch_size: int = 16  # of that search
 device: str = "auto"  # auto, cpu or cuda
 seed: int = 0  # of that search
@@ -94,6 +94,7 @@ ours = grids.kept("ablation_synthetic")
 print(results.describe("ablation_synthetic"))
 print(grids.left(ours))
 
+
 # %%
 def columns(table, *names):
     """The rows with their experiment as index, and these columns of the paper and of ours."""
@@ -101,7 +102,9 @@ def columns(table, *names):
     return table.loc[:, table.columns.get_level_values(1).isin(names)].set_index(what.rename(""), append=True)
 
 
-columns(grids.side_by_side(ours), "accuracy (%)", "balanced (%)", "macro F1 (%)", "n", "search + training (min)")
+columns(
+    grids.side_by_side(ours), "accuracy (%)", "balanced (%)", "macro F1 (%)", "n", "search + training (min)"
+)
 
 # %%
 columns(grids.side_by_side(ours), "GFLOPs", "MMACs", "MB", "CPU ms")
@@ -114,7 +117,11 @@ runs = results.table("ablation_synthetic_runs")
 if len(runs):
     done = runs[runs["status"] == "done"].sort_values("row", kind="stable")
     named = done.assign(model=done["row"] + " " + done["fusion"] + ", " + done["strategy"])
-    display(figures.comparison(named, "accuracy", "Synthetic specimens, test split", "E009 concatenation, gradient"))
+    display(
+        figures.comparison(
+            named, "accuracy", "Synthetic specimens, test split", "E009 concatenation, gradient"
+        )
+    )
 
 # %% [markdown]
 # How much of the ranking is chance? If rows differ by no more than seeds do, their ranks mean nothing; a table without
@@ -145,7 +152,11 @@ else:
 searches, CONTROL = ["E005", "E006", "E008", "E009", "E012"], "random search (E007)"
 paper = published.table("table1_ablation").set_index("exp_id")
 above = (paper.loc[searches, "accuracy"] - paper.loc["E007", "accuracy"]).round(2)
-print(pd.DataFrame({"strategy": paper.loc[searches, "strategy"], "points above random search": above}).to_string())
+print(
+    pd.DataFrame(
+        {"strategy": paper.loc[searches, "strategy"], "points above random search": above}
+    ).to_string()
+)
 
 # %%
 gained = grids.gains(ours, searches)
@@ -177,7 +188,9 @@ if len(trained):
 regret = results.table("regret")
 print(results.describe("regret"))
 if len(regret):
-    curves = figures.regret_curves(regret, "Synthetic specimens, one cell, 32 px, images alone; searches are looked up")
+    curves = figures.regret_curves(
+        regret, "Synthetic specimens, one cell, 32 px, images alone; searches are looked up"
+    )
     display(figures.keep(curves, "regret"))
     print(regret.groupby("strategy", sort=False)["verdict"].first().to_string())
 
@@ -215,7 +228,9 @@ print("cheaper than E009:", ", ".join(paper.index[paper["gflops"] < best["gflops
 
 # %%
 genotypes, counted, lines = (results.table(f"table1_cost{part}") for part in ("_genotypes", "", "_lines"))
-figures.cost_clouds(genotypes, counted, lines, "Preset paper, counted without computing. Diamonds: as printed")
+figures.cost_clouds(
+    genotypes, counted, lines, "Preset paper, counted without computing. Diamonds: as printed"
+)
 
 # %%
 fits = lines.drop(columns=["preset", "torch", "code", "command"]).set_index("points")
@@ -224,7 +239,9 @@ hand = counted.set_index("exp_id").loc["E012"]
 if pd.isna(hand["gmacs_median"]):
     print(f"E012, the network made by hand: {results.not_run('table1_cost')}")
 else:
-    print(f"E012, the network made by hand: {hand['gmacs_median']:.2f} GMACs, {hand['weights_mb_median']:.2f} MB")
+    print(
+        f"E012, the network made by hand: {hand['gmacs_median']:.2f} GMACs, {hand['weights_mb_median']:.2f} MB"
+    )
 
 # %% [markdown]
 # A weight is stored once, but multiplied at every place of a map: a convolution late in a network has many weights and few
@@ -233,7 +250,9 @@ else:
 
 # %%
 fusions = counted.drop_duplicates("fusion").set_index("fusion")[["gmacs_of_fusion", "weights_mb_of_fusion"]]
-fusions.assign(mb_per_giga=fusions["weights_mb_of_fusion"] / fusions["gmacs_of_fusion"].replace(0, np.nan)).round(4)
+fusions.assign(
+    mb_per_giga=fusions["weights_mb_of_fusion"] / fusions["gmacs_of_fusion"].replace(0, np.nan)
+).round(4)
 
 # %% [markdown]
 # Bilinear pooling adds weights and hardly any multiply-accumulates, a transformer over tokens adds both. The paper's
@@ -246,7 +265,9 @@ slope, intercept = np.polyfit(paper["gflops"], paper["memory_mb"], 1)
 off = 100 * (paper["memory_mb"] / (slope * paper["gflops"] + intercept) - 1)
 r = paper["gflops"].corr(paper["memory_mb"])
 print(f"memory = {slope:.2f} MB x GFLOPs + {intercept:.2f} MB, r = {r:.4f}")
-print(f"distance from the line: {np.sqrt((off**2).mean()):.1f} % on average, {off.abs().max():.1f} % at the most")
+print(
+    f"distance from the line: {np.sqrt((off**2).mean()):.1f} % on average, {off.abs().max():.1f} % at the most"
+)
 
 # %% [markdown]
 # A high correlation alone would not be surprising: the medians of our own sets and fusions have 0.99. What is hard to
@@ -324,7 +345,9 @@ for most in range(int(skips.max()) + 1):
     told = [guard(skips.loc[:epoch], most, warmup_epochs) for epoch in skips.index]
     end = next((epoch for epoch, found in enumerate(told) if found.stop), None)
     kept = told[end].epoch if end is not None else told[-1].epoch
-    print(f"at most {most}: {'to the end' if end is None else f'stopped after epoch {end}'}, derives from epoch {kept}")
+    print(
+        f"at most {most}: {'to the end' if end is None else f'stopped after epoch {end}'}, derives from epoch {kept}"
+    )
 
 # %% [markdown]
 # The effect of both was measured with longer searches, three seeds each, everything else equal.
@@ -333,7 +356,11 @@ for most in range(int(skips.max()) + 1):
 guarded, courses = results.table("skip_guard"), results.table("skip_guard_epochs")
 print(results.describe("skip_guard"))
 if len(courses):
-    display(figures.skip_courses(courses, "Synthetic specimens, images alone; dashed: the limit, a cross: stopped"))
+    display(
+        figures.skip_courses(
+            courses, "Synthetic specimens, images alone; dashed: the limit, a cross: stopped"
+        )
+    )
 
 # %%
 if len(guarded):
@@ -366,7 +393,9 @@ print(results.describe("ablation_field_orders"))
 print(grids.left(field))
 
 # %%
-columns(grids.side_by_side(field), "accuracy (%)", "balanced (%)", "macro F1 (%)", "n", "search + training (min)")
+columns(
+    grids.side_by_side(field), "accuracy (%)", "balanced (%)", "macro F1 (%)", "n", "search + training (min)"
+)
 
 # %% [markdown]
 # On images alone there is nothing to join: these rows compare searches and primitive sets, on 5,598 field

@@ -37,11 +37,11 @@ pd.set_option("display.max_colwidth", 70, "display.width", 150, "display.max_row
 
 # %% tags=["parameters"]
 mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke, quick or full
-source: str = "synthetic"  # of section 8: synthetic, folder (your own photographs), bioscan5m, bioscan1m or insects1m
+source: str = "synthetic"  # section 8: synthetic, folder (of photographs), bioscan5m, bioscan1m or insects1m
 data_dir: str = None  # where the collection lies, for every source but synthetic
 backbone: str = "levit-128s"  # of section 8: any name that section 1 lists
 inputs: str = "image+metadata"  # of section 8: image, or image+metadata
-metadata: str = "leak_free"  # of section 8: which columns go with the image: as_published, no_target, leak_free or none
+metadata: str = "leak_free"  # section 8: columns beside the image: as_published, no_target, leak_free or none
 image_size: int = None  # of section 8, in pixels; None: by mode
 epochs: int = 3  # of section 8: enough to see it learn, no budget to compare with
 seed: int = 0  # of the training in section 8
@@ -114,7 +114,17 @@ pd.concat([tables[0].iloc[:-1], tables[1].iloc[1:]])[[EMBEDDED, PHOTOGRAPHS]]
 sota_tables.budgets(rows)
 
 # %%
-spent = ["model", "collection", "inputs", "augment", "n_seeds", "mmacs", "parameters", "minutes", "search_minutes"]
+spent = [
+    "model",
+    "collection",
+    "inputs",
+    "augment",
+    "n_seeds",
+    "mmacs",
+    "parameters",
+    "minutes",
+    "search_minutes",
+]
 done = sota_tables.trained(rows)
 sota_tables.blanked(done[spent])
 
@@ -168,7 +178,9 @@ figures.accuracy_against_macs(
 ranked = shown[shown["model"] != OURS][["macs", "bioscan5m_accuracy"]].rank()
 proposed = shown[shown["model"] == OURS].iloc[0]
 print(f"Rank correlation of cost and accuracy among the {len(ranked)}: {ranked.corr().iloc[0, 1]:.2f}.")
-print(f"{(shown['macs'] < proposed['macs']).sum()} of them cost less than the {proposed['macs']} billion of {OURS}.")
+print(
+    f"{(shown['macs'] < proposed['macs']).sum()} of them cost less than the {proposed['macs']} billion of {OURS}."
+)
 
 # %% [markdown]
 # Among the published baselines more computing goes with more accuracy. Now ours, all at the same input size and budget.
@@ -182,7 +194,12 @@ def against_macs(collection: str, where: str):
     frame = sota_tables.scores_and_costs(collection, rows)
     lines = {words: sota_tables.lines(collection, metric, rows) for words, metric in metrics.items()}
     return figures.accuracy_against_macs(
-        frame, metrics, f"Measured: {where}", f"{collection}; trained from scratch; one budget", lines, unit="10^6"
+        frame,
+        metrics,
+        f"Measured: {where}",
+        f"{collection}; trained from scratch; one budget",
+        lines,
+        unit="10^6",
     )
 
 
@@ -241,7 +258,9 @@ sota_tables.blanked(sota_tables.systems(rows)[looked_at])
 # %%
 grid = results.table("ablation_synthetic")
 if len(grid):
-    print(f"Between seeds of a row of Table I: sd {math.sqrt((grid['accuracy_sd'] ** 2).mean()):.1f} points of accuracy.")
+    print(
+        f"Between seeds of a row of Table I: sd {math.sqrt((grid['accuracy_sd'] ** 2).mean()):.1f} points of accuracy."
+    )
 
 # %% [markdown]
 # Adjacent rows of the table above differ by less: their order means little.
@@ -265,7 +284,9 @@ literature = published.table("table4_literature")
 print(literature.fillna("").to_string(index=False), "\n")
 other = literature[~literature["model"].eq(OURS)]
 shared = set(other["dataset"]) & set(literature.loc[literature["model"].eq(OURS), "dataset"])
-print(f"{len(other)} models of others on {other['dataset'].nunique()} data sets; on one of the paper's: {len(shared)}.")
+print(
+    f"{len(other)} models of others on {other['dataset'].nunique()} data sets; on one of the paper's: {len(shared)}."
+)
 
 # %% [markdown]
 # ## 8 · One of them, trained here
@@ -296,7 +317,9 @@ figures.loss_curves(run.history, f"{name}, {inputs}, {plan.epochs} epochs, one s
 splits = plan.splits()
 floor = evaluation.majority_row(splits.train.labels, splits.test.labels, len(specimens.class_names))
 scores = ["accuracy", "balanced_accuracy", "f1_macro"]
-pd.DataFrame({"majority class": floor, f"{name}, {plan.epochs} epochs": run.metrics}).loc[scores].astype(float).mul(100).round(1)
+pd.DataFrame({"majority class": floor, f"{name}, {plan.epochs} epochs": run.metrics}).loc[scores].astype(
+    float
+).mul(100).round(1)
 
 # %% [markdown]
 # These figures are of this training alone, a few epochs and one seed, and in no table above. A size that a network cannot take

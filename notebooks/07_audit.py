@@ -43,7 +43,7 @@ pd.set_option("display.max_colwidth", 80, "display.width", 150)
 
 # %% tags=["parameters"]
 mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke, quick or full
-source: str = "synthetic"  # of section 7: synthetic, records (a table without images), bioscan5m, bioscan1m or insects1m
+source: str = "synthetic"  # section 7: synthetic, records (no images), bioscan5m, bioscan1m or insects1m
 data_dir: str = None  # where the collection lies, for every source but synthetic
 source_options: str = ""  # what else the source takes, by name (notebook 01, last section)
 target: str = "order"  # the column to predict
@@ -110,7 +110,9 @@ print(audit.statement("f1_is_harmonic_mean_others"))
 # %%
 # NBVAL_CHECK_OUTPUT
 over = f1[f1["f1"] - f1["arithmetic"] > scores.ROUNDING]
-print(over[["table", "model", "data", "precision", "recall", "f1", "arithmetic"]].to_string(index=False), "\n")
+print(
+    over[["table", "model", "data", "precision", "recall", "f1", "arithmetic"]].to_string(index=False), "\n"
+)
 print(audit.statement("f1_below_mean"))
 
 # %% [markdown]
@@ -317,7 +319,11 @@ tables["bin_disjoint"].assign(**(100 * tables["bin_disjoint"][shares]).round(1))
 
 # %%
 left = {
-    scheme: {row.model.removeprefix("boosting, "): 100 * (1 - row.accuracy) for row in table.itertuples() if "boost" in row.model}
+    scheme: {
+        row.model.removeprefix("boosting, "): 100 * (1 - row.accuracy)
+        for row in table.itertuples()
+        if "boost" in row.model
+    }
     for scheme, table in tables.items()
 }
 pd.DataFrame(left).rename_axis("per cent of test specimens left").round(1)
@@ -328,6 +334,7 @@ pd.DataFrame(left).rename_axis("per cent of test specimens left").round(1)
 # What the paper's tables do not show: one network, one budget, three seeds, given the image, the metadata, or both. The
 # network comes from a search on images alone (one per split); metadata alone go through the paper's encoder
 # (Eq. 10) and head. `n` counts trainings, and per cent are of the test split, read once per training.
+
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -340,11 +347,24 @@ def spreads(table: pd.DataFrame, runs: pd.DataFrame, by: list[str], metric: str)
     return [report.mean_sd(m if pd.isna(mean) else mean, sd, digits=1, missing="-") for m, (mean, sd) in told]
 
 
-given, runs, by = results.table("audit_inputs"), results.table("audit_inputs_runs"), ["split", "model", "metadata"]
+given, runs, by = (
+    results.table("audit_inputs"),
+    results.table("audit_inputs_runs"),
+    ["split", "model", "metadata"],
+)
 print("$", given["command"].iloc[0], "\n" + given["source"].iloc[0], "\n")
 shown = given[["split", "model", "metadata", "n_seeds"]].fillna("").rename(columns={"n_seeds": "n"})
-metrics = {"accuracy": "accuracy", "balanced": "balanced_accuracy", "BIN seen": "accuracy_seen", "BIN unseen": "accuracy_unseen"}
-print(shown.assign(**{name: spreads(given, runs, by, metric) for name, metric in metrics.items()}).to_string(index=False))
+metrics = {
+    "accuracy": "accuracy",
+    "balanced": "balanced_accuracy",
+    "BIN seen": "accuracy_seen",
+    "BIN unseen": "accuracy_unseen",
+}
+print(
+    shown.assign(**{name: spreads(given, runs, by, metric) for name, metric in metrics.items()}).to_string(
+        index=False
+    )
+)
 
 # %%
 majority = given[given["model"] == "majority class"].set_index("split")["accuracy_mean"] / 100
@@ -379,18 +399,30 @@ figures.shuffled_inputs(shuffled[shuffled["split"] == "paper"], synthetic + "; d
 # NBVAL_CHECK_OUTPUT
 records, of_seeds = results.table("audit_records"), results.table("audit_records_runs")
 print("$", records["command"].iloc[0], "\n" + records["source"].iloc[0], "\n")
-shown = records.assign(fields=records["fields"].fillna("-"))[["split", "model", "fields", "n_seeds"]].rename(columns={"n_seeds": "n"})
-print(shown.assign(**{name: spreads(records, of_seeds, by, metric) for name, metric in metrics.items()}).to_string(index=False))
+shown = records.assign(fields=records["fields"].fillna("-"))[["split", "model", "fields", "n_seeds"]].rename(
+    columns={"n_seeds": "n"}
+)
+print(
+    shown.assign(
+        **{name: spreads(records, of_seeds, by, metric) for name, metric in metrics.items()}
+    ).to_string(index=False)
+)
 
 # %%
 columns = ["split", "fields", "model", "accuracy_seen", "accuracy_unseen"]
 encoder = records[records["model"] != "majority class"].assign(
-    model="encoder", accuracy_seen=records["accuracy_seen_mean"] / 100, accuracy_unseen=records["accuracy_unseen_mean"] / 100
+    model="encoder",
+    accuracy_seen=records["accuracy_seen_mean"] / 100,
+    accuracy_unseen=records["accuracy_unseen_mean"] / 100,
 )
 counting = results.table("audit_records_counting").query("model == 'counting'")
 both = pd.concat([encoder[columns], counting[columns]], ignore_index=True)
-finest_first = {name: place for place, name in enumerate(metadata_baselines.RANKS)}  # the encoder lists BINs last
-both["fields"] = [", ".join(sorted(f.split(", "), key=lambda name: finest_first.get(name, 99))) for f in both["fields"]]
+finest_first = {
+    name: place for place, name in enumerate(metadata_baselines.RANKS)
+}  # the encoder lists BINs last
+both["fields"] = [
+    ", ".join(sorted(f.split(", "), key=lambda name: finest_first.get(name, 99))) for f in both["fields"]
+]
 both = both.drop_duplicates(["split", "fields", "model"])
 of_records = records[records["model"] == "majority class"].set_index("split")["accuracy_mean"] / 100
 figures.fields_taken_away(both, of_records, "Real records without photographs; means of three seeds")
@@ -402,7 +434,10 @@ figures.fields_taken_away(both, of_records, "Real records without photographs; m
 # %%
 # NBVAL_CHECK_OUTPUT
 bins = both[(both["split"] == "paper") & (both["fields"] == "dna_bin")].set_index("model")["accuracy_seen"]
-print("given the BIN alone, of specimens whose BIN was shown:", ", ".join(f"{name} {100 * share:.1f} %" for name, share in bins.items()))
+print(
+    "given the BIN alone, of specimens whose BIN was shown:",
+    ", ".join(f"{name} {100 * share:.1f} %" for name, share in bins.items()),
+)
 
 # %% [markdown]
 # ## 10 · How sure our own figures are
@@ -412,15 +447,25 @@ print("given the BIN alone, of specimens whose BIN was shown:", ", ".join(f"{nam
 
 # %%
 # NBVAL_CHECK_OUTPUT
-own = runs[(runs["inputs"] == "image + metadata") & (runs["metadata"] == "leak_free") & (runs["split"] == "paper")]
+own = runs[
+    (runs["inputs"] == "image + metadata") & (runs["metadata"] == "leak_free") & (runs["split"] == "paper")
+]
 print((100 * own.set_index("seed")[["accuracy", "low", "high", "balanced_accuracy"]]).round(1).to_string())
-print(f"\nspread over seeds: {100 * own['accuracy'].std():.1f} points; half an interval: {50 * (own['high'] - own['low']).mean():.1f}")
+print(
+    f"\nspread over seeds: {100 * own['accuracy'].std():.1f} points; half an interval: {50 * (own['high'] - own['low']).mean():.1f}"
+)
 
 # %%
-figures.reliability(results.table("audit_inputs_reliability"), "Synthetic specimens drawn by the program; three trainings together")
+figures.reliability(
+    results.table("audit_inputs_reliability"),
+    "Synthetic specimens drawn by the program; three trainings together",
+)
 
 # %%
-figures.class_sizes(results.table("audit_inputs_classes"), "Synthetic specimens drawn by the program; image and leak_free metadata, three trainings")
+figures.class_sizes(
+    results.table("audit_inputs_classes"),
+    "Synthetic specimens drawn by the program; image and leak_free metadata, three trainings",
+)
 
 # %% [markdown]
 # Then the choices that the paper leaves open. Each is changed alone: the same search (or the same
@@ -437,8 +482,15 @@ for name, variant in VARIANTS.items():
 turned = results.table("audit_assumptions")
 print("$", turned["command"].iloc[0], "\n" + turned["source"].iloc[0], "\n")
 shown = turned[["model", "n_seeds", "removed_edges", "changed_edges"]].assign(
-    **{"balanced accuracy": spreads(turned, results.table("audit_assumptions_runs"), ["model"], "balanced_accuracy")},
-    difference=[f"{d:+.1f} ± {e:.1f}" if pd.notna(d) else "" for d, e in zip(turned["difference"], turned["difference_se"], strict=True)],
+    **{
+        "balanced accuracy": spreads(
+            turned, results.table("audit_assumptions_runs"), ["model"], "balanced_accuracy"
+        )
+    },
+    difference=[
+        f"{d:+.1f} ± {e:.1f}" if pd.notna(d) else ""
+        for d, e in zip(turned["difference"], turned["difference_se"], strict=True)
+    ],
 )
 print(shown.rename(columns={"n_seeds": "n"}).to_string(index=False, na_rep=""))
 
@@ -448,7 +500,11 @@ print(shown.rename(columns={"n_seeds": "n"}).to_string(index=False, na_rep=""))
 
 # %%
 # NBVAL_CHECK_OUTPUT
-declared = results.table("audit_assumptions_runs").query("model == @AS_DECLARED")["operations"].str.split(r"[ /]+", regex=True)
+declared = (
+    results.table("audit_assumptions_runs")
+    .query("model == @AS_DECLARED")["operations"]
+    .str.split(r"[ /]+", regex=True)
+)
 apart = [sum(map(operator.ne, one, other)) for one, other in itertools.combinations(declared, 2)]
 print(f"two seeds as declared differ in {sum(apart) / len(apart):.1f} of {len(declared.iloc[0])} edges")
 
@@ -462,7 +518,11 @@ kept = results.table("audit_assumptions_runs").query("model == 'inherited weight
 print((100 * kept[["inherited_val_accuracy", "val_accuracy"]]).round(1).to_string())
 
 # %%
-figures.turned_assumptions(results.table("audit_assumptions_runs"), AS_DECLARED, "Synthetic specimens drawn by the program; differences are means ± standard error")
+figures.turned_assumptions(
+    results.table("audit_assumptions_runs"),
+    AS_DECLARED,
+    "Synthetic specimens drawn by the program; differences are means ± standard error",
+)
 
 # %% [markdown]
 # ## 11 · What was published elsewhere

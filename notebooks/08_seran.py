@@ -36,11 +36,11 @@ pd.set_option("display.max_colwidth", 90, "display.width", 160)
 
 # %% tags=["parameters"]
 mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke, quick or full
-source: str = "synthetic"  # of sections 6 and 7: synthetic, folder (your own photographs), bioscan5m, bioscan1m or insects1m
+source: str = "synthetic"  # sections 6, 7: synthetic, folder (photographs), bioscan5m, bioscan1m or insects1m
 data_dir: str = None  # where the collection lies, for every source but synthetic
 source_options: str = ""  # what else the source takes, by name (notebook 01, last section)
 target: str = "order"  # the column to predict: the paper's is species
-split: str = "seran"  # 70, 15 and 15 per cent of each class; paper, official, bin_disjoint or geography_disjoint
+split: str = "seran"  # 70, 15 and 15 % of each class; paper, official, bin_disjoint or geography_disjoint
 rows: str = "seran attention92"  # networks of section 6, by the names of section 3
 size_name: str = None  # full (224 px), quarter or tiny (64 px); None: full in mode full, else tiny
 limit: int = None  # draw that many specimens; None: by mode
@@ -93,7 +93,14 @@ module = AttentionModule(16, poolings=2).eval().requires_grad_(False)
 image = torch.randn(1, 16, 16, 16)
 before = module.before(image)
 trunk, mask = module.trunk(before), module.mask(before)
-print("trunk", tuple(trunk.shape), "mask", tuple(mask.shape), "mask within 0..1:", bool((mask > 0).all() and (mask < 1).all()))
+print(
+    "trunk",
+    tuple(trunk.shape),
+    "mask",
+    tuple(mask.shape),
+    "mask within 0..1:",
+    bool((mask > 0).all() and (mask < 1).all()),
+)
 print("module = after((1 + M) T):", torch.allclose(module(image), module.after((1 + mask) * trunk)))
 print("poolings of the mask by stage, maps of 56, 28 and 14 pixels at 224:", *POOLINGS)
 
@@ -110,7 +117,9 @@ print("poolings of the mask by stage, maps of 56, 28 and 14 pixels at 224:", *PO
 # %%
 # NBVAL_CHECK_OUTPUT
 counts = seran_study.parameter_counts()
-millions = counts.assign(ours_M=(counts["parameters"] / 1e6).round(2), text_M=(counts["published"] / 1e6).round(2))
+millions = counts.assign(
+    ours_M=(counts["parameters"] / 1e6).round(2), text_M=(counts["published"] / 1e6).round(2)
+)
 print(millions[["row", "layout", "se", "attention"]].to_string(index=False), "\n")
 print(millions[["model", "ours_M", "text_M", "off_percent", "from"]].to_string(index=False, na_rep="-"))
 
@@ -121,7 +130,9 @@ print(millions[["model", "ours_M", "text_M", "off_percent", "from"]].to_string(i
 # The architecture (its Fig. 2), drawn from the module:
 
 # %%
-figures.seran_svg(build("seran", 123, size("tiny").width), "SERAN: SE modules late, attention modules early (width 1/16)")
+figures.seran_svg(
+    build("seran", 123, size("tiny").width), "SERAN: SE modules late, attention modules early (width 1/16)"
+)
 
 # %% [markdown]
 #
@@ -134,8 +145,12 @@ for row in ("attention92", "se_resnet101", "seran", "seran_d"):
     with torch.device("meta"):
         full = build(row, 123, chosen.width)
     found = cost(full, chosen.image_size)
-    print(f"{ROWS[row].title:15}{found['macs'] / 1e9:6.2f} GMACs {found['parameters'] / 1e6:7.2f} M parameters")
-print("widths of the narrower versions:", *(f"{name} {size(name).width:g}" for name in SIZES if name != "full"))
+    print(
+        f"{ROWS[row].title:15}{found['macs'] / 1e9:6.2f} GMACs {found['parameters'] / 1e6:7.2f} M parameters"
+    )
+print(
+    "widths of the narrower versions:", *(f"{name} {size(name).width:g}" for name in SIZES if name != "full")
+)
 
 # %% [markdown]
 # The narrower versions that section 8 trains have a quarter and a sixteenth of every channel count at the same depth. They are
@@ -174,7 +189,11 @@ print(seran_study.audit().to_string(index=False))
 # that it runs.
 
 # %%
-small = {"smoke": {"limit": 120, "epochs": 1}, "quick": {"limit": 300, "epochs": 3, "batch_size": 32}, "full": {}}[mode]
+small = {
+    "smoke": {"limit": 120, "epochs": 1},
+    "quick": {"limit": 300, "epochs": 3, "batch_size": 32},
+    "full": {},
+}[mode]
 given = {"limit": limit, "epochs": epochs, "batch_size": batch_size}
 size_name = size_name or ("full" if mode == "full" else "tiny")
 plan = seran_study.study_plan(
@@ -211,7 +230,9 @@ row = next(name for name in rows.split() if ROWS[name].architecture.count("a"))
 network = seran_study.restored(plan, row, size_name, seran_study.trained(plan, row, size_name))
 test = plan.splits().test
 first = test.examples(1)[:1]
-trunk, mask = (maps[0] for maps in seran_study.attention_maps(network, normalised(test.images.take(first)))[0])
+trunk, mask = (
+    maps[0] for maps in seran_study.attention_maps(network, normalised(test.images.take(first)))[0]
+)
 loudest = trunk.mean(dim=(1, 2)).argsort(descending=True)[:2]
 figures.attention(
     test.images.pixels(first)[0], trunk[loudest].numpy(), mask[loudest].numpy(),
@@ -233,7 +254,11 @@ ours = pd.concat([results.table(name) for name in ("seran_field_orders", "seran_
 compared = seran_study.beside_published(ours)
 print(results.describe("seran_field_orders"), results.describe("seran_field_orders_others"), sep="\n")
 if len(ours):
-    print(ours.loc[ours["n_seeds"] > 0, ["model", "size", "n_seeds", "epochs", "images_seen", "learning_rate"]].to_string(index=False))
+    print(
+        ours.loc[
+            ours["n_seeds"] > 0, ["model", "size", "n_seeds", "epochs", "images_seen", "learning_rate"]
+        ].to_string(index=False)
+    )
 
 
 # %%
@@ -243,7 +268,9 @@ def beside(errors):
     for error in errors:
         pairs = zip(compared[f"{error}_mean"], compared[f"{error}_sd"])
         columns[f"{error}, ours"] = [report.mean_sd(mean, sd) for mean, sd in pairs]
-        columns[f"{error}, published"] = [f"{value:.2f}" if pd.notna(value) else "" for value in compared[f"published_{error}"]]
+        columns[f"{error}, published"] = [
+            f"{value:.2f}" if pd.notna(value) else "" for value in compared[f"published_{error}"]
+        ]
     return pd.DataFrame(columns).set_index(compared["model"].rename("per cent"))
 
 
@@ -274,7 +301,13 @@ for title in of_table[2]:
     row = rows.loc[title]
     variance = sum(one[f"{error}_sd"] ** 2 / max(one["n_seeds"], 1) for one in (row, whole))
     ours_above = report.mean_sd(row[f"{error}_mean"] - whole[f"{error}_mean"], variance**0.5)
-    parts.append({"model": title, "ours ± standard error": ours_above, "published": row[f"published_{error}"] - whole[f"published_{error}"]})
+    parts.append(
+        {
+            "model": title,
+            "ours ± standard error": ours_above,
+            "published": row[f"published_{error}"] - whole[f"published_{error}"],
+        }
+    )
 pd.DataFrame(parts).set_index("model").drop("SERAN-D").round(2)
 
 # %%

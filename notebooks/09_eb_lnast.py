@@ -57,7 +57,7 @@ pd.set_option("display.max_colwidth", 80, "display.width", 160)
 
 # %% tags=["parameters"]
 mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke, quick or full
-source: str = "synthetic"  # of section 8: synthetic, records (a table without images), bioscan5m, bioscan1m or insects1m
+source: str = "synthetic"  # section 8: synthetic, records (no images), bioscan5m, bioscan1m or insects1m
 data_dir: str = None  # where the collection lies, for every source but synthetic
 metadata: str = "leak_free"  # which columns section 8 sees: as_published, no_target or leak_free
 limit: int = None  # of section 8: draw that many specimens; None: by mode
@@ -171,7 +171,9 @@ levels = {
         rows, labels, 2, Evolution(40, generations, weight=0.5), seed=seed
     ),
 }
-pd.Series({name: 100 * level([tiny])[0] for name, level in levels.items()}, name=f"{tiny}, % of inner folds").round(1).to_frame()
+pd.Series(
+    {name: 100 * level([tiny])[0] for name, level in levels.items()}, name=f"{tiny}, % of inner folds"
+).round(1).to_frame()
 
 # %% [markdown]
 # `bionas eb-lnast --lower evolution` runs the study this way, in a space limited to networks that evolution can train.
@@ -205,7 +207,9 @@ with torch.no_grad():
 logistic = comparators.fit("logistic_regression", task.x[learn], task.y[learn], Budget(), seed)
 alone = float((logistic.predict(task.x[test]) == task.y[test]).mean())
 print(f"found {found.architecture}: {found.parameters} parameters, {right:.1%} of {len(test)} test cases")
-print(f"logistic regression: {logistic.parameters} parameters, {alone:.1%}; always benign {(task.y[test] == 1).mean():.1%}")
+print(
+    f"logistic regression: {logistic.parameters} parameters, {alone:.1%}; always benign {(task.y[test] == 1).mean():.1%}"
+)
 
 # %% [markdown]
 # One fold is weak evidence: one case is nearly a point. Section 7 has fifty folds.
@@ -220,11 +224,15 @@ print(f"logistic regression: {logistic.parameters} parameters, {alone:.1%}; alwa
 # NBVAL_CHECK_OUTPUT
 for name in TASKS:
     made = TASKS[name]()
-    print(f"{name:7} {made.x.shape[0]} rows, {made.x.shape[1]} features, {len(made.class_names)} classes. {made.origin}.")
+    print(
+        f"{name:7} {made.x.shape[0]} rows, {made.x.shape[1]} features, {len(made.class_names)} classes. {made.origin}."
+    )
 
 # %%
 colours = TASKS["colour"]()
-figures.colour_readings(colours.x[:, :3], colours.y, colours.class_names, f"36 readings each. {colours.origin}")
+figures.colour_readings(
+    colours.x[:, :3], colours.y, colours.class_names, f"36 readings each. {colours.origin}"
+)
 
 # %% [markdown]
 # Brown is dark orange, and dim white is what bright black might be: under unknown light no classifier can be right
@@ -241,7 +249,9 @@ figures.colour_readings(colours.x[:, :3], colours.y, colours.class_names, f"36 r
 print(published.table("eb_lnast_claims")[["claim", "value", "unit"]].to_string(index=False), "\n")
 budget = Budget()
 print(f"{budget.space}\n{budget.evolution}: {budget.evolution.evaluations} evaluations\n{budget.training}")
-print(f"tuned MLP: {budget.trials} trials of {tuning.LAYERS} layers, {tuning.NEURONS} neurons, steps {tuning.STEPS}, batch {tuning.BATCHES}")
+print(
+    f"tuned MLP: {budget.trials} trials of {tuning.LAYERS} layers, {tuning.NEURONS} neurons, steps {tuning.STEPS}, batch {tuning.BATCHES}"
+)
 
 # %% [markdown]
 # Five outer folds measure, three inner folds choose, ten repeats with new divisions, for all models the same. The tuned
@@ -260,10 +270,22 @@ def outcome(stem):
     table = results.table(stem)
     print(results.describe(stem))
     if table.empty:
-        return pd.DataFrame({"model": list(comparators.MODELS), "accuracy": report.NOT_RUN}).set_index("model")
-    of = {score: [report.mean_sd(m, s) for m, s in zip(table[score], table[f"{score}_sd"])] for score in ("accuracy", "f_beta")}
-    told = {"p, Holm": [f"{p:.3f}" if pd.notna(p) else "" for p in table["p_holm"]], "parameters": table["parameters"].astype(int)}
-    told |= {"least": table["parameters_least"], "most": table["parameters_most"], "seconds a fold": table["seconds"].round(1)}
+        return pd.DataFrame({"model": list(comparators.MODELS), "accuracy": report.NOT_RUN}).set_index(
+            "model"
+        )
+    of = {
+        score: [report.mean_sd(m, s) for m, s in zip(table[score], table[f"{score}_sd"])]
+        for score in ("accuracy", "f_beta")
+    }
+    told = {
+        "p, Holm": [f"{p:.3f}" if pd.notna(p) else "" for p in table["p_holm"]],
+        "parameters": table["parameters"].astype(int),
+    }
+    told |= {
+        "least": table["parameters_least"],
+        "most": table["parameters_most"],
+        "seconds a fold": table["seconds"].round(1),
+    }
     return pd.DataFrame(of | told).set_index(table["model"])
 
 
@@ -296,10 +318,21 @@ for name in drawn:
     figures.pareto(table, highlight=["eb_lnast", "mlp_tuned"], caption=caption).show()
     of_model = table.set_index("model")[["accuracy", "parameters"]]
     ours = of_model.loc["eb_lnast"]
-    beaten_by = of_model.drop("eb_lnast").query("accuracy >= @ours.accuracy and parameters <= @ours.parameters")["parameters"]
+    beaten_by = of_model.drop("eb_lnast").query(
+        "accuracy >= @ours.accuracy and parameters <= @ours.parameters"
+    )["parameters"]
     names = ", ".join(f"{model} ({n:.0f})" for model, n in beaten_by.items()) or "no model"
-    print(f"{name}: at least as accurate as EB-LNAST ({ours.parameters:.0f} parameters) with no more of them: {names}")
-print(*(f"Pareto plot of {name}: {results.describe(f'eb_lnast_{name}')}" for name in TASKS if name not in drawn), sep="\n")
+    print(
+        f"{name}: at least as accurate as EB-LNAST ({ours.parameters:.0f} parameters) with no more of them: {names}"
+    )
+print(
+    *(
+        f"Pareto plot of {name}: {results.describe(f'eb_lnast_{name}')}"
+        for name in TASKS
+        if name not in drawn
+    ),
+    sep="\n",
+)
 
 # %% [markdown]
 # ## 8 · The metadata encoder, searched
@@ -315,7 +348,9 @@ small = {
     "full": {"evolution": fields.EVOLUTION, "training": fields.TRAINING},
 }[mode]
 limit = limit or {"smoke": 240, "quick": 600, "full": None}[mode]
-plan = experiments.plan(mode, source=source, data_dir=data_dir, metadata=metadata, limit=limit, seed=seed, run_dir=run_dir)
+plan = experiments.plan(
+    mode, source=source, data_dir=data_dir, metadata=metadata, limit=limit, seed=seed, run_dir=run_dir
+)
 specimens = plan.specimens()
 compared, _ = fields.compared(specimens, metadata=metadata, seed=seed, **small)
 print(f"{len(specimens):,} specimens, fields {metadata}, mode {mode}. {specimens.caption}.")
@@ -337,10 +372,16 @@ measured = {}
 for title, stem in several.items():
     print(results.describe(stem))
     if len(kept := results.table(stem)):
-        scores = 100 * kept.groupby("model", sort=False)[["accuracy", "balanced_accuracy", "f1_macro"]].agg(["mean", "std"])
-        text = {score: [report.mean_sd(m, s) for m, s in scores[score].to_numpy()] for score in scores.columns.levels[0]}
+        scores = 100 * kept.groupby("model", sort=False)[["accuracy", "balanced_accuracy", "f1_macro"]].agg(
+            ["mean", "std"]
+        )
+        text = {
+            score: [report.mean_sd(m, s) for m, s in scores[score].to_numpy()]
+            for score in scores.columns.levels[0]
+        }
         measured[title] = pd.DataFrame(text, index=scores.index).assign(
-            parameters=kept.groupby("model")["parameters"].median().astype(int), seeds=kept.groupby("model").size()
+            parameters=kept.groupby("model")["parameters"].median().astype(int),
+            seeds=kept.groupby("model").size(),
         )
 pd.concat(measured, names=["collection, fields"]) if measured else report.NOT_RUN
 
@@ -356,7 +397,21 @@ pd.concat(measured, names=["collection, fields"]) if measured else report.NOT_RU
 # %%
 print(results.describe("population_training"))
 speed = results.table("population_training")
-speed[[c for c in ("population", "ratio", "ratio_min", "ratio_max", "largest_difference_float64", "device", "threads") if c in speed]]
+speed[
+    [
+        c
+        for c in (
+            "population",
+            "ratio",
+            "ratio_min",
+            "ratio_max",
+            "largest_difference_float64",
+            "device",
+            "threads",
+        )
+        if c in speed
+    ]
+]
 
 # %% [markdown]
 # ## Recap

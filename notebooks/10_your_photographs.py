@@ -18,7 +18,7 @@
 import os
 
 mode: str = os.environ.get("BIONAS_MODE", "quick")  # smoke, quick or full
-photographs: str = None  # a folder with one sub-folder per class, or with labels.csv; None: embedded specimens
+photographs: str = None  # a folder with a sub-folder per class, or with labels.csv; None: embedded specimens
 new_photographs: str = None  # a folder of photographs to name; None: embedded specimens
 rank: str = "order"  # the column to predict, as order or family
 model_kind: str = "auto"  # auto, pretrained, pretrained:TIMM_NAME or searched
@@ -85,7 +85,14 @@ print("\n".join(said[1:]))
 
 # %%
 # NBVAL_CHECK_OUTPUT
-print(*(name for name in ("model.safetensors", "model.json", "README.md", "report.html") if (out / "model" / name).exists()), sep="\n")
+print(
+    *(
+        name
+        for name in ("model.safetensors", "model.json", "README.md", "report.html")
+        if (out / "model" / name).exists()
+    ),
+    sep="\n",
+)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -124,7 +131,9 @@ paths = {one.name: one.path for one in find(new_photographs)}
 pixels = model.preprocess([paths[name] for name in doubtful["file"]]).permute(0, 2, 3, 1).numpy()
 titles = [f"{row.top1} {float(row.top1_score):.2f}" for row in doubtful.itertuples()]
 figures.specimen_grid(
-    np.ascontiguousarray(pixels), titles, heading="The most doubtful answers, with the first proposal and its score"
+    np.ascontiguousarray(pixels),
+    titles,
+    heading="The most doubtful answers, with the first proposal and its score",
 )
 
 # %% [markdown]

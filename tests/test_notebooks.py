@@ -112,9 +112,8 @@ def test_other_faults_are_found(executed, script):
 
 
 def test_bringing_in_step_keeps_the_outputs_of_what_did_not_change(executed, script):
-    script.write_text(
-        SCRIPT.replace('print("/', 'print("a new line, /').replace("# # A trial", "# # Another")
-    )
+    changed = SCRIPT.replace('print("/', 'print("a new line, /').replace("# # A trial", "# # Another")
+    script.write_text(changed.replace("print(2 + 2)", "print(\n    2 + 2  # another layout\n)"))
     made = notebooks.from_script(script, executed)
     assert made.cells[2].outputs == executed.cells[2].outputs and made.cells[2].execution_count == 2
     assert made.cells[3].outputs == [] and made.cells[3].execution_count is None

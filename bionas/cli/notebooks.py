@@ -65,22 +65,32 @@ def _edited_later(old: Any, made: Any, notebook: Path, script: Path) -> bool:
 
 
 def from_script(script: Path, old: Any | None = None) -> Any:
-    """The notebook that `script` describes, with the outputs of `old` where a code cell is the same."""
+    """The notebook that `script` describes, with the outputs of `old` where a code cell is the same but for its layout."""
     import jupytext
 
     notebook = jupytext.read(script)
     kept: dict[str, list[Any]] = {}
     for cell in old.cells if old is not None else ():
         if cell.cell_type == "code":
-            kept.setdefault(cell.source, []).append(cell)
+            kept.setdefault(_code(cell), []).append(cell)
     for index, cell in enumerate(notebook.cells):
         cell["id"] = f"{script.stem[:40]}-{index:03d}"
-        if cell.cell_type == "code" and kept.get(cell.source):
-            same = kept[cell.source].pop(0)
+        if cell.cell_type == "code" and kept.get(_code(cell)):
+            same = kept[_code(cell)].pop(0)
             cell.outputs, cell.execution_count = same.outputs, same.execution_count
     notebook.metadata = _metadata()
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
+
+
+def _code(cell: Any) -> str:
+    """What a cell does: its syntax tree, without layout and comments; its text where it is not plain Python."""
+    try:
+        return ast.dump(
+            compile(cell.source, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        )
+    except SyntaxError:
+        return cell.source
 
 
 def _metadata() -> Any:
