@@ -89,6 +89,7 @@ def forked(action: Callable[[], Any], log: str | os.PathLike) -> int:
                 action()
             except BaseException:
                 traceback.print_exc()
+                file.flush()
                 os._exit(1)
         os._exit(0)
     finally:

@@ -70,6 +70,10 @@ class GrowingTable:
             raise self._cannot(error) from error
         try:
             complete = self._complete_bytes()
+            if (
+                not complete
+            ):  # before the table, so that one without rows is known as interrupted after a kill
+                self._write_journal(0)
             self._file = self.path.open("r+b" if complete else "wb")
             if complete:
                 self._file.truncate(complete)
@@ -138,8 +142,11 @@ class GrowingTable:
         file = self._open_file
         file.flush()
         os.fsync(file.fileno())
-        files.write_json(self.journal, {"bytes": file.tell(), "identity": self.identity})
+        self._write_journal(file.tell())
         self._unsaved = 0
+
+    def _write_journal(self, complete: int) -> None:
+        files.write_json(self.journal, {"bytes": complete, "identity": self.identity})
 
     def _complete_bytes(self) -> int:
         """Bytes of the table that are complete; 0 to start a new one."""
