@@ -22,7 +22,7 @@ from bionas.studies.table1.tables import runs_table, summary
 from bionas.system import files, places
 from bionas.training import runs
 
-pytestmark = killing.needs_fork
+pytestmark = [killing.needs_fork, pytest.mark.slow]
 
 ROWS = "conv_only/gating/gradient,E007,E012"
 MEASURED = ["cpu_ms", "search_minutes", "minutes"]

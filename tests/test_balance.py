@@ -55,6 +55,7 @@ def check(moths, cache, seed):
     assert len(records) >= sum(label != "unknown" for label in table.labels.values()), told
 
 
+@pytest.mark.slow
 def test_made_up_tables_are_in_balance(moths, tmp_path):
     for seed in range(CASES):
         check(moths, tmp_path / "cache", seed)

@@ -165,6 +165,7 @@ def browser(tmp_path_factory):
             driver.quit()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPLORERS)
 def test_moving_a_control_changes_the_picture(name, server, browser, tmp_path):
     from selenium.webdriver.common.by import By

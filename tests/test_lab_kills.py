@@ -103,6 +103,7 @@ def predict_killed(place: Path, kills: int) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.slow
 @needs_fork
 def test_predict_killed_five_times_has_every_row_once(tmp_path):
     counts = _counts(tmp_path, "predict", 5)

@@ -132,6 +132,7 @@ def test_damaged_edited_and_newer_folders_are_refused_in_a_sentence(copied, tmp_
         lab.load(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_predict_works_in_another_process_from_another_folder(folder, copied, tmp_path):
     code = "import sys; from bionas import lab; print(len(lab.load(sys.argv[1]).predict(sys.argv[2:])))"
     new = sorted(map(str, (folder / "new").glob("*.png")))

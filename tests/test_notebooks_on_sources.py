@@ -24,6 +24,7 @@ def executed(notebook, run_dir, **settings):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "write", "metadata"),
     [
@@ -53,6 +54,7 @@ def test_notebook_03_searches_every_download(source, write, metadata, tmp_path):
         assert len(json.loads((search / "genotype.json").read_text())["cells"]) == 3
 
 
+@pytest.mark.slow
 def test_notebook_01_tours_records_without_photographs(shared_data, tmp_path):
     said = executed(
         "01_data_prep",
@@ -66,6 +68,7 @@ def test_notebook_01_tours_records_without_photographs(shared_data, tmp_path):
     assert "Hymenoptera" in said or "Coleoptera" in said
 
 
+@pytest.mark.slow
 def test_notebook_03_says_that_its_metadata_hold_the_answer(tmp_path):
     said = executed("03_search", tmp_path / "runs", metadata="as_published", search_epochs=1)
     assert "determine order: a look-up table without images names" in said

@@ -199,6 +199,7 @@ except BionasError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_during_training_loses_one_epoch(data, tmp_path):
     """The operating system itself refuses the second checkpoint; what a run started again makes of it is the same."""
     script = LIMITED.format(tests=os.path.dirname(__file__), path=str(tmp_path / "full"), limit=20_000)

@@ -111,6 +111,7 @@ def test_without_a_guard_a_search_runs_to_its_end_as_in_the_paper(data, tmp_path
     assert trainer.genotype() == trainer.supernet.genotype() == Run(tmp_path).genotype
 
 
+@pytest.mark.slow
 def test_it_ends_once_skips_lead_more_and_derives_from_the_epoch_before(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "1")
     free = collapsing(data, tmp_path / "free")

@@ -300,6 +300,7 @@ def test_the_full_table_has_every_column_of_the_paper_and_ours(checkout):
     assert table.loc["ResNet-18", (place, "MACs (M)")] == "20.0" and table.index[0] == MAJORITY
 
 
+@pytest.mark.slow
 def test_the_systems_of_table_5_stand_beside_ours_of_as_many_minutes(checkout):
     everything(checkout)
     table, column = sota_tables.side_by_side("V"), (EMBEDDED, f"{BOTH}, 10 minutes")
@@ -333,6 +334,7 @@ def test_another_protocol_has_a_column_of_its_own(checkout):
     assert place not in sota_tables.side_by_side("II").columns[:-1]
 
 
+@pytest.mark.slow
 def test_unequal_budgets_are_said(checkout):
     everything(checkout)
     assert sota_tables.budgets()["equal"].all() and set(sota_tables.budgets()["images_seen"]) == {"4,096"}

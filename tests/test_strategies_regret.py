@@ -114,6 +114,7 @@ def test_strategies_are_held_against_chance_pair_by_pair(script):
     assert script.verdict("random", chance, chance) == "chance itself"
 
 
+@pytest.mark.slow
 def test_the_whole_of_it_at_toy_size(script, tmp_path, capsys):
     table, out = tmp_path / "table.csv", tmp_path / "regret.csv"
     graded(0.02).to_csv(table, index=False)
