@@ -78,7 +78,7 @@ model = lab.train(
     photographs, out / "model", rank=rank, model_kind=model_kind, minutes=minutes, error_rate=error_rate,
     seed=seed, image_size=64 if smoke else None, overwrite=True, say=said.append,
 )  # fmt: skip
-print("\n".join(said[1:]))
+print("\n".join(line for line in said[1:] if not line.startswith("Model folder")))
 
 # %% [markdown]
 # The folder holds everything that another machine needs. Nothing in it is executed when it is read.

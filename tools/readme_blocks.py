@@ -269,9 +269,9 @@ def _inputs_finding() -> str:
         .set_index(["inputs", "metadata"])["accuracy_mean"]
     )
     return (
-        "**The metadata hold the answer.** Given the paper's fields without the order itself, a network names "
-        f"{table['metadata', 'no_target']:.1f} % of the synthetic specimens without any image; images alone give "
-        f"{table['image', 'none']:.1f} %. [Notebook 07](notebooks/07_audit.ipynb)."
+        "**The metadata contain the answer.** Given the paper's fields without the order itself, a network names "
+        f"{table['metadata', 'no_target']:.1f} % of the synthetic specimens without any image; the same network gets "
+        f"{table['image', 'none']:.1f} % from images alone. [Notebook 07](notebooks/07_audit.ipynb)."
     )
 
 
@@ -281,7 +281,7 @@ def _spine_finding() -> str:
     )
     score_of = rows.set_index("model")["balanced_accuracy_mean"]
     return (
-        f"**On photographs** (12 orders, 37 million MACs) searched networks reach {score_of['derived']:.1f} % balanced accuracy, random "
+        f"**On photographs** (12 orders, at most 37 million MACs) searched networks reach {score_of['derived']:.1f} % balanced accuracy, random "
         f"genotypes {score_of['random genotypes']:.1f} %, ResNet-18 at four times the cost {score_of['resnet18']:.1f} %. Random search with the "
         "same minutes was not part of that comparison. [Results](docs/results.md)."
     )
@@ -293,7 +293,7 @@ def _table_one_finding() -> str:
     between, within = rows["accuracy_mean"].std(), (rows["accuracy_sd"] ** 2).mean() ** 0.5
     return (
         f"**Table I at a budget of minutes** does not rank its rows: they differ by {between:.1f} points (standard deviation), seeds of one "
-        f"row by {within:.1f}. [Notebook 05](notebooks/05_ablations.ipynb)."
+        f"row by {within:.1f}. [Results](docs/results.md)."
     )
 
 
@@ -317,7 +317,7 @@ def _lab_finding() -> str:
     return (
         f"**A laboratory's photographs.** A published network with a linear layer names "
         f"{mean_sd(100 * frozen['accuracy'], 100 * frozen['accuracy_sd'], 1)} % of the orders of web photographs (majority class "
-        f"{100 * majority['accuracy']:.1f} %) in {frozen['megabytes']:.0f} MB. [Notebook 10](notebooks/10_your_photographs.ipynb)."
+        f"{100 * majority['accuracy']:.1f} %) in {frozen['megabytes']:.0f} MB. [`lab_kinds.csv`](data/results/lab_kinds.csv)."
     )
 
 

@@ -191,8 +191,12 @@ def answer(probabilities: np.ndarray, distance: np.ndarray, taxonomy: Taxonomy, 
         elif rank < 0:
             decisions.append(UNSURE)
             decided_ranks.append("")
+            best = f"best {ranks[0]} {taxonomy.taxa(ranks[0])[taxon]} has {score:.2f}"
+            reachable = rule.score <= 1
             reasons.append(
-                f"best {ranks[0]} {taxonomy.taxa(ranks[0])[taxon]} has {score:.2f}, below {rule.score:.2f}"
+                f"{best}, below {rule.score:.2f}"
+                if reachable
+                else f"{best}; no score is high enough for the error rate that was asked for"
             )
         else:
             name = ranks[rank]

@@ -238,4 +238,4 @@ def divide(specimens: SpecimenSet, groups: np.ndarray | None, seed: int) -> tupl
     else:
         side = disjoint(groups, labels, seed)
     train, val, test = (np.flatnonzero(side == number) for number in range(3))
-    return (train, val, test), f"{n_groups:,} groups, each on one side"
+    return (train, val, test), f"by {n_groups:,} groups, each on one side"

@@ -74,7 +74,7 @@ def choose(model_kind: str, weights: str | os.PathLike | None, image_size: int |
         if source is not None:
             configuration = timm.get_pretrained_cfg(architecture)
             size = image_size or (configuration.input_size[-1] if configuration else FROZEN_SIZE)
-            why = "on a few thousand photographs published weights do better than training from scratch"
+            why = "published weights do better than training from scratch on up to a few thousand photographs"
             return Choice(PRETRAINED, source, size, f"{source.describe()}: {why}")
         if kind == PRETRAINED:
             raise BaselineError(

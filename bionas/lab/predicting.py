@@ -62,7 +62,13 @@ class Outcome(NamedTuple):
             for name in (UNSURE, REFUSED, UNREADABLE)
             if self.counts.get(name)
         ]
-        return "\n".join([*lines, *([", ".join(rest)] if rest else [])])
+        if rest:
+            lines.append(", ".join(rest))
+        if not named and self.counts.get(UNSURE):
+            lines.append(
+                "None is decided at this error rate. A larger one decides more: --error-rate 0.2 accepts one wrong answer in five."
+            )
+        return "\n".join(lines)
 
 
 def identify(

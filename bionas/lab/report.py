@@ -77,6 +77,11 @@ def decision_line(description: Description) -> str:
     found = description["test"]["decisions"]
     low, high = found["wrong_interval"]
     ranks = ", ".join(f"{rank} {percent(share)}" for rank, share in found["ranks"].items() if share)
+    if not found["decided"]:
+        return (
+            f"With --error-rate {description['defaults']['error_rate']:g} no test photograph is decided: there are too few "
+            "validation photographs to promise it. Predict with a larger --error-rate, as 0.2, or train on more photographs."
+        )
     return (
         f"With --error-rate {description['defaults']['error_rate']:g}: {percent(found['decided'])} of the test photographs are "
         f"decided{f' ({ranks})' if ranks else ''}; {percent(found['wrong'])} of these are wrong ({100 * low:.1f} to {100 * high:.1f} %); "
@@ -88,7 +93,8 @@ def decision_line(description: Description) -> str:
 def calibration_line(description: Description) -> str:
     test = description["test"]
     return (
-        f"Calibration error (ECE): {percent(test['ece_before'])} before, {percent(test['ece_after'])} after temperature "
+        "Calibration error (ECE, the mean distance of a score from the share that is right): "
+        f"{percent(test['ece_after'])} on the test photographs, {percent(test['ece_before'])} without the temperature of "
         f"{description['calibration']['temperature']:.2f}."
     )
 

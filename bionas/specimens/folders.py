@@ -137,9 +137,9 @@ def from_sub_folders(data_dir: Path, found: Found, target: str, missing_images: 
         )
     if len(classes) < 2:
         seen = (
-            f"all images lie in one folder ({classes[0]!r})"
+            f"all images are in one sub-folder ({classes[0]!r}): one class only, and at least two are needed"
             if classes
-            else "the images lie in no sub-folders"
+            else "the images are in no sub-folders"
         )
         raise SpecimenError(
             f"no table of labels in {str(data_dir)!r}, and {seen}. Add labels.csv with the columns `file` and "
