@@ -120,7 +120,7 @@ class Autoencoder(nn.Module):
         return chosen
 
     def loss(self, choices: Tensor, scores: Tensor) -> Tensor:
-        """Squared error of the predictor and cross-entropy of the decoder, 0.8 to 0.2 as in the paper."""
+        """Squared error of the predictor and cross-entropy of the decoder, weighted 0.8 to 0.2 (our choice)."""
         encoded = self.encode(choices)
         error = F.mse_loss(self.predict(encoded), scores)
         logits = self.logits(encoded, self.shifted(choices)[:, :-1])
