@@ -88,7 +88,7 @@ def row(kind: str, searched: Run, derived: Run, skips: pd.Series) -> dict[str, A
 
 
 def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
-    """A row a kind of search, as in `report.summary`, with mean counts and how many searches were stopped."""
+    """One row per kind of search, as in `report.summary`, with mean counts and how many searches were stopped."""
     table = report.summary(rows, plan, command)
     groups = rows[rows["note"] == ""].groupby("model")
     means = groups[list(COUNTED)].mean().round(2)

@@ -80,7 +80,7 @@ def test_a_lost_process_ends_the_job_with_a_checkpoint_that_any_number_resumes(t
     assert first.returncode == 2 and "another process of this job has ended" in first.stderr, first.stderr
     assert "any number of processes" in first.stderr
     assert len(losses(tmp_path / "run")) == 1
-    ranks.main(tmp_path / "run", "fit")  # one process goes on where two stopped
+    ranks.main(tmp_path / "run", "fit")  # one process resumes the run of two
     ranks.main(tmp_path / "alone", "fit")
     assert np.abs(losses(tmp_path / "run") - losses(tmp_path / "alone")).max() < 1e-5
 

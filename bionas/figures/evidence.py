@@ -234,7 +234,7 @@ def shuffled_inputs(frame: pd.DataFrame, caption: str = "") -> Chart:
 
 
 def turned_assumptions(frame: pd.DataFrame, declared: str = "as declared", caption: str = "") -> Chart:
-    """One panel per open choice: for each seed a line from the choices as declared to this one changed.
+    """One panel per open choice: one line per seed, from the choices as declared to this one changed.
 
     Args:
         frame: model (the variant), seed, balanced_accuracy (share of 1), one row per training; `declared` names the reference.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import pandas as pd
 from bionas.genotype import Genotype
 from bionas.studies.searches.intervals import bootstrap
 from bionas.studies.searches.study import CONTROL, Study, stopped
+from bionas.training import decisions
 from bionas.training.evaluation import majority_row
 
 SHOWN = ("strategy", "n_searches", "balanced_accuracy", "low", "high", "difference", "difference_low",
@@ -30,11 +30,8 @@ def runs_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def agreement(genotypes: Sequence[Genotype]) -> float:
-    """Share of edges on which two searches chose the same primitive, on average over all pairs; NaN for one search."""
-    operations = [[name for cell in g.cells for name in cell.operations] for g in genotypes]
-    pairs = itertools.combinations(operations, 2)
-    shares = [np.mean([a == b for a, b in zip(one, other)]) for one, other in pairs]
-    return float(np.mean(shares)) if shares else float("nan")
+    """`decisions.agreement` of the networks found; NaN for one search."""
+    return decisions.agreement(genotypes) if len(genotypes) > 1 else float("nan")
 
 
 def correct(study: Study, row: dict[str, Any]) -> np.ndarray:
