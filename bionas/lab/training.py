@@ -102,7 +102,7 @@ def train(
         BionasError: the folder holds a model, or cannot be written.
     """
     say = say or (lambda line: None)
-    out, started = Path(model), time.time()
+    out, started, computed = Path(model), time.time(), time.process_time()
     choice = kinds.choose(model_kind, weights, image_size)
     with _working_folder(out, overwrite) as work:
         say(f"Model: {choice.reason}.")
@@ -167,6 +167,7 @@ def train(
                 "reason": choice.reason,
                 "seed": seed,
                 "minutes": round((time.time() - started) / 60, 2),
+                "processor_minutes": round((time.process_time() - computed) / 60, 2),
                 **trained.history,
             },
             "warnings": warned,

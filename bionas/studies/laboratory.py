@@ -60,6 +60,8 @@ def trained(data: Path, folder: str, name: str, seed: int, **options: Any) -> Mo
     out = places.runs() / "laboratory" / f"{folder}-{name}-seed{seed}"
     if (out / "model.json").exists():
         return lab.load(out)
+    for features in places.cache().glob("features-*.npy"):
+        features.unlink()  # so that every training pays for its features, and minutes can be compared
     return lab.train(
         data / folder, out, seed=seed, say=lambda line: print(f"  {line}", flush=True), **options
     )
@@ -106,6 +108,7 @@ def _kind_row(target: str, name: str, seed: int, model: Model, pests: Path) -> d
         "ece_before": test["ece_before"],
         "ece_after": test["ece_after"],
         "minutes": done["minutes"],
+        "processor_minutes": done["processor_minutes"],
         "megabytes": round(size, 1),
         "milliseconds": _milliseconds(model, pests),
         "epochs": done.get("finetuned_epochs", done.get("epochs", 0)),
