@@ -68,10 +68,13 @@ def test_columns_and_rows_of_the_answers(folder):
         "decision", "decided_rank", "reason", "prediction_set",
     ]  # fmt: skip
     assert table["file"].tolist() == [path.as_posix() for path in new]
-    assert (table["order"] == table["top1"]).all()
+    refused = table["decision"] == "not recognised"
+    assert 0 < refused.sum() < len(table)
+    assert (table["order"] == table["top1"].mask(refused, "")).all()  # nobody may take it for an answer
+    assert (table.loc[refused, "order_score"] == "").all()
     decided = table[table["decided_rank"] != ""]
     assert (decided["decision"] == decided["order"]).all()
-    assert all(row.order in row.prediction_set.split("|") for row in table.itertuples())
+    assert all(row.top1 in row.prediction_set.split("|") for row in table.itertuples())
     limited = model.predict(new, taxa=["Diptera"])
     assert set(limited["top1"]) == {"Diptera"}
     assert set(limited["prediction_set"]) == {"Diptera"}
@@ -269,7 +272,7 @@ def test_the_commands_from_end_to_end(folder, tmp_path, capsys, monkeypatch):
     assert main(list(map(str, words))) == 0
     assert "12 photographs" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "ids.csv")
-    assert set(table["order"]) <= {"Diptera", "Odonata"}
+    assert set(table["top1"]) <= {"Diptera", "Odonata"}
     assert main(["predict", "nowhere", str(folder / "new"), "--to", "other.csv"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("bionas: nowhere is not there")

@@ -95,7 +95,8 @@ def _row(
             names[wider] = lineage[members[0]].get(wider, "")
     names[rank] = taxon
     score = pd.to_numeric(answer.get(f"{rank}_score", ""), errors="coerce")
-    named_before = answer["decision"] if answer["decision"] not in WITHOUT_TAXON else answer[ranks[-1]]
+    proposed = answer.get("top1") or answer[ranks[-1]]
+    named_before = answer["decision"] if answer["decision"] not in WITHOUT_TAXON else proposed
     remarks = {
         "": f"machine identification, probability {score:.2f}"
         if pd.notna(score)

@@ -106,6 +106,16 @@ class Answers(NamedTuple):
     reason: list[str]
     sets: np.ndarray
 
+    def with_rows(self, places: np.ndarray, others: Answers) -> Answers:
+        """These answers with `others` (M of them) at `places` (M,)."""
+        texts = [list(column) for column in self[:3]]
+        for column, replacing in zip(texts, others[:3]):
+            for place, text in zip(places, replacing):
+                column[place] = text
+        sets = self.sets.copy()
+        sets[places] = others.sets
+        return Answers(texts[0], texts[1], texts[2], sets)
+
 
 @dataclass(frozen=True)
 class Calibration:

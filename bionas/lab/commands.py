@@ -21,6 +21,7 @@ def train(
     labels: str | None = None,
     add: Path | None = None,
     group: str | None = None,
+    metadata: str = "none",
     model_kind: str = "auto",
     weights: Path | None = None,
     minutes: float = 0.0,
@@ -43,6 +44,8 @@ def train(
             trained on, too.
         group: the column that says which photographs show the same specimen, trap or session; or "filename", or
             "lookalikes".
+        metadata: columns of the table to learn from beside the photographs, joined by a comma (as country,habitat);
+            leak_free for place and measurements; none for the photographs alone.
         model_kind: auto, pretrained, pretrained:TIMM_NAME or searched.
         weights: a file of weights for the pretrained network.
         minutes: time for fine-tuning; 0 for none.
@@ -62,6 +65,7 @@ def train(
             labels=labels,
             add=add,
             group=group,
+            metadata=metadata,
             model_kind=model_kind,
             weights=weights,
             minutes=minutes,
@@ -83,6 +87,7 @@ def predict(
     photographs: list[Path],
     *,
     to: Path,
+    records: Path | None = None,
     error_rate: float | None = None,
     refuse: float | None = None,
     taxa: Path | None = None,
@@ -97,6 +102,7 @@ def predict(
         model: the model folder.
         photographs: folders (with their sub-folders) or files.
         to: the CSV file to write.
+        records: for a model trained with metadata, a table with a column file and those columns.
         error_rate: share of wrong answers among decided ones to aim at; the model's own by default.
         refuse: share of ordinary photographs that may be refused as not recognised; the model's own by default.
         taxa: a text file of the names that may be answered, one per line.
@@ -112,6 +118,7 @@ def predict(
             lab.load(model),
             photographs[0] if len(photographs) == 1 else photographs,
             to,
+            records=records,
             error_rate=error_rate,
             refuse=refuse,
             taxa=None if taxa is None else read_taxa(taxa),

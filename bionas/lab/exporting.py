@@ -101,6 +101,8 @@ def _network(
     made = write(model, to or folder / f"model{ending}", paths)
     with_what = f"{made.checked} photographs" if paths else "noise (name photographs with --photographs)"
     yield f"{made.path}: checked on {with_what}, largest difference of a probability {made.difference:.1e}"
+    if model.metadata:
+        yield f"It names from the photograph alone: {', '.join(model.metadata)} are not part of an exported network."
     if int8:
         small = networks.quantize_onnx(
             made.path, made.path.with_name(f"{made.path.stem}-int8.onnx"), model, paths

@@ -2,6 +2,7 @@
 
     model = bionas.lab.load("OUT")
     model.predict(["a.jpg", "b.jpg"])           DataFrame, one row per photograph
+    model.predict(files, metadata=records)      for a model trained with metadata
     model.classes                               names, in the order of the logits
     model.preprocess(photographs)               uint8 (N, 3, S, S)
     model.features(images), model.logits(images)   float32 (N, D), (N, C); images of 0..255
@@ -25,13 +26,17 @@ from torch import Tensor, nn
 
 from bionas.errors import BionasError, PhotographError
 from bionas.lab import folder as model_folder
-from bionas.lab.calibration import UNREADABLE, Calibration, Rule, answer, distances
+from bionas.lab.calibration import REFUSED, UNREADABLE, Calibration, Rule, answer, distances
 from bionas.lab.fusing import folded
+from bionas.lab.joint_head import Joint, JointHead
+from bionas.lab.metadata import Columns
 from bionas.lab.networks import Classifier, build
 from bionas.lab.photographs import BATCH, DecodedBatch, Photograph, decoded_batches
 from bionas.lab.taxonomy import Taxonomy
 
 TOP_K = 3
+CALIBRATED = ("logits", "labels", "distances")
+"""Arrays of a `Calibration`."""
 
 
 class Asked(NamedTuple):
@@ -52,6 +57,13 @@ class Asked(NamedTuple):
     top_k: int = TOP_K
 
 
+class Rules(NamedTuple):
+    """The thresholds for photographs alone, and for photographs with metadata (None where the model has none)."""
+
+    photographs: Rule
+    joint: Rule | None
+
+
 class Scored(NamedTuple):
     """Of a batch: features (B, D), logits (B, C), place in the batch -> why a photograph cannot be read."""
 
@@ -69,6 +81,7 @@ class Model:
         network: with its weights.
         calibration: of its validation photographs.
         neighbours: (M, D) unit vectors of training photographs.
+        joint: what it was trained with beside the photographs, or None.
     """
 
     def __init__(
@@ -77,11 +90,12 @@ class Model:
         network: Classifier,
         calibration: Calibration,
         neighbours: np.ndarray,
+        joint: Joint | None = None,
     ):
         self.description = description
         self.network = network.eval()
         self.taxonomy = Taxonomy.from_plain(description["taxonomy"])
-        self.calibration, self.neighbours = calibration, neighbours
+        self.calibration, self.neighbours, self.joint = calibration, neighbours, joint
         self.size: int = description["preprocessing"]["image_size"]
         self.fit: str = description["preprocessing"]["fit"]
 
@@ -94,6 +108,11 @@ class Model:
     def target(self) -> str:
         """The rank (column) that the classes are of."""
         return self.taxonomy.target
+
+    @property
+    def metadata(self) -> tuple[str, ...]:
+        """The metadata columns that the model was trained with; empty for photographs alone."""
+        return () if self.joint is None else self.joint.columns.fields
 
     @property
     def name(self) -> str:
@@ -149,6 +168,7 @@ class Model:
         self,
         photographs: Sequence[Photograph],
         *,
+        metadata: pd.DataFrame | None = None,
         error_rate: float | None = None,
         refuse: float | None = None,
         taxa: Sequence[str] | None = None,
@@ -161,6 +181,7 @@ class Model:
 
         Args:
             photographs: files, the bytes of files, or PIL images.
+            metadata: a row per photograph, with columns of `self.metadata`; those it lacks count as missing.
             error_rate, refuse: as in `Asked`; None for the model's own.
             taxa, rank, top_k: as in `Asked`.
             workers: threads that decode; None for the machine's processors.
@@ -169,13 +190,19 @@ class Model:
         Raises:
             BionasError, UnknownName: what is asked for cannot be given; the message says what can.
         """
+        self.require_metadata(metadata is not None)
+        if metadata is not None and len(metadata) != len(photographs):
+            raise BionasError(
+                f"metadata has {len(metadata)} rows for {len(photographs)} photographs: give one row each."
+            )
         asked = self.asked(error_rate=error_rate, refuse=refuse, taxa=taxa, rank=rank, top_k=top_k)
-        rule = self.rule(asked)
+        rules = self.rules(asked)
         names = [_name(photograph, number) for number, photograph in enumerate(photographs)]
         parts = []
         for scored in self.scored(photographs, workers):
             stop = scored.first + len(scored.logits)
-            parts.append(self.table(names[scored.first : stop], scored, asked, rule))
+            records = None if metadata is None else metadata.iloc[scored.first : stop].reset_index(drop=True)
+            parts.append(self.table(names[scored.first : stop], scored, asked, rules, records))
             if progress is not None:
                 progress(stop, len(names))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=self.columns(asked))
@@ -201,31 +228,64 @@ class Model:
             min(top_k, len(self.classes)),
         )
 
-    def rule(self, asked: Asked) -> Rule:
+    def require_metadata(self, given: bool) -> None:
+        """Raises BionasError where metadata are given to a model that was trained without."""
+        if given and self.joint is None:
+            raise BionasError(
+                "this model was trained on photographs alone, so it cannot use metadata. Predict without them, or train with "
+                "--metadata."
+            )
+
+    def rules(self, asked: Asked) -> Rules:
         """The thresholds for what is asked."""
         allowed = None if asked.taxa is None else self.taxonomy.allowed(asked.taxa)
-        return self.calibration.rule(self.taxonomy, asked.error_rate, asked.refuse, allowed, asked.rank)
+        wanted = self.taxonomy, asked.error_rate, asked.refuse, allowed, asked.rank
+        return Rules(
+            self.calibration.rule(*wanted),
+            None if self.joint is None else self.joint.calibration.rule(*wanted),
+        )
 
     def columns(self, asked: Asked) -> list[str]:
         """Columns of the table of answers: file, each rank with its score (the widest first), the `top_k` classes with
         theirs, decision (a taxon, "unsure", "not recognised" or "unreadable"), decided_rank, reason, prediction_set
-        (classes joined by |)."""
+        (classes joined by |). A photograph that is not recognised has no taxon in the columns of the ranks; the `top_k`
+        say what it is most like. A model trained with metadata adds metadata_used and metadata_missing, columns joined by |."""
         ranks = [name for rank in self.taxonomy.ranks for name in (rank, f"{rank}_score")]
         top = [name for k in range(1, asked.top_k + 1) for name in (f"top{k}", f"top{k}_score")]
-        return ["file", *ranks, *top, "decision", "decided_rank", "reason", "prediction_set"]
+        metadata = ["metadata_used", "metadata_missing"] if self.joint is not None else []
+        return ["file", *ranks, *top, "decision", "decided_rank", "reason", "prediction_set", *metadata]
 
-    def table(self, names: Sequence[str], scored: Scored, asked: Asked, rule: Rule) -> pd.DataFrame:
+    def table(
+        self,
+        names: Sequence[str],
+        scored: Scored,
+        asked: Asked,
+        rules: Rules,
+        records: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
         """The answers to a batch; a photograph that cannot be read has `decision` "unreadable" and its reason."""
-        probabilities = self.calibration.probabilities(scored.logits, rule.allowed)
-        found = answer(probabilities, distances(scored.features, self.neighbours), self.taxonomy, rule)
+        distance = distances(scored.features, self.neighbours)
+        allowed = rules.photographs.allowed
+        probabilities = self.calibration.probabilities(scored.logits, allowed)
+        found = answer(probabilities, distance, self.taxonomy, rules.photographs)
         columns: dict[str, Any] = {"file": list(names)}
+        if self.joint is not None:
+            records = pd.DataFrame(index=range(len(names))) if records is None else records
+            columns["metadata_used"], columns["metadata_missing"] = self.joint.columns.stated(records)
+            with_any = np.flatnonzero([text != "" for text in columns["metadata_used"]])
+            if len(with_any):
+                assert rules.joint is not None  # of a model with metadata
+                metadata = self.joint.columns.tensors(records.iloc[with_any])
+                logits = self.joint.logits(scored.features[with_any], metadata)
+                probabilities[with_any] = self.joint.calibration.probabilities(logits, allowed)
+                joint = answer(probabilities[with_any], distance[with_any], self.taxonomy, rules.joint)
+                found = found.with_rows(with_any, joint)
+        recognised = np.array([decision != REFUSED for decision in found.decision])
         for rank in self.taxonomy.ranks:
-            summed, taxa = (
-                self.taxonomy.summed(probabilities, rank),
-                np.array(self.taxonomy.taxa(rank), object),
-            )
-            columns[rank] = taxa[summed.argmax(axis=1)]
-            columns[f"{rank}_score"] = summed.max(axis=1).round(4)
+            summed = self.taxonomy.summed(probabilities, rank)
+            taxa = np.array(self.taxonomy.taxa(rank), object)
+            columns[rank] = np.where(recognised, taxa[summed.argmax(axis=1)], "")
+            columns[f"{rank}_score"] = np.where(recognised, summed.max(axis=1).round(4).astype(object), "")
         ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, : asked.top_k]
         for k in range(asked.top_k):
             columns[f"top{k + 1}"] = np.array(self.classes, object)[ranked[:, k]]
@@ -262,12 +322,11 @@ class Model:
             BionasError: it cannot be written.
         """
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        tensors |= {
-            "calibration.logits": torch.from_numpy(self.calibration.logits),
-            "calibration.labels": torch.from_numpy(self.calibration.labels),
-            "calibration.distances": torch.from_numpy(self.calibration.distances),
-            "neighbours": torch.from_numpy(self.neighbours),
-        }
+        tensors |= _calibration_tensors("calibration", self.calibration)
+        tensors["neighbours"] = torch.from_numpy(self.neighbours)
+        if self.joint is not None:
+            tensors |= {f"joint.{name}": tensor for name, tensor in self.joint.head.state_dict().items()}
+            tensors |= _calibration_tensors("joint_calibration", self.joint.calibration)
         model_folder.write(folder, self.description, tensors, texts or {})
         self.description = model_folder.read_description(folder)
 
@@ -282,14 +341,19 @@ def load(folder: str | os.PathLike) -> Model:
     description, tensors = model_folder.read(folder)
     try:
         network = build(description["architecture"], len(description["taxonomy"]["classes"]))
-        prefix = "network."
-        state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-        network.load_state_dict(state)
-        calibration = Calibration(
-            float(description["calibration"]["temperature"]),
-            *(tensors[f"calibration.{name}"].numpy() for name in ("logits", "labels", "distances")),
-        )
-        return Model(description, network, calibration, tensors["neighbours"].numpy())
+        network.load_state_dict(_below("network.", tensors))
+        calibration = _calibration("calibration", description["calibration"], tensors)
+        joint = None
+        if "metadata" in description:
+            held = description["metadata"]
+            columns = Columns.from_plain(held["columns"])
+            sizes = columns.encoding.vocabulary_sizes, columns.encoding.n_numeric
+            head = JointHead(
+                description["architecture"]["features"], len(description["taxonomy"]["classes"]), *sizes
+            )
+            head.load_state_dict(_below("joint.", tensors))
+            joint = Joint(columns, head, _calibration("joint_calibration", held, tensors))
+        return Model(description, network, calibration, tensors["neighbours"].numpy(), joint)
     except (KeyError, RuntimeError, TypeError) as error:
         raise model_folder.ModelFolderError(
             f"{folder}: weights and description do not belong together ({str(error).splitlines()[0]}). Copy the whole "
@@ -300,6 +364,19 @@ def load(folder: str | os.PathLike) -> Model:
 def feature_columns(n: int) -> list[str]:
     """f0 ... f(n-1)."""
     return [f"f{i}" for i in range(n)]
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _calibration_tensors(prefix: str, calibration: Calibration) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": torch.from_numpy(getattr(calibration, name)) for name in CALIBRATED}
+
+
+def _calibration(prefix: str, described: dict[str, Any], tensors: dict[str, Tensor]) -> Calibration:
+    held = (tensors[f"{prefix}.{name}"].numpy() for name in CALIBRATED)
+    return Calibration(float(described["temperature"]), *held)
 
 
 def _tensor(batch: DecodedBatch) -> Tensor:

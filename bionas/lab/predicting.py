@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +19,9 @@ import pyarrow.parquet as pq
 
 import bionas
 from bionas.errors import BionasError, SpecimenError
-from bionas.lab.calibration import REFUSED, UNREADABLE, UNSURE
-from bionas.lab.model import Model, feature_columns
+from bionas.lab.calibration import REFUSED, UNREADABLE, UNSURE, Rule
+from bionas.lab.metadata import read_records
+from bionas.lab.model import Model, Rules, feature_columns
 from bionas.lab.photographs import Found, find
 from bionas.lab.writing import GrowingTable
 from bionas.system import files
@@ -30,12 +33,18 @@ PART = 8192
 
 
 class Outcome(NamedTuple):
-    """What happened: `counts` by decision; `before`: rows that an earlier start had made; `seconds` of this one."""
+    """What happened: `counts` by decision; `before`: rows that an earlier start had made; `seconds` of this one.
+
+    Of a model trained with metadata, `missing`: column -> photographs without a value that training knew; `alone`: photographs
+    without any, which were answered from the photograph alone.
+    """
 
     total: int
     before: int
     counts: dict[str, int]
     seconds: float
+    missing: Mapping[str, int] = MappingProxyType({})
+    alone: int = 0
 
     @property
     def unreadable(self) -> int:
@@ -64,6 +73,9 @@ class Outcome(NamedTuple):
         ]
         if rest:
             lines.append(", ".join(rest))
+        if self.missing:
+            listed = ", ".join(f"{name} {n:,}" for name, n in self.missing.items())
+            lines.append(f"metadata missing or unknown: {listed}; from the photograph alone: {self.alone:,}")
         if not named and self.counts.get(UNSURE):
             lines.append(
                 "None is decided at this error rate. A larger one decides more: --error-rate 0.2 accepts one wrong answer in five."
@@ -76,6 +88,7 @@ def identify(
     photographs: str | os.PathLike | Sequence[str | os.PathLike],
     to: str | os.PathLike,
     *,
+    records: str | os.PathLike | None = None,
     error_rate: float | None = None,
     refuse: float | None = None,
     taxa: Sequence[str] | None = None,
@@ -93,6 +106,8 @@ def identify(
     Args:
         photographs: folders (with their sub-folders) or files.
         to: the CSV file.
+        records: for a model trained with metadata, a table with a column `file` and those columns; without it the photographs
+            alone are used.
         error_rate, refuse, taxa, rank, top_k, workers: as in `Model.predict`.
         overwrite: start again where the table is there.
         log: JSON file for a provenance record.
@@ -102,9 +117,15 @@ def identify(
         BionasError: no photographs, a table that cannot be written or continued, something asked that cannot be given.
     """
     asked = model.asked(error_rate=error_rate, refuse=refuse, taxa=taxa, rank=rank, top_k=top_k)
-    rule = model.rule(asked)
+    rules = model.rules(asked)
     found = find(photographs)
     options = {name: list(v) if isinstance(v, tuple) else v for name, v in asked._asdict().items()}
+    known: pd.DataFrame | None = None
+    model.require_metadata(records is not None)
+    if records is not None:
+        known = read_records(records, [one.name for one in found], model.metadata)
+        known.index = pd.Index([one.name for one in found])
+        options["records"] = hashlib.sha256(Path(records).read_bytes()).hexdigest()[:16]
     started = time.time()
     with GrowingTable(to, model.columns(asked), {"model": model.name, **options}, overwrite) as table:
         done = table.done()
@@ -115,13 +136,17 @@ def identify(
             names = [one.name for one in part]
             for scored in model.scored([one.path for one in part], workers):
                 stop = scored.first + len(scored.logits)
-                table.append(model.table(names[scored.first : stop], scored, asked, rule))
+                own = names[scored.first : stop]
+                rows = None if known is None else known.loc[own].reset_index(drop=True)
+                table.append(model.table(own, scored, asked, rules, rows))
                 if progress is not None:
                     progress(before + start + stop, len(found))
         counts = table.count("decision")
-    outcome = Outcome(len(found), before, counts, time.time() - started)
+        missing = _missing(table.count("metadata_missing")) if model.metadata else {}
+        alone = table.count("metadata_used").get("", 0) if model.metadata else 0
+    outcome = Outcome(len(found), before, counts, time.time() - started, missing, alone)
     if log is not None:
-        files.write_json(log, _record(model, photographs, to, options, rule._asdict(), outcome))
+        files.write_json(log, _record(model, photographs, to, options, rules, outcome))
     return outcome
 
 
@@ -191,12 +216,28 @@ def read_taxa(path: str | os.PathLike) -> tuple[str, ...]:
     return names
 
 
+def _missing(counts: Mapping[str, int]) -> dict[str, int]:
+    """Photographs per column from counts of the texts of `metadata_missing`."""
+    found: dict[str, int] = {}
+    for text, n in counts.items():
+        for name in filter(None, text.split("|")):
+            column = name.partition("=")[0]
+            found[column] = found.get(column, 0) + n
+    return found
+
+
+def _thresholds(model: Model, rule: Rule) -> dict[str, Any]:
+    return rule._asdict() | {
+        "allowed": [name for name, allowed in zip(model.classes, rule.allowed) if allowed],
+        "distance": rule.distance if np.isfinite(rule.distance) else None,
+    }
+
+
 def _record(
-    model: Model, photographs: Any, to: Any, options: dict[str, Any], rule: dict[str, Any], outcome: Outcome
+    model: Model, photographs: Any, to: Any, options: dict[str, Any], rules: Rules, outcome: Outcome
 ) -> dict[str, Any]:
     places = photographs if isinstance(photographs, (list, tuple)) else [photographs]
-    rule["allowed"] = [name for name, allowed in zip(model.classes, rule["allowed"]) if allowed]
-    rule["distance"] = rule["distance"] if np.isfinite(rule["distance"]) else None
+    joint = {} if rules.joint is None else {"thresholds_with_metadata": _thresholds(model, rules.joint)}
     return {
         "model": {
             "name": model.name,
@@ -206,10 +247,12 @@ def _record(
         "photographs": [str(place) for place in places],
         "table": str(to),
         "options": options,
-        "thresholds": rule,
+        "thresholds": _thresholds(model, rules.photographs),
+        **joint,
         "counts": outcome.counts,
         "total": outcome.total,
         "from_an_earlier_start": outcome.before,
+        "metadata_missing": dict(outcome.missing),
         "seconds": round(outcome.seconds, 2),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "bionas": bionas.__version__,

@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from bionas.lab.metadata import Columns
+
 Description = Mapping[str, Any]
 
 SHOWN = 30
@@ -49,6 +51,7 @@ def lines(description: Description) -> list[str]:
             f"  {row['class']}: {percent(row['recall'])} of {row['n']} ({row['train']:,} trained on)"
         )
     found += [f"  {line}" for line in confusion_lines(description)]
+    found += metadata_lines(description)
     found += [decision_line(description), calibration_line(description), *curve_lines(description)]
     return [*found, *tuning_lines(description)]
 
@@ -69,6 +72,22 @@ def confusion_lines(description: Description) -> list[str]:
     return [
         f"{c['truth']} taken for {c['taken_for']}: {c['n']} of {c['of']}"
         for c in description["test"]["confusions"]
+    ]
+
+
+def metadata_lines(description: Description) -> list[str]:
+    """Which columns the model learned from, how often they are missing, and what they are worth."""
+    if "metadata" not in description:
+        return []
+    held = description["metadata"]
+    columns = Columns.from_plain(held["columns"])
+    absent = [f"{name} {percent(share)}" for name, share in held["missing"].items() if share]
+    alone = held["photographs_alone"]
+    return [
+        f"Metadata: {', '.join(columns.describe())}. "
+        + (f"Missing in training: {', '.join(absent)}. " if absent else "")
+        + f"The figures here are of photographs with them; the same photographs alone: {percent(alone['accuracy'])}, "
+        f"balanced {percent(alone['balanced_accuracy'])}. A photograph without any of them is answered from the photograph alone."
     ]
 
 
@@ -139,6 +158,8 @@ def card(description: Description) -> str:
     data, taxonomy = description["data"], description["taxonomy"]
     classes = "\n".join(f"| {name} | {n:,} |" for name, n in data["classes"].items())
     warned = "\n".join(f"- {line}" for line in description["warnings"]) or "- none"
+    records = " --records RECORDS.csv" if "metadata" in description else ""
+    learned = "".join(f"\n{line}\n" for line in metadata_lines(description))
     return f"""# A model that names {taxonomy["target"]} from photographs
 
 {headline(description)}
@@ -147,7 +168,7 @@ def card(description: Description) -> str:
 
 ## Use
 
-    bionas predict . PHOTOGRAPHS --to ids.csv
+    bionas predict . PHOTOGRAPHS --to ids.csv{records}
 
 The answers are suggestions until a person has checked them. `reason` says why a photograph was not decided.
 
@@ -155,7 +176,7 @@ The answers are suggestions until a person has checked them. `reason` says why a
 
 {data["photographs"]:,} photographs of the folder `{data["folder"]}` ({data["trained_on"]}), divided {data["divided"]}.
 Network: {description["training"]["reason"]}.
-
+{learned}
 | {taxonomy["target"]} | photographs |
 |---|---:|
 {classes}

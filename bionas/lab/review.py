@@ -114,13 +114,13 @@ def write_review(
 
 
 def doubtful_first(answers: pd.DataFrame, model: Model) -> pd.DataFrame:
-    """The rows in the order of doubt, with a column `kind` of `ORDER`; within a kind the lowest score of the target first."""
+    """The rows in the order of doubt, with a column `kind` of `ORDER`; within a kind the lowest score first."""
     kind = np.where(
         answers["decision"].isin(WITHOUT_TAXON),
         answers["decision"],
         np.where(answers["decided_rank"] == model.target, "decided", "rolled up"),
     )
-    score = pd.to_numeric(answers.get(f"{model.target}_score"), errors="coerce").fillna(0.0)
+    score = pd.to_numeric(answers.get("top1_score"), errors="coerce").fillna(0.0)
     ordered = answers.assign(kind=kind, _place=[ORDER.index(name) for name in kind], _score=score)
     return (
         ordered.sort_values(["_place", "_score"], kind="stable")

@@ -27,7 +27,9 @@ from bionas.lab.calibration import Calibration, bank, distances
 from bionas.lab.evaluation import learning_curve, tested
 from bionas.lab.groups import divide, groups_of, repeated_evidence
 from bionas.lab.head import Linear
+from bionas.lab.joining import leakage_warning, with_metadata
 from bionas.lab.kinds import AUTO, PRETRAINED
+from bionas.lab.metadata import NONE, chosen
 from bionas.lab.model import Model
 from bionas.lab.predicting import PACKAGES
 from bionas.lab.taxonomy import Taxonomy
@@ -55,6 +57,7 @@ def train(
     labels: str | None = None,
     add: str | os.PathLike | None = None,
     group: str | None = None,
+    metadata: str = NONE,
     model_kind: str = AUTO,
     weights: str | os.PathLike | None = None,
     minutes: float = 0.0,
@@ -81,6 +84,8 @@ def train(
         add: the labels.csv of a review, in the folder of its photographs: they are joined to the others.
         group: the column that says which photographs show the same specimen, trap or session; "filename" or
             "lookalikes" to find that out from the names or the looks. Groups are never divided.
+        metadata: columns of the table that are learned from beside the photographs, joined by a comma, or the preset
+            "leak_free". Columns that hold the answer are refused. With published weights only.
         model_kind: "pretrained", "pretrained:TIMM_NAME" or "searched"; "auto" takes published weights where they can be had.
         weights: a file of weights for the architecture.
         minutes: time for fine-tuning a pretrained network; 0 keeps its features as they are.
@@ -104,6 +109,11 @@ def train(
     say = say or (lambda line: None)
     out, started, computed = Path(model), time.time(), time.process_time()
     choice = kinds.choose(model_kind, weights, image_size)
+    if metadata != NONE and choice.kind != PRETRAINED:
+        raise BionasError(
+            "--metadata joins the columns to a network with published weights. Pass --model-kind pretrained, or leave "
+            "--metadata out."
+        )
     with _working_folder(out, overwrite) as work:
         say(f"Model: {choice.reason}.")
         folder = Path(photographs)
@@ -112,6 +122,7 @@ def train(
         specimens = _collection(
             photographs, rank, labels, min_per_class, missing_images, choice.size, fit, workers
         )
+        fields = chosen(metadata, specimens, group)
         groups = None if group is None else groups_of(specimens, group)
         sides, divided = divide(specimens, groups, seed)
         _require_sides(specimens, sides, group)
@@ -132,6 +143,8 @@ def train(
         else:
             features = checks.plain_features(specimens.require_images())
         warned, doubtful = _checked(specimens, features, groups, seed)
+        if fields and (line := leakage_warning(specimens, sides, fields)):
+            warned.append(line)
         if len(sides[2]) < FEW_TESTED:
             warned.append(
                 f"only {len(sides[2])} photographs are left to test on: the accuracy below says little. Add photographs."
@@ -158,6 +171,8 @@ def train(
         if backbone is None or trained.history.get("finetuned_kept"):
             own = kinds.network_features(trained.network, specimens.require_images(), progress)
         found = _assembled(specimens, sides, groups, trained, own, seed, error_rate, refuse)
+        if fields:
+            warned += with_metadata(found, specimens, sides, groups, own, fields, seed)
         curve = _learning_curve(features, specimens, sides, seed)
         found.description |= {
             "kind": choice.kind,

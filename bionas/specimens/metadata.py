@@ -184,7 +184,11 @@ class MetadataEncoding:
 
     def table(self, specimens: SpecimenSet) -> Metadata:
         """What `transform` gives, to keep and to `take` batches from: half the size, since categories are int32."""
-        n, records = len(specimens), specimens.records
+        return self.of_records(specimens.records)
+
+    def of_records(self, records: pd.DataFrame) -> Metadata:
+        """What `table` gives, of records alone."""
+        n = len(records)
         categorical = np.zeros((n, len(self.vocabularies)), dtype=np.int32)
         numeric = np.full((n, len(self.scales)), np.nan, dtype=np.float32)
         for column, name in enumerate(self.vocabularies):
