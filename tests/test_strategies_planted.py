@@ -11,6 +11,7 @@ import torch
 from test_strategies import ONE_CELL, planted
 
 from bionas.cells import FoldedSum, Source
+from bionas.errors import SearchError
 from bionas.genotype import CellGenotype, Genotype
 from bionas.network import NetworkConfig
 from bionas.operators import PRIMITIVE_SETS, PRIMITIVES, Primitive
@@ -23,6 +24,7 @@ from bionas.strategies.gdas import GumbelPath
 from bionas.strategies.one_path import batch_statistics
 from bionas.strategies.pc_darts import EdgeNormalised, PartialChannels
 from bionas.strategies.synflow import synaptic_flow
+from bionas.strategies.warm_start import designs
 from bionas.training.fitting import Search
 from bionas.training.recipe import SearchConfig
 from bionas.training.runs import Run
@@ -36,7 +38,7 @@ OPTIONS = {
     "fair_darts": {"zero_one_weight": 1.0},
 }
 SUPERNETS = sorted(name for name, one in STRATEGIES.items() if one.needs == "supernet")
-SHARE = {"halving": 0.7, "recommended": 0.7, "dehb": 0.7, "hyperband": 0.9}
+SHARE = {"halving": 0.7, "recommended": 0.7, "dehb": 0.7, "hyperband": 0.9, "warm_start": 0.7}
 """Of random search's regret; Hyperband spends two thirds of its budget on brackets that judge late."""
 FIDELITIES = sorted(name for name, one in STRATEGIES.items() if one.needs == "fidelities")
 
@@ -159,6 +161,32 @@ def test_rungs_and_brackets_keep_to_the_rules():
     assert trace.groupby("bracket")["epochs"].min().tolist() == [1, 3, 9]
     trace = STRATEGIES["dehb"](ONE_CELL, table, 90 * 12, 0).trace
     assert trace["updates"].iloc[-1] >= 5 and (trace[trace["bracket"] > 0]["origin"] == "evolved").any()
+
+
+def test_a_warm_start_begins_at_the_designs_and_mutates_the_best():
+    table = fidelity_tables(0)
+    trace = STRATEGIES["warm_start"](ONE_CELL, table, 90 * 12, 0).trace
+    known = [genotype.key() for genotype in designs(ONE_CELL).values()]
+    assert trace["key"].tolist()[: len(known)] == known and trace["origin"].tolist()[: len(known)] == [
+        "design"
+    ] * len(known)
+    assert {"mutant", "random", "promoted"} <= set(trace["origin"]) and trace["updates"].iloc[-1] >= 5
+    first = trace[(trace["bracket"] == 0) & (trace["rung"] == 0)]
+    assert first["key"].is_unique
+    without = STRATEGIES["warm_start"](ONE_CELL, table, 90 * 12, 0, random_share=0.0).trace
+    assert "random" not in set(without["origin"])
+    with pytest.raises(SearchError, match="random_share"):
+        STRATEGIES["warm_start"](ONE_CELL, table, 90 * 12, 0, random_share=2.0)
+
+
+def test_a_warm_start_is_random_where_no_design_fits():
+    space = Space((True,), "conv_only")
+    assert designs(space) == {}
+    scores = {g.key(): float(i) for i, g in enumerate(space.all())}
+    tables = {n: TableEvaluator(scores, 10 * n) for n in (1, 3, 9)}
+    table = TableEvaluator(scores, 90, fidelities=tables)
+    trace = STRATEGIES["warm_start"](space, table, 90 * 4, 0, random_share=0.0).trace
+    assert set(trace[trace["bracket"] == 0]["origin"]) <= {"random", "promoted"}
 
 
 # --- controls ---------------------------------------------------------------------------------------------------------

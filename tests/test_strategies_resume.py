@@ -43,6 +43,7 @@ ROWS = dict.fromkeys(VARIANTS, 3) | {
     "halving": 40,
     "hyperband": 27,
     "dehb": 38,
+    "warm_start": 38,
 }
 
 SEARCHES = sorted(set(STRATEGIES) - set(LEFT_OUT))

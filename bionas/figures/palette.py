@@ -49,6 +49,7 @@ STRATEGY_COLORS: dict[str, str] = {
     "halving": "#5f4bb6",
     "hyperband": "#8675d6",
     "dehb": "#3a7d44",
+    "warm_start": "#2a9d8f",
     "synflow": "#9a9fa8",
     "most_macs": "#45484f",
     "recommended": "#1b1b8f",

@@ -7,7 +7,7 @@ core-minutes into images at measured rates). With a folder, an interrupted searc
     of the paper and Table I    gradient, enas, reinforce, random, evolutionary, nao, fixed
     differentiable              pc_darts, gdas, beta_darts, fair_darts, early_stopping
     one-shot                    single_path
-    multi-fidelity              halving, hyperband, dehb
+    multi-fidelity              halving, hyperband, dehb, warm_start
     controls without training   most_macs, synflow
     alias                       recommended
 
@@ -37,6 +37,7 @@ from bionas.strategies import (
     reinforce,
     single_path,
     synflow,
+    warm_start,
 )
 from bionas.strategies.evaluators import Evaluator, PlanEvaluator, Score, Supernet, TableEvaluator
 from bionas.strategies.searching import STRATEGIES, SearchResult, Strategy, Trial, strategy
@@ -73,4 +74,5 @@ __all__ = [
     "single_path",
     "strategy",
     "synflow",
+    "warm_start",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from bionas.errors import SearchError
 from bionas.genotype import Genotype
 from bionas.strategies.evaluators import FIDELITIES, Evaluator
-from bionas.strategies.halving import Brackets, Rung, default_rungs, first_bracket
+from bionas.strategies.halving import Brackets, Rung, halved_brackets
 from bionas.strategies.searching import SearchResult, require, search_candidates, strategy
 from bionas.strategies.space import Space
 
@@ -52,7 +52,7 @@ def dehb(
     require("dehb", evaluate)
     if not (0 < scale <= 1 and 0 < crossover <= 1):
         raise SearchError(f"scale={scale:g} and crossover={crossover:g}: both lie above 0 and at most at 1.")
-    brackets = _brackets(evaluate, budget, eta)
+    brackets = halved_brackets(evaluate, budget, eta)
     evolution = {"scale": scale, "crossover": crossover}
     options = {
         "eta": eta,
@@ -61,16 +61,6 @@ def dehb(
     }
     sampler, cheapest = Evolved(space, seed, brackets, **evolution), evaluate.at(brackets[0][0].epochs).images
     return search_candidates("dehb", sampler, space, evaluate, budget, seed, folder, options, cheapest)
-
-
-def _brackets(evaluate: Evaluator, budget: int, eta: float) -> list[list[Rung]]:
-    """A random bracket with half of the budget and two evolved ones with a quarter each; fewer for a small budget."""
-    least = sum(evaluate.at(epochs).images for epochs in default_rungs(evaluate.epochs, eta))
-    if budget // 4 >= least:
-        return [first_bracket(evaluate, share, eta) for share in (budget // 2, budget // 4, budget // 4)]
-    if budget // 2 >= least:
-        return [first_bracket(evaluate, budget // 2, eta) for _ in range(2)]
-    return [first_bracket(evaluate, budget, eta)]
 
 
 class Evolved(Brackets):

@@ -93,6 +93,19 @@ def first_bracket(
     return [Rung(n, candidates) for n, candidates in zip(epochs, sized(first))]
 
 
+def halved_brackets(evaluate: Evaluator, budget: int, eta: float) -> list[list[Rung]]:
+    """A bracket with half of the budget and two with a quarter each, for strategies that learn between brackets.
+
+    A small budget pays for fewer: two halves, or one bracket.
+    """
+    least = sum(evaluate.at(epochs).images for epochs in default_rungs(evaluate.epochs, eta))
+    if budget // 4 >= least:
+        return [first_bracket(evaluate, share, eta) for share in (budget // 2, budget // 4, budget // 4)]
+    if budget // 2 >= least:
+        return [first_bracket(evaluate, budget // 2, eta) for _ in range(2)]
+    return [first_bracket(evaluate, budget, eta)]
+
+
 class Brackets(Sampler):
     """Brackets one after the other; the first rung of each is filled by `new`, random genotypes here.
 

@@ -27,11 +27,12 @@ import numpy as np
 import pandas as pd
 
 from bionas.errors import CheckpointError, SearchError, UnknownName
-from bionas.genotype import CellGenotype, Genotype
+from bionas.genotype import Genotype
 from bionas.specimens.collection import SpecimenSet
 from bionas.strategies import STRATEGIES, PlanEvaluator, SearchResult, Space, Supernet
 from bionas.strategies.differentiable import images_of_epoch
 from bionas.strategies.evaluators import CHILDREN, FIDELITIES, NETWORKS, SUPERNET
+from bionas.strategies.warm_start import DESIGNS, designs
 from bionas.system import files
 from bionas.system.progress import told_to
 from bionas.training import experiments
@@ -42,14 +43,11 @@ from bionas.training.fitting import Fit
 from bionas.training.loop import predict
 from bionas.training.runs import Run, commit
 
-HAND_DRAWN = ("sep_conv_3x3", "max_pool_3x3", "dil_conv_3x3")
-"""The fixed network of this study, the same three primitives in every cell."""
-
 HAND, BASELINE, CONTROL = "hand_drawn", "resnet18", "random"
 SHORT = 3
 """Candidates of REINFORCE, evolution and NAO are trained for 1 / SHORT of the epochs: there are then enough for updates."""
 
-FULL_LENGTH = ("random", "halving", "hyperband", "dehb")
+FULL_LENGTH = ("random", "halving", "hyperband", "dehb", "warm_start", "recommended")
 """Strategies whose answer has had the final training when the search ends."""
 
 RATE_BATCHES = 12
@@ -265,11 +263,18 @@ def search_budget(study: Study, name: str, rates: dict[str, Rate], training: flo
 
 
 def hand_drawn(space: Space) -> Genotype:
-    """`HAND_DRAWN` in every cell of a space."""
-    cells = tuple(CellGenotype(HAND_DRAWN, reduction) for reduction in space.reductions)
-    genotype = Genotype(cells, space.primitive_set)
-    space.encode(genotype)  # raises where the space does not hold it
-    return genotype
+    """The design `mixed` in every cell of a space.
+
+    Raises:
+        SearchError: the space lacks one of its primitives.
+    """
+    found = designs(space).get("mixed")
+    if found is None:
+        raise SearchError(
+            f"{HAND} uses {', '.join(DESIGNS['mixed'])}, which the primitive set {space.primitive_set!r} does not have. "
+            "Take a set that has them (full, reduced)."
+        )
+    return found
 
 
 def _evaluator(plan: Plan, name: str) -> PlanEvaluator:
