@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LRScheduler
@@ -62,6 +61,7 @@ class WeightTrainer:
         w_schedule: of w's rate, stepped after each update of w.
         clip_norm: largest gradient norm; the paper's 1.0.
         label_smoothing: share of the target spread over all classes; the paper's 0.1.
+        criterion: (logits, labels) -> loss, in place of cross-entropy with these smoothed labels. Not in the paper.
         scaler: dynamic loss scaling for fp16; a step whose gradients overflow is skipped.
         reduce: called with the parameters after back-propagation, to average their gradients over processes.
     """
@@ -74,11 +74,13 @@ class WeightTrainer:
         w_schedule: LRScheduler | None = None,
         clip_norm: float = 1.0,
         label_smoothing: float = 0.1,
+        criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
         scaler: torch.amp.GradScaler | None = None,
         reduce: Callable[[list[nn.Parameter]], None] | None = None,
     ):
         self.reduce = reduce
-        self.model, self.clip_norm, self.label_smoothing = model, clip_norm, label_smoothing
+        self.model, self.clip_norm = model, clip_norm
+        self.criterion = criterion or nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.optimizers = {W: w}
         self.schedules = {} if w_schedule is None else {W: w_schedule}
         self.scaler = torch.amp.GradScaler(enabled=False) if scaler is None else scaler
@@ -90,9 +92,9 @@ class WeightTrainer:
         return Step(loss.detach(), right, len(batch.label))
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy with smoothed labels, and the number of images classified correctly."""
+        """The criterion, and the number of images classified correctly."""
         logits = self.model(batch.image, batch.metadata)
-        loss = F.cross_entropy(logits, batch.label, label_smoothing=self.label_smoothing)
+        loss = self.criterion(logits, batch.label)
         return loss, (logits.detach().argmax(1) == batch.label).sum()
 
     def update(self, turn: str, loss: Tensor) -> None:

@@ -141,6 +141,53 @@ def compare(
 
 
 @app.command(group=STUDIES)
+def transfer(
+    *,
+    collections: Annotated[
+        Names, Parameter(help="two or more: synthetic, or folders of photographs with a table")
+    ],
+    settings: Settings = (),
+    seeds: Seeds = THREE_SEEDS,
+    json: Json = False,
+    out: Out = None,
+) -> int:
+    """Search on each collection, train what was found on every other, and compare with random genotypes."""
+    from bionas.studies import report
+    from bionas.studies import transfer as study
+
+    plans = study.plans(collections, settings)
+    rows = study.measured(plans, seeds)
+    table = study.summary(rows, plans, typed())
+    shown = ["collection", "model", "n_seeds", "balanced_accuracy_mean", "balanced_accuracy_sd"]
+    show(table.reindex(columns=[*shown, "difference", "low", "high"]), json, na_rep="")
+    report.write(out, {"": table, "_runs": rows})
+    return 0
+
+
+@app.command(group=STUDIES)
+def imbalance(
+    *,
+    settings: Settings = (),
+    seeds: Seeds = THREE_SEEDS,
+    treatments: Annotated[Names, Parameter(help="names of treatments (all)")] = (),
+    json: Json = False,
+    out: Out = None,
+) -> int:
+    """Train one network with and without smoothing and dropout, and with weights, re-sampling or adjusted logits."""
+    from bionas.studies import imbalance as study
+    from bionas.studies import report
+    from bionas.training.configuration import from_settings
+
+    plan = from_settings(settings)
+    rows = study.measured(plan, seeds, treatments or None)
+    table = study.summary(rows, plan, typed())
+    shown = ["model", "n_seeds", "accuracy_mean", "balanced_accuracy_mean", f"{study.RARE_RECALL}_mean"]
+    show(table.reindex(columns=[*shown, "difference", "low", "high"]), json, na_rep="")
+    report.write(out, {"": table, "_runs": rows})
+    return 0
+
+
+@app.command(group=STUDIES)
 def baselines(
     *,
     settings: Settings = (),

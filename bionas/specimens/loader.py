@@ -66,6 +66,7 @@ class BatchLoader:
         augment: a name of `AUGMENTATIONS`.
         device: where batches are used; images travel there as uint8.
         share: (rank, ranks): of each batch only this rank's part is drawn. The order is that of one process.
+        resample: an epoch draws as many specimens with replacement, every class of `specimens` equally often.
 
     Raises:
         SpecimenError: no specimens, a batch size under 1, or one that the ranks cannot divide.
@@ -84,6 +85,7 @@ class BatchLoader:
         drop_last: bool = False,
         device: torch.device | str = "cpu",
         share: tuple[int, int] = (0, 1),
+        resample: bool = False,
     ):
         if len(specimens) == 0 or batch_size < 1:
             raise SpecimenError(f"no batch of {batch_size} can be drawn from {len(specimens)} specimens.")
@@ -95,6 +97,7 @@ class BatchLoader:
         self.specimens, self.batch_size, self.seed = specimens, batch_size, seed
         self.shuffle, self.drop_last = shuffle, drop_last
         self.device, self.share = torch.device(device), share
+        self._resample = resample
         self._augment = AUGMENTATIONS[augment]
         self._metadata = encoding.table(specimens)
         self._labels = torch.from_numpy(specimens.labels.copy())
@@ -132,7 +135,7 @@ class BatchLoader:
         """What the augmentation drew for the epoch, and its batches as uint8, gathered in the background."""
         n, images = len(self.specimens), self.specimens.images
         generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
-        order = torch.randperm(n, generator=generator) if self.shuffle else torch.arange(n)
+        order = self._order(generator)
         drawn = None if images is None else self._augment(n, images.size, generator)
         ahead = min(AHEAD, len(self))
         full = self.batch_size // self.share[1]
@@ -158,6 +161,14 @@ class BatchLoader:
 
         jobs: Iterator[Callable[[], Parcel]] = (partial(gathered, here) for here in self._places())
         return drawn, delivery, prefetched(jobs, ahead)
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        """(N,) positions of an epoch."""
+        n = len(self.specimens)
+        if self._resample:
+            counts = torch.bincount(self._labels)
+            return torch.multinomial(1 / counts[self._labels].double(), n, True, generator=generator)
+        return torch.randperm(n, generator=generator) if self.shuffle else torch.arange(n)
 
     def _readable(self, readable: np.ndarray | None) -> Tensor | None:
         """Which images of a batch are used, where some could not be read; None for all of them.

@@ -25,7 +25,7 @@ SPLITS: Registry = Registry("split scheme")
 SIDES = ("train", "val", "test")
 Sides = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-NOT_COMPARED = ("seran", "grouped")
+NOT_COMPARED = ("seran", "long_tailed", "grouped")
 """Schemes left out of `collection.compare_splits`: other shares than 70 / 20 / 10, and one that needs a column."""
 
 FEW_GROUPS = 64
@@ -146,6 +146,41 @@ def seran_counts(n: int) -> tuple[int, int, int]:
         return paper_counts(n)
     held_out = max(1, n * 15 // 100)
     return n - 2 * held_out, held_out, held_out
+
+
+@SPLITS.register("long_tailed")
+def long_tailed(
+    records: pd.DataFrame,
+    labels: np.ndarray,
+    seed: int,
+    *,
+    told: str = "20",
+    together: np.ndarray | None = None,
+) -> Sides:
+    """`long_tailed:RATIO`: `paper`, its training side thinned so that class sizes fall by powers to 1 / RATIO of the first.
+
+    The i-th largest of C classes keeps n_1 RATIO^(-i / (C - 1)) specimens (Cui et al. 2019), at least one and at most what
+    it has; what is left over is on no side. Validation and test keep the shares of the collection.
+
+    Raises:
+        SpecimenError: the ratio is not a number of at least 1.
+    """
+    try:
+        ratio = float(told)
+    except ValueError:
+        ratio = 0.0
+    if not 1 <= ratio < np.inf:
+        raise SpecimenError(f"split='long_tailed:{told}': write a ratio of at least 1, as in long_tailed:20.")
+    train, val, test = paper(records, labels, seed, together=together)
+    generator = np.random.default_rng([seed, 1])
+    counts = np.bincount(labels[train])
+    by_size = [c for c in np.argsort(-counts, kind="stable") if counts[c]]
+    kept = []
+    for i, c in enumerate(by_size):
+        wanted = int(counts[by_size[0]] * ratio ** (-i / max(len(by_size) - 1, 1)))
+        own = generator.permutation(train[labels[train] == c])
+        kept.append(own[: max(1, wanted)])
+    return np.sort(np.concatenate(kept)), val, test
 
 
 @SPLITS.register("official")

@@ -10,10 +10,12 @@ Tables of runs hold shares of one, summaries hold percent. Every summary ends wi
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bionas.system import files, places
@@ -118,6 +120,16 @@ def percentages(group: pd.DataFrame, metrics: Sequence[str] = METRICS) -> dict[s
         shares = group[metric].astype(float)
         found[f"{metric}_mean"] = round(100 * shares.mean(), 2)
         found[f"{metric}_sd"] = round(100 * shares.std(), 2)
+    return found
+
+
+def right_by_seed(plan: Plan, rows: pd.DataFrame) -> dict[int, np.ndarray]:
+    """seed -> (N,) which test specimens a run named correctly, for rows of one model that `run_row` made."""
+    found = {}
+    for row in rows.itertuples():
+        run = Run(dataclasses.replace(plan, seed=row.seed).folder() / row.run)
+        predictions = run.table("predictions")
+        found[row.seed] = (predictions["truth"] == predictions["predicted"]).to_numpy()
     return found
 
 

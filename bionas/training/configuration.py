@@ -40,7 +40,15 @@ from bionas.system import places
 from bionas.training import data, versions
 from bionas.training.choices import choice, declarations, default, parsed
 from bionas.training.cost import cost
-from bionas.training.recipe import SCHEDULES, THETA_RATES, FitConfig, SearchConfig, ThetaSearch, Training
+from bionas.training.recipe import (
+    BALANCES,
+    SCHEDULES,
+    THETA_RATES,
+    FitConfig,
+    SearchConfig,
+    ThetaSearch,
+    Training,
+)
 from bionas.training.runs import Run
 
 MODES: dict[str, dict[str, Any]] = {
@@ -79,6 +87,9 @@ augmentation gave an accuracy of 30 % on new ones (and nearly 100 % in training)
 WIDTHS = range(4, 513, 4)
 """The channels that `max_mmacs` chooses from."""
 
+LATER = ("balance",)
+"""Choices that were added when there were runs: None, which changes nothing, leaves a run folder its name."""
+
 SMALLEST_IMAGE = 8
 """Pixels; the presets reduce the side of an image by 4 or more."""
 
@@ -87,6 +98,12 @@ def _metadata_choice(name: str) -> None:
     """Raises UnknownName for metadata that are neither a preset, nor names of fields, nor "auto"."""
     if name != data.AUTO:
         named_fields(name)
+
+
+def _split_choice(name: str) -> None:
+    """Raises UnknownName for a scheme that does not exist; what follows a colon is the scheme's own."""
+    if name != data.AUTO and name.partition(":")[0] not in SPLITS:
+        raise UnknownName("split", name, [data.AUTO, *SPLITS])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,9 +142,8 @@ class Plan(ThetaSearch, Training):
     bin_buckets: int = choice(4096, "size of the hash table of BINs", at_least=1)
     split: str = choice(
         data.AUTO,
-        "paper, official, bin_disjoint, ...; auto: official where a folder has a column `split`, else paper",
-        words=(data.AUTO,),
-        known=SPLITS,
+        "paper, official, bin_disjoint, grouped:COLUMN, ...; auto: official where a folder has a column `split`, else paper",
+        check=_split_choice,
     )
     preset: str = choice(None, "sizes of the network", known=PRESETS, by_mode=True)
     image_size: int = choice(
@@ -189,6 +205,14 @@ class Plan(ThetaSearch, Training):
         None, "of the retraining; None: none, as in the paper (flips_and_shifts for a small folder of your own)",
         known=AUGMENTATIONS, by_mode=True,
     )  # fmt: skip
+    label_smoothing: float | None = choice(
+        None, "of the retraining; None: the paper's 0.1, which the search keeps", at_least=0
+    )
+    balance: str | None = choice(
+        None,
+        "for rare classes in the retraining: class_weights, resampling or logit_adjustment; None: nothing, as in the paper",
+        known=BALANCES,
+    )
     data_seed: int = choice(0, "of collection and split, and of random genotypes", at_least=0)
     run_dir: str = choice(None, "the folder of run folders; None: runs/", by_mode=True)
 
@@ -323,12 +347,14 @@ class Plan(ThetaSearch, Training):
 
     def search_config(self) -> SearchConfig:
         """How the supernet is searched."""
-        # The rate and augmentation of a plan are those of the retraining; the search keeps the paper's.
+        # These choices of a plan are those of the retraining; the search keeps the paper's.
         return self._config(
             SearchConfig,
             epochs=self.search_epochs,
             learning_rate=None,
             augment=None,
+            label_smoothing=None,
+            balance=None,
             schedule=self.search_schedule,
         )
 
@@ -378,7 +404,11 @@ class Plan(ThetaSearch, Training):
 
     def run(self, role: str, config: FitConfig, description: dict[str, Any]) -> Run:
         """The run folder of a role (search, derived, ...): its name ends in a hash of all that makes it this run."""
-        identity = json.dumps([dataclasses.asdict(config), description], sort_keys=True)
+        choices = dataclasses.asdict(config)
+        for name in LATER:
+            if choices[name] is None:
+                del choices[name]
+        identity = json.dumps([choices, description], sort_keys=True)
         return Run(self.folder() / f"{role}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}")
 
 

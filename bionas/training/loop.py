@@ -12,6 +12,7 @@ import dataclasses
 import gc
 import math
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -32,6 +33,7 @@ from bionas.system import files
 from bionas.system.progress import described, left, progress
 from bionas.trainer import Step, WeightTrainer, adamw
 from bionas.training import distributed
+from bionas.training.balance import criterion
 from bionas.training.batch_size import LARGEST, largest_batch_size
 from bionas.training.random_state import random_state, set_random_state
 from bionas.training.recipe import DEVICES, FitConfig
@@ -158,6 +160,7 @@ class Trainer:
             "w_schedule": schedule_of(w, c, steps, self.rate_warmup_epochs * self.steps_per_epoch),
             "clip_norm": c.clip_norm,
             "label_smoothing": c.label_smoothing,
+            "criterion": self._criterion(),
             "scaler": self.accelerator.scaler,
             "reduce": distributed.average_gradients if distributed.world()[1] > 1 else None,
         }
@@ -260,6 +263,10 @@ class Trainer:
 
     # --- set-up -------------------------------------------------------------------------------------------------
 
+    def _criterion(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        counts = np.bincount(self.train_set.labels, minlength=len(self.train_set.class_names))
+        return criterion(self.config.balance, counts, self.config.label_smoothing, self.device)
+
     def _loader(self, specimens: SpecimenSet, seed: int, shuffle: bool, augment: str = "none") -> BatchLoader:
         # A last batch of one image would leave batch normalisation without a variance: training drops the remainder.
         return BatchLoader(
@@ -272,6 +279,7 @@ class Trainer:
             drop_last=shuffle,
             device=self.device,
             share=distributed.world(),
+            resample=shuffle and self.config.balance == "resampling",
         )
 
     def trial_step(self, batch: Batch) -> None:

@@ -15,6 +15,9 @@ from bionas.training.choices import Checked, choice
 SCHEDULES = ("one_cycle", "cosine", "constant")
 """Of w's learning rate; the paper names none. "constant" with a rate of 1e-3 takes the paper literally."""
 
+BALANCES = ("class_weights", "resampling", "logit_adjustment")
+"""What a training may do about rare classes (`training.balance`); the paper does nothing."""
+
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -110,6 +113,11 @@ class FitConfig(Training):
     schedule: str = choice("one_cycle", "of the learning rate", known=SCHEDULES)
     augment: str = choice(
         "none", "of the training images: none, as in the paper, or a name", known=AUGMENTATIONS
+    )
+    balance: str | None = choice(
+        None,
+        "for rare classes: class_weights, resampling or logit_adjustment; None: nothing, as in the paper",
+        known=BALANCES,
     )
 
 

@@ -28,6 +28,7 @@ COVERS: dict[str, tuple[str, ...]] = {
     "training": (
         "trainer.py",
         "training/recipe.py",
+        "training/balance.py",
         "training/loop.py",
         "training/fitting.py",
         "training/skips.py",
