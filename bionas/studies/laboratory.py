@@ -3,9 +3,10 @@
     python bionas/studies/laboratory.py kinds        --data ../shared/data   lab_kinds(_runs).csv
     python bionas/studies/laboratory.py decisions    --data ../shared/data   lab_decisions.csv
     python bionas/studies/laboratory.py repeated     --data ../shared/data   lab_repeated.csv
+    python bionas/studies/laboratory.py metadata     --data ../shared/data   lab_metadata.csv
 
 `kinds` compares kinds of model on the pests, `decisions` says what roll-up and refusal do with them, `repeated` what a
-random division does where specimens were photographed repeatedly. Each training is kept under `runs/laboratory/` and is
+random division does where specimens were photographed repeatedly, `metadata` what columns of the table add. Each training is kept under `runs/laboratory/` and is
 read again where it is there.
 """
 
@@ -37,6 +38,9 @@ TIMED = 32
 
 SOURCE = "real photographs, verification only, not redistributed"
 
+DESCRIBING = ("sex", "wing", "magnification")
+"""Columns of the bee wings that describe a photograph and come from no identification."""
+
 PESTS, WINGS, LARVAE, WELLS = "field_pests", "bee_wings", "larvae_crops", "bioscan_poor_quality"
 
 
@@ -60,8 +64,6 @@ def trained(data: Path, folder: str, name: str, seed: int, **options: Any) -> Mo
     out = places.runs() / "laboratory" / f"{folder}-{name}-seed{seed}"
     if (out / "model.json").exists():
         return lab.load(out)
-    for features in places.cache().glob("features-*.npy"):
-        features.unlink()  # so that every training pays for its features, and minutes can be compared
     return lab.train(
         data / folder, out, seed=seed, say=lambda line: print(f"  {line}", flush=True), **options
     )
@@ -77,6 +79,8 @@ def kinds(data: Path, seeds: Sequence[int], targets: Sequence[str], names: Seque
                 continue
             for seed in seeds:
                 slug = f"{target}-{kind.name.replace(', ', '-').replace(' ', '-')}"
+                for features in places.cache().glob("features-*.npy"):
+                    features.unlink()  # every training pays for its features, so that minutes can be compared
                 model = trained(pests.parent, pests.name, slug, seed, rank=target, **kind.options)
                 rows.append(_kind_row(target, kind.name, seed, model, pests))
                 print(rows[-1], flush=True)
@@ -213,7 +217,39 @@ def repeated(data: Path, seeds: Sequence[int], targets: Sequence[str], names: Se
     _write("lab_repeated", pd.DataFrame(rows))
 
 
-STUDIES: dict[str, Callable[..., None]] = {"kinds": kinds, "decisions": decisions, "repeated": repeated}
+def metadata(data: Path, seeds: Sequence[int], targets: Sequence[str], names: Sequence[str]) -> None:
+    """Bee wings by species, specimens apart: the photographs alone, and with the columns of the table that describe them."""
+    rows = []
+    for seed in seeds:
+        model = trained(
+            data, WINGS, "species-with-metadata", seed,
+            rank="species", group="specimen", min_per_class=1, metadata=",".join(DESCRIBING),
+        )  # fmt: skip
+        about = {"collection": WINGS, "target": "species", "division": "specimen"}
+        described = model.description["metadata"]
+        test = model.description["test"]
+        for what, found in (("none", described["photographs_alone"]), (",".join(DESCRIBING), test)):
+            low, high = found["interval"]
+            rows.append(
+                {**about, "metadata": what, "seed": seed, "n_test": test["n"]}
+                | {"accuracy": found["accuracy"], "low": low, "high": high}
+                | {"balanced_accuracy": found["balanced_accuracy"], "ece": found["ece_after"]}
+                | {"decided": found["decisions"]["decided"], "wrong": found["decisions"]["wrong"]}
+                | {
+                    "majority": test["majority_accuracy"],
+                    "warnings": " | ".join(model.description["warnings"]),
+                }
+            )
+            print(rows[-1], flush=True)
+    _write("lab_metadata", pd.DataFrame(rows))
+
+
+STUDIES: dict[str, Callable[..., None]] = {
+    "kinds": kinds,
+    "decisions": decisions,
+    "repeated": repeated,
+    "metadata": metadata,
+}
 
 
 def _pests(data: Path) -> Path:
