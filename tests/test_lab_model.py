@@ -292,3 +292,23 @@ def test_reviewed_photographs_are_trained_on_too(tmp_path):
     (tmp_path / "new" / "labels.csv").write_text("file,order,review\n")
     with pytest.raises(SpecimenError, match="no row has a order|no row has an order"):
         train(tmp_path, add=tmp_path / "new", overwrite=True)
+
+
+def test_the_report_shows_groups_confusions_curve_and_suspected_labels(tmp_path):
+    files = photographs(tmp_path / "photographs", 90)
+    for place, path in enumerate(files[:30]):
+        if place % 2:
+            shutil.copy(files[place - 1], path)  # a copy under another name, of another class
+    model = train(tmp_path)
+    alike = model.description["data"]["alike"]
+    assert alike["photographs"] >= 20
+    page = (tmp_path / "model" / "report.html").read_text()
+    for name in alike["largest"][0]["files"]:
+        assert name in page
+    for row in model.description["test"]["confusions"]:
+        assert f"{row['truth']} taken for {row['taken_for']}: {row['n']} of {row['of']}" in page
+    assert len(model.description["learning_curve"]) == 3
+    assert all(f"{point['per_class']:g}</text>" in page for point in model.description["learning_curve"])
+    doubtful = pd.read_csv(tmp_path / "model" / "suspected_labels.csv")
+    assert len(doubtful) and doubtful["file"][0] in page
+    assert page.count('class="warning"') == len(model.description["warnings"]) > 0

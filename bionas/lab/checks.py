@@ -101,7 +101,7 @@ def inflation_warning(evidence: Evidence, measured: Inflation | None) -> str:
             f"{100 * measured.grouped:.1f} %)."
         )
     return (
-        f"{line} The accuracy below is of photographs, not of new specimens: train again with "
+        f"{line} The accuracy is of photographs, not of new specimens: train again with "
         f"--group {evidence.group}."
     )
 

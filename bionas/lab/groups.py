@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,6 +90,9 @@ WINDOW = 2000
 ENOUGH = 0.1
 """Share of photographs in groups of two or more from which they count as evidence."""
 
+LISTED = 4
+"""Groups of look-alikes that are kept by name, and file names of each."""
+
 FEW_GROUPS = 200
 """Up to so many groups, sides are balanced by exchanging whole groups."""
 
@@ -163,6 +167,21 @@ def by_look(images: Images) -> np.ndarray:
     pairs = np.concatenate(ones), np.concatenate(others)
     graph = coo_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(small), len(small)))
     return pd.factorize(connected_components(graph, directed=False)[1])[0]
+
+
+def lookalikes(specimens: SpecimenSet) -> dict[str, Any]:
+    """`photographs` that look nearly the same as another one, in how many `groups`; the `largest` ones (n, files)."""
+    groups = by_look(specimens.require_images())
+    names = specimens.records["file"].to_numpy(dtype=object)
+    sizes = np.bincount(groups)
+    largest = [code for code in np.argsort(-sizes, kind="stable")[:LISTED] if sizes[code] > 1]
+    return {
+        "photographs": _repeated(groups),
+        "groups": int((sizes > 1).sum()),
+        "largest": [
+            {"n": int(sizes[code]), "files": names[groups == code][:LISTED].tolist()} for code in largest
+        ],
+    }
 
 
 def thumbnails(images: Images, side: int = SIDE, colour: bool = False) -> np.ndarray:

@@ -1,32 +1,19 @@
-"""The report of a model in plain language: lines for the terminal, the model card, and a self-contained HTML page.
+"""The report of a model in plain language: lines for the terminal and the page, and the model card.
 
 Everything is read from the fields of `model.json`.
 """
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
-
-import pandas as pd
 
 from bionas.lab.metadata import Columns
 
 Description = Mapping[str, Any]
 
-SHOWN = 30
-"""Suspected labels that the page lists."""
-
 WORTH_IT = 0.01
 """Gain of the last doubling of the photographs from which more photographs are said to help."""
-
-STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b}"
-    "table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.2rem .8rem;border-bottom:1px solid #ddd;"
-    "text-align:right}td:first-child,th:first-child{text-align:left}.warning{border-left:4px solid #b35900;"
-    "padding:.3rem .8rem;background:#fff6ea}"
-)
 
 
 def percent(share: float | None) -> str:
@@ -36,15 +23,13 @@ def percent(share: float | None) -> str:
 
 def lines(description: Description) -> list[str]:
     """What `train` prints at its end."""
-    test, target = description["test"], description["taxonomy"]["target"]
+    test = description["test"]
     found = [
         headline(description),
         f"The commonest class alone ({test['majority_class']}): {percent(test['majority_accuracy'])}. "
         f"Mean over the classes (balanced): {percent(test['balanced_accuracy'])}.",
     ]
-    wider = [f"{rank} {percent(share)}" for rank, share in test["ranks"].items() if rank != target]
-    if wider:
-        found.append(f"Summed up to wider ranks: {', '.join(wider)}.")
+    found += rank_lines(description)
     found.append("Per class (share of its photographs that are named right):")
     for row in sorted(test["by_class"], key=lambda row: -row["train"]):
         found.append(
@@ -65,6 +50,13 @@ def headline(description: Description) -> str:
         f"Accuracy ({description['taxonomy']['target']}): {percent(test['accuracy'])}, 95 % interval "
         f"{100 * low:.1f} to {100 * high:.1f} %, on {test['n']:,} photographs {of}."
     )
+
+
+def rank_lines(description: Description) -> list[str]:
+    """Accuracy at the wider ranks, where there are any."""
+    ranks, target = description["test"]["ranks"], description["taxonomy"]["target"]
+    wider = [f"{rank} {percent(share)}" for rank, share in ranks.items() if rank != target]
+    return [f"Summed up to wider ranks: {', '.join(wider)}."] if wider else []
 
 
 def confusion_lines(description: Description) -> list[str]:
@@ -194,90 +186,3 @@ Data fingerprint: `{data["fingerprint"]}`
 
 {warned}
 """
-
-
-def page(description: Description, doubtful: pd.DataFrame) -> str:
-    """report.html: one file, nothing is loaded from elsewhere."""
-    test, target = description["test"], description["taxonomy"]["target"]
-    said = lines(description)
-    summary = [line for line in said if not line.startswith(("  ", "Per class"))]
-    parts = [f"<h1>Model report: {_e(target)}</h1>", *(f"<p>{_e(line)}</p>" for line in summary)]
-    parts += [f'<p class="warning">{_e(line)}</p>' for line in description["warnings"]]
-    by_class = [
-        [row["class"], f"{row['train']:,}", row["n"], percent(row["recall"]), percent(row["precision"])]
-        for row in test["by_class"]
-    ]
-    parts += [
-        "<h2>Classes</h2>",
-        _table(["class", "trained on", "tested", "found", "right when named"], by_class),
-    ]
-    parts += [
-        "<h2>Confusions</h2>",
-        "<ul>",
-        *(f"<li>{_e(x)}</li>" for x in confusion_lines(description)),
-        "</ul>",
-    ]
-    rates = [
-        [
-            f"{row['error_rate']:g}",
-            *(percent(row[k]) for k in ("decided", "wrong", "unsure", "refused", "coverage")),
-        ]
-        for row in test["curve"]
-    ]
-    head = [
-        "--error-rate",
-        "decided",
-        "wrong among decided",
-        "unsure",
-        "not recognised",
-        "sets with the truth",
-    ]
-    parts += ["<h2>Error rates</h2>", _table(head, rates)]
-    parts += ["<h2>Reliability</h2>", reliability_svg(test["reliability"])]
-    points = [
-        [f"{p['photographs']:,}", f"{p['per_class']:g}", percent(p["accuracy"])]
-        for p in description["learning_curve"]
-    ]
-    parts += ["<h2>Learning curve</h2>", _table(["photographs", "per class", "accuracy"], points)]
-    if len(doubtful):
-        rows = doubtful.head(SHOWN).to_numpy().tolist()
-        parts += [
-            f"<h2>Suspected wrong labels ({len(doubtful):,})</h2>",
-            _table(list(doubtful.columns), rows),
-        ]
-    body = "\n".join(parts)
-    return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Model report</title><style>{STYLE}</style>\n'
-        f"<body>\n{body}\n</body></html>\n"
-    )
-
-
-def reliability_svg(reliability: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Confidence against accuracy, before (hollow) and after (filled) calibration."""
-    side, margin = 260, 40
-    marks = []
-    for name, style in (("before", 'fill="none" stroke="#0072b2"'), ("after", 'fill="#d55e00"')):
-        for row in reliability[name]:
-            if row["n"]:
-                x, y = margin + side * row["confidence"], margin + side * (1 - row["accuracy"])
-                radius = 2 + min(6.0, row["n"] ** 0.5 / 3)
-                marks.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" {style}/>')
-    far = margin + side
-    return (
-        f'<svg width="{side + 2 * margin}" height="{side + 2 * margin}" font-size="12" role="img" '
-        'aria-label="reliability diagram">'
-        f'<rect x="{margin}" y="{margin}" width="{side}" height="{side}" fill="none" stroke="#888"/>'
-        f'<line x1="{margin}" y1="{far}" x2="{far}" y2="{margin}" stroke="#888" stroke-dasharray="4"/>{"".join(marks)}'
-        f'<text x="{margin}" y="{far + 30}">confidence (0 to 1); hollow: before, filled: after calibration</text>'
-        f'<text x="4" y="{margin - 10}">share that is right (0 to 1)</text></svg>'
-    )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    cells = "".join(f"<th>{_e(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{_e(value)}</td>" for value in row) + "</tr>" for row in rows)
-    return f"<table><tr>{cells}</tr>{body}</table>"
-
-
-def _e(text: Any) -> str:
-    return html.escape(str(text))

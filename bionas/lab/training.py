@@ -20,12 +20,12 @@ from filelock import FileLock, Timeout
 
 import bionas
 from bionas.errors import BionasError, SpecimenError
-from bionas.lab import checks, kinds, report
+from bionas.lab import checks, kinds, report, report_page
 from bionas.lab import folder as model_folder
 from bionas.lab.adding import joined
 from bionas.lab.calibration import Calibration, bank, distances
 from bionas.lab.evaluation import learning_curve, tested
-from bionas.lab.groups import divide, groups_of, repeated_evidence
+from bionas.lab.groups import divide, groups_of, lookalikes, repeated_evidence
 from bionas.lab.head import Linear
 from bionas.lab.joining import leakage_warning, with_metadata
 from bionas.lab.kinds import AUTO, PRETRAINED
@@ -147,7 +147,7 @@ def train(
             warned.append(line)
         if len(sides[2]) < FEW_TESTED:
             warned.append(
-                f"only {len(sides[2])} photographs are left to test on: the accuracy below says little. Add photographs."
+                f"only {len(sides[2])} photographs are left to test on: the accuracy says little. Add photographs."
             )
         if len(sides[1]) + 1 < 1 / error_rate:
             warned.append(
@@ -177,7 +177,7 @@ def train(
         found.description |= {
             "kind": choice.kind,
             "preprocessing": {"image_size": choice.size, "fit": fit},
-            "data": _about_data(specimens, sides, divided, group, folder),
+            "data": _about_data(specimens, sides, divided, group, folder) | {"alike": lookalikes(specimens)},
             "training": {
                 "reason": choice.reason,
                 "seed": seed,
@@ -191,7 +191,7 @@ def train(
         }
         texts = {
             model_folder.CARD: report.card(found.description),
-            model_folder.REPORT: report.page(found.description, doubtful),
+            model_folder.REPORT: report_page.page(found.description, doubtful),
             DOUBTFUL: doubtful.to_csv(index=False, lineterminator="\n"),
         }
         found.save(out, texts)

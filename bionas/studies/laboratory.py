@@ -6,8 +6,8 @@
     python bionas/studies/laboratory.py metadata     --data ../shared/data   lab_metadata.csv
 
 `kinds` compares kinds of model on the pests, `decisions` says what roll-up and refusal do with them, `repeated` what a
-random division does where specimens were photographed repeatedly, `metadata` what columns of the table add. Each training is kept under `runs/laboratory/` and is
-read again where it is there.
+random division does where specimens were photographed repeatedly, `metadata` what columns of the table add. Each
+training is kept under `runs/laboratory/` and is read again where it is there.
 """
 
 from __future__ import annotations
