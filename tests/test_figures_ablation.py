@@ -14,6 +14,7 @@ from bionas.figures.ablation import front
 from bionas.figures.palette import STRATEGY_COLORS
 from bionas.strategies import STRATEGIES
 from bionas.studies import published
+from bionas.studies.searches.tables import in_words
 
 
 def shown(figure, label: str) -> list:
@@ -144,3 +145,33 @@ def test_title_axes_and_labels_follow_the_button():
     shown = [t for t, visible in zip(figure.data, buttons["both"].args[0]["visible"], strict=True) if visible]
     named = [name for trace in shown if "text" in (trace.mode or "") for name in trace.text]
     assert len(named) == len(set(named)) > 0  # ours are named, the paper's told on hover
+
+
+def test_searches_are_compared_with_their_intervals_and_every_search_is_shown():
+    table = pd.DataFrame(
+        {
+            "strategy": ["majority class", "random", "halving", "gradient"],
+            "n_searches": [0, 2, 2, 0],
+            "balanced_accuracy": [8.3, 40.0, 44.0, None],
+            "low": [None, 38.0, 42.0, None],
+            "high": [None, 42.5, 46.0, None],
+            "difference": [None, None, 4.0, None],
+            "difference_low": [None, None, 1.0, None],
+            "difference_high": [None, None, 7.0, None],
+            "core_minutes": [None, 10.0, 9.5, None],
+        }
+    )
+    shares = [0.39, 0.41, 0.43, 0.45]
+    runs = pd.DataFrame(
+        {"strategy": ["random"] * 2 + ["halving"] * 2, "seed": [0, 1] * 2, "balanced_accuracy": shares}
+    )
+    figure = figures.searches_compared(table, runs, "made up")
+    single, means, differences = figure.data
+    assert list(single.x) == [39.0, 41.0, 43.0, 45.0]
+    assert dict(zip(means.y, means.x)) == {"random (10.0 min)": 40.0, "halving (9.5 min)": 44.0}
+    assert list(means.error_x.array) == [2.5, 2.0] and list(means.error_x.arrayminus) == [2.0, 2.0]
+    assert list(differences.x) == [4.0] and list(differences.error_x.arrayminus) == [3.0]
+    assert "1 of 1 are above random search" in figure.layout.title.text
+    assert in_words(table)[1] == (
+        "halving: 44.0 % (42.0 to 46.0); +4.0 points from random search (+1.0 to +7.0): above it"
+    )

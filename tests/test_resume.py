@@ -6,6 +6,7 @@ imports what training needs once and forks the processes from there.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -19,7 +20,11 @@ import pandas as pd
 import pytest
 import small
 import torch
+from PIL import Image
 
+from bionas.specimens import SpecimenSet
+from bionas.specimens.photographs import FolderPhotographs
+from bionas.specimens.streaming import StreamedImages
 from bionas.trainer import WeightTrainer
 from bionas.training.fitting import Fit, Search
 from bionas.training.loop import Trainer
@@ -29,8 +34,9 @@ from bionas.training.runs import Run
 pytestmark = killing.needs_fork
 
 EPOCHS = 3
-UPDATES = {"search": 8, "fit": 4, "guarded search": 8}
-"""Updates in an epoch: of w, and of theta in a search. The guarded one is given more epochs and ends itself after EPOCHS."""
+UPDATES = {"search": 8, "fit": 4, "guarded search": 8, "streamed fit": 4}
+"""Updates in an epoch: of w, and of theta in a search. The guarded one is given more epochs and ends itself after EPOCHS;
+the streamed fit decodes photographs for each batch, one of which cannot be read."""
 
 KILLS = {
     "in the first epoch": [("update", 0, 3)],
@@ -63,7 +69,27 @@ def start(kind: str, path: Path) -> Trainer:
         choices |= {"epochs": EPOCHS + 3, "max_skips": EPOCHS - 1}
         network = small.Collapsing.begun(small.supernet(sides[2], seed=3))
         return small.Collapsing(network, *sides, SearchConfig(**choices), Run(path))
+    if kind == "streamed fit":
+        sides = (streamed(sides[0], path.parent / "photographs"), *sides[1:])
     return Fit(small.derived(sides[2], seed=3), *sides, FitConfig(**choices), Run(path))
+
+
+UNREADABLE = 7
+"""Which photograph of the streamed fit is cut off."""
+
+
+def streamed(specimens: SpecimenSet, folder: Path) -> SpecimenSet:
+    """The same specimens with images that are decoded from files, written to `folder` where they are not there yet."""
+    names = [f"{i:02}.png" for i in range(len(specimens))]
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        for i, name in enumerate(names):
+            Image.fromarray(specimens.require_images().pixels(np.array([i]))[0]).save(folder / name)
+        whole = (folder / names[UNREADABLE]).read_bytes()
+        (folder / names[UNREADABLE]).write_bytes(whole[: len(whole) // 3])
+    size = specimens.require_images().size
+    images = StreamedImages(FolderPhotographs(folder, names), size, workers=2, max_unreadable=0.1)
+    return dataclasses.replace(specimens, images=images)
 
 
 def arm(kind: str, what: str, *where) -> None:
@@ -140,6 +166,12 @@ def test_the_undisturbed_runs_drew_and_learnt(runs):  # or the comparison would 
     for kind in ("search", "guarded search"):
         alphas = Run(runs / kind / "never").alphas
         assert alphas.groupby(["cell", "edge", "primitive"])["theta"].nunique().min() == EPOCHS + 1
+
+
+def test_every_start_of_a_streamed_fit_names_the_photograph_that_it_leaves_out(runs):
+    assert Run(runs / "streamed fit" / "never").history["images"].tolist() == [47] * EPOCHS
+    for name in ("never", *KILLS):
+        assert f"{UNREADABLE:02}.png" in (runs / "streamed fit" / f"{name}.log").read_text()
 
 
 def test_a_guarded_search_says_each_time_where_it_ended_and_what_it_derived(runs):

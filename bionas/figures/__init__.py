@@ -51,6 +51,7 @@ from bionas.figures.search import (
     primitive_responses,
     skip_count,
 )
+from bionas.figures.searches import searches_compared
 from bionas.figures.sheet import keep
 from bionas.figures.sota import accuracy_against_macs, published_scores, with_and_without_metadata
 from bionas.figures.world import collected_where
@@ -93,6 +94,7 @@ __all__ = [
     "regret_curves",
     "reliability",
     "roc_curves",
+    "searches_compared",
     "seran_svg",
     "shuffled_inputs",
     "skip_count",

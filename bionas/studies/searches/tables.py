@@ -103,3 +103,20 @@ def summary(study: Study, rows: Sequence[dict[str, Any]], command: str) -> pd.Da
             command=command,
         )
     )
+
+
+def in_words(table: pd.DataFrame) -> list[str]:
+    """One sentence per strategy of a summary: its balanced accuracy, and whether the difference from random search is clear.
+
+    Args:
+        table: as `summary` returns it or `results.table` reads it.
+    """
+    said = []
+    for row in table[table["n_searches"] > 0].to_dict("records"):
+        line = f"{row['strategy']}: {row['balanced_accuracy']:.1f} % ({row['low']:.1f} to {row['high']:.1f})"
+        if not pd.isna(row.get("difference")):
+            low, high = row["difference_low"], row["difference_high"]
+            verdict = "above it" if low > 0 else "below it" if high < 0 else "not told apart from it"
+            line += f"; {row['difference']:+.1f} points from {CONTROL} search ({low:+.1f} to {high:+.1f}): {verdict}"
+        said.append(line)
+    return said
