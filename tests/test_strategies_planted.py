@@ -21,6 +21,7 @@ from bionas.strategies.differentiable import images_of_epoch
 from bionas.strategies.early_stopping import eigenvalue, hessian_times
 from bionas.strategies.fair_darts import Sigmoid
 from bionas.strategies.gdas import GumbelPath
+from bionas.strategies.halving import halved_brackets
 from bionas.strategies.one_path import batch_statistics
 from bionas.strategies.pc_darts import EdgeNormalised, PartialChannels
 from bionas.strategies.synflow import synaptic_flow
@@ -38,8 +39,9 @@ OPTIONS = {
     "fair_darts": {"zero_one_weight": 1.0},
 }
 SUPERNETS = sorted(name for name, one in STRATEGIES.items() if one.needs == "supernet")
-SHARE = {"halving": 0.7, "recommended": 0.7, "dehb": 0.7, "hyperband": 0.9, "warm_start": 0.7}
-"""Of random search's regret; Hyperband spends two thirds of its budget on brackets that judge late."""
+SHARE = {"halving": 0.7, "recommended": 0.7, "dehb": 0.7, "hyperband": 0.9, "warm_start": 0.95}
+"""Of random search's regret. Hyperband spends two thirds of its budget on brackets that judge late; a warm start has no one-epoch
+trainings, and its designs know nothing of a planted problem."""
 FIDELITIES = sorted(name for name, one in STRATEGIES.items() if one.needs == "fidelities")
 
 
@@ -175,8 +177,19 @@ def test_a_warm_start_begins_at_the_designs_and_mutates_the_best():
     assert first["key"].is_unique
     without = STRATEGIES["warm_start"](ONE_CELL, table, 90 * 12, 0, random_share=0.0).trace
     assert "random" not in set(without["origin"])
-    with pytest.raises(SearchError, match="random_share"):
-        STRATEGIES["warm_start"](ONE_CELL, table, 90 * 12, 0, random_share=2.0)
+    assert trace["epochs"].min() == 3  # a training of one epoch is below `shortest`
+    assert STRATEGIES["warm_start"](ONE_CELL, table, 90 * 12, 0, shortest=1).trace["epochs"].min() == 1
+    for wrong in ({"random_share": 2.0}, {"shortest": 0}):
+        with pytest.raises(SearchError, match=next(iter(wrong))):
+            STRATEGIES["warm_start"](ONE_CELL, table, 90 * 12, 0, **wrong)
+
+
+def test_a_budget_is_divided_into_brackets_only_where_each_of_them_can_choose():
+    table = fidelity_tables(0)
+    for candidates, number in ((3, 1), (7, 2), (12, 3)):
+        brackets = halved_brackets(table, 90 * candidates, 3)
+        assert len(brackets) == number and (number == 1 or brackets[-1][0].candidates >= 9)
+        assert sum(n * table.at(epochs).images for of in brackets for epochs, n in of) <= 90 * candidates
 
 
 def test_a_warm_start_is_random_where_no_design_fits():

@@ -42,8 +42,8 @@ ROWS = dict.fromkeys(VARIANTS, 3) | {
     "single_path": 6,
     "halving": 40,
     "hyperband": 27,
-    "dehb": 38,
-    "warm_start": 38,
+    "dehb": 39,
+    "warm_start": 16,
 }
 
 SEARCHES = sorted(set(STRATEGIES) - set(LEFT_OUT))

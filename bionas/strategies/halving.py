@@ -93,17 +93,22 @@ def first_bracket(
     return [Rung(n, candidates) for n, candidates in zip(epochs, sized(first))]
 
 
-def halved_brackets(evaluate: Evaluator, budget: int, eta: float) -> list[list[Rung]]:
+def halved_brackets(
+    evaluate: Evaluator, budget: int, eta: float, rungs: Sequence[int] | None = None
+) -> list[list[Rung]]:
     """A bracket with half of the budget and two with a quarter each, for strategies that learn between brackets.
 
-    A small budget pays for fewer: two halves, or one bracket.
+    A small budget pays for fewer, two halves or one bracket: a bracket that is not the only one has at least eta^2
+    candidates on its first rung, since with fewer each rung hardly chooses.
     """
-    least = sum(evaluate.at(epochs).images for epochs in default_rungs(evaluate.epochs, eta))
-    if budget // 4 >= least:
-        return [first_bracket(evaluate, share, eta) for share in (budget // 2, budget // 4, budget // 4)]
-    if budget // 2 >= least:
-        return [first_bracket(evaluate, budget // 2, eta) for _ in range(2)]
-    return [first_bracket(evaluate, budget, eta)]
+    for shares in ((budget // 2, budget // 4, budget // 4), (budget // 2, budget // 2)):
+        try:
+            brackets = [first_bracket(evaluate, share, eta, rungs) for share in shares]
+        except SearchError:  # a share pays for no bracket
+            continue
+        if brackets[-1][0].candidates >= eta**2:
+            return brackets
+    return [first_bracket(evaluate, budget, eta, rungs)]
 
 
 class Brackets(Sampler):

@@ -16,7 +16,7 @@ from typing import Any
 from bionas.errors import SearchError
 from bionas.genotype import CellGenotype, Genotype
 from bionas.strategies.evaluators import FIDELITIES, Evaluator
-from bionas.strategies.halving import Brackets, Rung, halved_brackets
+from bionas.strategies.halving import Brackets, Rung, default_rungs, halved_brackets
 from bionas.strategies.searching import SearchResult, require, search_candidates, strategy
 from bionas.strategies.space import Space
 
@@ -42,6 +42,7 @@ def warm_start(
     folder: Path | None = None,
     eta: float = 3.0,
     random_share: float = 0.25,
+    shortest: int = 2,
 ) -> SearchResult:
     """The designs, mutants of them and some random genotypes compete; the best of those trained longest is the result.
 
@@ -52,14 +53,19 @@ def warm_start(
     Args:
         eta: as in `halving`.
         random_share: so that the result is not bound to the neighbourhood of the designs.
+        shortest: epochs that a first rung trains for at least: after one epoch of a whole schedule, neighbours in the space
+            can hardly be told apart.
 
     Raises:
-        SearchError: random_share outside 0 to 1, or as `halving`.
+        SearchError: random_share outside 0 to 1, shortest below 1, or as `halving`.
     """
     require("warm_start", evaluate)
     if not 0 <= random_share <= 1:
         raise SearchError(f"random_share={random_share:g}: it is a probability, from 0 to 1.")
-    brackets = halved_brackets(evaluate, budget, eta)
+    if shortest < 1:
+        raise SearchError(f"shortest={shortest}: a training has at least one epoch.")
+    rungs = [epochs for epochs in default_rungs(evaluate.epochs, eta) if epochs >= shortest]
+    brackets = halved_brackets(evaluate, budget, eta, rungs or [evaluate.epochs])
     options = {
         "eta": eta,
         "random_share": random_share,
