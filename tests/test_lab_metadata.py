@@ -163,3 +163,24 @@ def test_numbers_and_categories_are_told_apart():
     )
     assert (found.categorical == 0).tolist() == [[True, False], [False, True]]
     assert np.isnan(found.numeric.numpy()).tolist() == [[False], [True]]
+
+
+def test_metadata_that_say_nothing_leave_the_photographs_alone_and_a_warning(tmp_path):
+    files = photographs(tmp_path / "photographs", 90, sub_folders=False)
+    generator = np.random.default_rng(0)
+    pd.DataFrame(
+        {"file": [path.name for path in files], "order": [CLASSES[i % 3] for i in range(90)]}
+        | {
+            "coin": generator.choice(["heads", "tails"], 90),
+            "specimen": [f"S{i // 6}{i % 3}" for i in range(90)],
+        }
+    ).to_csv(tmp_path / "photographs" / "labels.csv", index=False)
+    model = train(tmp_path, metadata="coin", group="specimen")
+    described = model.description["metadata"]
+    assert described["val_loss"]["together"] <= described["val_loss"]["photographs_alone"] * 1.05 + 0.01
+    new = sorted((tmp_path / "photographs").glob("*.png"))
+    tossed = [
+        model.predict(new, metadata=pd.DataFrame({"coin": [side] * 90}))["top1"]
+        for side in ("heads", "tails")
+    ]
+    assert (tossed[0] == tossed[1]).mean() > 0.9

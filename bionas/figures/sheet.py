@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import os
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -82,6 +83,9 @@ class Chart(go.Figure):
             self._ipython_display_()
 
     def _ipython_display_(self) -> None:
+        if os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):  # it does not draw plotly's own type
+            super().show("notebook", config=CONFIG)
+            return
         bundle = self._repr_mimebundle_(config=CONFIG, width=WIDTH)
         if not bundle:  # a renderer that opens a window
             super()._ipython_display_()

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from bionas.errors import SpecimenError
 from bionas.lab.calibration import Calibration, distances, fit_temperature
 from bionas.lab.evaluation import tested
-from bionas.lab.joint_head import Joint, fit_joint_head
+from bionas.lab.joint_head import Joint, evidence_of, fit_joint_head, out_of_fold
 from bionas.lab.metadata import Columns
 from bionas.lab.model import Model
 from bionas.specimens.collection import SpecimenSet, Splits
@@ -21,6 +21,10 @@ from bionas.specimens.splits import Sides
 
 COMPARED = ("accuracy", "interval", "balanced_accuracy", "ece_after", "decisions")
 """Figures that are kept of the photographs alone."""
+
+
+WORTH_IT = 0.005
+"""Gain of log likelihood per validation photograph from which metadata count as a help."""
 
 
 def leakage_warning(specimens: SpecimenSet, sides: Sides, fields: Sequence[str]) -> str:
@@ -64,9 +68,14 @@ def with_metadata(
         raise SpecimenError(
             f"--metadata {','.join(fields)}: no training or no validation photograph has a value. Leave it out."
         )
-    head = fit_joint_head(features, labels, metadata, (train, val), columns, len(model.classes), seed)
+    alone = _alone(model, features)
+    evidence = evidence_of(alone, model.calibration.temperature)
+    learned_from = evidence.copy()
+    own_groups = None if groups is None else groups[train]
+    learned_from[train] = out_of_fold(features[train], labels[train], own_groups, len(model.classes), seed)
+    head = fit_joint_head(learned_from, labels, metadata, (train[some[train]], val[some[val]]), columns, seed)
     joint = Joint(columns, head, model.calibration)
-    together, alone = joint.logits(features, metadata), _alone(model, features)
+    together = joint.logits(evidence, metadata)
     own = fit_temperature(together[val[some[val]]], labels[val[some[val]]])
     # on one scale: calibrated log probabilities of either
     logits = np.where(some[:, None], together / own, alone / model.calibration.temperature).astype(np.float32)
@@ -102,11 +111,11 @@ def with_metadata(
     }
     model.description["metadata"] = described
     losses = described["val_loss"]
-    if losses["together"] < losses["photographs_alone"]:
+    if losses["together"] < losses["photographs_alone"] - WORTH_IT:
         return []
     return [
-        f"the metadata ({', '.join(columns.fields)}) do not help on the validation photographs: the model is better without "
-        "--metadata."
+        f"the metadata ({', '.join(columns.fields)}) do not help on the validation photographs: a model without --metadata "
+        "is as good and needs no records."
     ]
 
 

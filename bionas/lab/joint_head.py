@@ -1,21 +1,26 @@
 """The head of a model that was trained with metadata: Concat[X_img, X_meta] -> logits (Eqs. 10 and 11).
 
-The image encoder is the network that the photographs alone have trained; its features are given. The metadata encoder, the
-fusion and the head are those of the paper.
+X_meta is the paper's metadata encoder. X_img is what the photograph alone says, as calibrated log probabilities of the
+classes: the few hundred photographs of a laboratory do not suffice to train a second head on a thousand features. The head
+is one linear layer over both, which begins as the photograph alone.
 """
 
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.special import log_softmax
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor, nn
 
-from bionas.fusion import FEATURES, FUSIONS, ImageFeatures, Sizes, head
-from bionas.lab.calibration import Calibration
+from bionas.fusion import FEATURES, FUSIONS, ImageFeatures, Sizes
+from bionas.lab.calibration import Calibration, fit_temperature
+from bionas.lab.head import fit_head
 from bionas.lab.metadata import Columns
 from bionas.network import MetadataEncoder
 from bionas.specimens.metadata import Metadata
@@ -29,35 +34,64 @@ HIDDEN = 0.1
 """Share of the values that are hidden in training, so that "missing" is learned where no record lacks anything."""
 
 
+FOLDS = 3
+LEAST = -12.0
+"""Smallest log probability of a class that is passed on."""
+
+
 class JointHead(nn.Module):
-    """Features of photographs and their metadata -> logits.
+    """Evidence of photographs and their metadata -> logits.
 
     Args:
-        n_features: D, of the photographs.
         n_classes: C.
         vocabulary_sizes, n_numeric: of the encoding of the metadata.
     """
 
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, n_features: int, n_classes: int, vocabulary_sizes: tuple[int, ...], n_numeric: int):
+    def __init__(self, n_classes: int, vocabulary_sizes: tuple[int, ...], n_numeric: int):
         super().__init__()
-        self.register_buffer("mean", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(n_features))
-        self.image = nn.Linear(n_features, FEATURES)
         self.metadata_encoder = MetadataEncoder(vocabulary_sizes, n_numeric, EMBEDDING, DROPOUT)
         self.fusion = FUSIONS["concatenation"](Sizes(n_classes, dropout=DROPOUT))
-        self.head = head(self.fusion.out_features, n_classes, DROPOUT)
+        self.head = nn.Linear(n_classes + FEATURES, n_classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        with torch.no_grad():
+            self.head.weight[:, :n_classes] = torch.eye(n_classes)  # at first the photograph alone decides
 
-    def forward(self, features: Tensor, metadata: Metadata) -> Tensor:
-        """features (B, D), metadata of the same B -> (B, C)."""
-        image = torch.relu(self.image((features - self.mean) * self.scale))
-        return self.head(
-            self.fusion(
-                ImageFeatures(image, image[:, :, None, None]), self.metadata_encoder.features(metadata)
-            )
-        )
+    def forward(self, evidence: Tensor, metadata: Metadata) -> Tensor:
+        """evidence (B, C), metadata of the same B -> (B, C)."""
+        image = ImageFeatures(evidence, evidence[:, :, None, None])
+        return self.head(self.fusion(image, self.metadata_encoder.features(metadata)))
+
+
+def evidence_of(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Logits (N, C) of the photographs alone -> float32 (N, C) calibrated log probabilities."""
+    return np.maximum(log_softmax(logits / temperature, axis=1), LEAST).astype(np.float32)
+
+
+def out_of_fold(
+    features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, n_classes: int, seed: int
+) -> np.ndarray:
+    """float32 (N, C) evidence of training photographs from heads that did not see them.
+
+    The head that was fitted on them is right on nearly all: beside it the metadata would have nothing to explain.
+    """
+    found = np.zeros((len(labels), n_classes), dtype=np.float32)
+    for rest, held_out in _folds(labels, groups, seed):
+        head = fit_head(features[rest], labels[rest], features[held_out], labels[held_out], n_classes)
+        logits = head.logits(features[held_out])
+        found[held_out] = evidence_of(logits, fit_temperature(logits, labels[held_out]))
+    return found
+
+
+def _folds(labels: np.ndarray, groups: np.ndarray | None, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    grouped = groups is not None and len(np.unique(groups)) >= FOLDS
+    kind = StratifiedGroupKFold if grouped else StratifiedKFold
+    with (
+        warnings.catch_warnings()
+    ):  # a class smaller than the number of folds is missing in some, which is no error here
+        warnings.simplefilter("ignore", UserWarning)
+        folds = kind(FOLDS, shuffle=True, random_state=seed)
+        return list(folds.split(labels, labels, groups if grouped else None))
 
 
 class Joint(NamedTuple):
@@ -68,49 +102,49 @@ class Joint(NamedTuple):
     calibration: Calibration
 
     @torch.inference_mode()
-    def logits(self, features: np.ndarray, metadata: Metadata) -> np.ndarray:
-        """features (N, D) and metadata of the same N -> (N, C)."""
-        return self.head.eval()(torch.from_numpy(np.ascontiguousarray(features)), metadata).numpy()
+    def logits(self, evidence: np.ndarray, metadata: Metadata) -> np.ndarray:
+        """evidence (N, C) and metadata of the same N -> (N, C)."""
+        return self.head.eval()(torch.from_numpy(evidence), metadata).numpy()
 
 
 def fit_joint_head(
-    features: np.ndarray,
+    evidence: np.ndarray,
     labels: np.ndarray,
     metadata: Metadata,
     sides: tuple[np.ndarray, np.ndarray],
     columns: Columns,
-    n_classes: int,
     seed: int,
 ) -> JointHead:
-    """The head of the epoch with the smallest loss on validation.
+    """The head of the epoch with the smallest loss on validation; that of the photographs alone where none is smaller.
 
     Args:
-        features, labels, metadata: (N, D), (N,) and of N photographs.
+        evidence, labels, metadata: (N, C), (N,) and of N photographs; of the training ones out of fold.
         sides: positions of the training and of the validation photographs.
         columns: that made `metadata`.
-        n_classes: C.
         seed: of the weights, the order and what is hidden.
     """
-    train, val = sides
-    x, y = torch.from_numpy(np.ascontiguousarray(features)), torch.from_numpy(labels)
+    x, y = torch.from_numpy(evidence), torch.from_numpy(labels)
+    train, val = (torch.from_numpy(side) for side in sides)
+    held_out = metadata.take(val)
+
+    @torch.inference_mode()
+    def loss_on_validation() -> float:
+        return float(F.cross_entropy(joint.eval()(x[val], held_out), y[val]))
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoding = columns.encoding
-        joint = JointHead(x.shape[1], n_classes, encoding.vocabulary_sizes, encoding.n_numeric)
-        joint.mean.copy_(x[train].mean(dim=0))
-        joint.scale.copy_(1 / (x[train].std(dim=0, unbiased=False) + 1e-6))
+        joint = JointHead(x.shape[1], encoding.vocabulary_sizes, encoding.n_numeric)
         optimizer = torch.optim.AdamW(joint.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        best, best_loss, since = copy.deepcopy(joint), float("inf"), 0
+        best, best_loss, since = copy.deepcopy(joint), loss_on_validation(), 0
         for _ in range(EPOCHS):
             joint.train()
-            for batch in torch.from_numpy(train)[torch.randperm(len(train))].split(BATCH):
+            for batch in train[torch.randperm(len(train))].split(BATCH):
                 loss = F.cross_entropy(joint(x[batch], _hidden(metadata.take(batch))), y[batch])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
-            joint.eval()
-            with torch.inference_mode():
-                found = float(F.cross_entropy(joint(x[val], metadata.take(torch.from_numpy(val))), y[val]))
+            found = loss_on_validation()
             if found < best_loss:
                 best, best_loss, since = copy.deepcopy(joint), found, 0
             else:

@@ -28,7 +28,7 @@ from bionas.errors import BionasError, PhotographError
 from bionas.lab import folder as model_folder
 from bionas.lab.calibration import REFUSED, UNREADABLE, Calibration, Rule, answer, distances
 from bionas.lab.fusing import folded
-from bionas.lab.joint_head import Joint, JointHead
+from bionas.lab.joint_head import Joint, JointHead, evidence_of
 from bionas.lab.metadata import Columns
 from bionas.lab.networks import Classifier, build
 from bionas.lab.photographs import BATCH, DecodedBatch, Photograph, decoded_batches
@@ -276,7 +276,8 @@ class Model:
             if len(with_any):
                 assert rules.joint is not None  # of a model with metadata
                 metadata = self.joint.columns.tensors(records.iloc[with_any])
-                logits = self.joint.logits(scored.features[with_any], metadata)
+                evidence = evidence_of(scored.logits[with_any], self.calibration.temperature)
+                logits = self.joint.logits(evidence, metadata)
                 probabilities[with_any] = self.joint.calibration.probabilities(logits, allowed)
                 joint = answer(probabilities[with_any], distance[with_any], self.taxonomy, rules.joint)
                 found = found.with_rows(with_any, joint)
@@ -348,9 +349,7 @@ def load(folder: str | os.PathLike) -> Model:
             held = description["metadata"]
             columns = Columns.from_plain(held["columns"])
             sizes = columns.encoding.vocabulary_sizes, columns.encoding.n_numeric
-            head = JointHead(
-                description["architecture"]["features"], len(description["taxonomy"]["classes"]), *sizes
-            )
+            head = JointHead(len(description["taxonomy"]["classes"]), *sizes)
             head.load_state_dict(_below("joint.", tensors))
             joint = Joint(columns, head, _calibration("joint_calibration", held, tensors))
         return Model(description, network, calibration, tensors["neighbours"].numpy(), joint)

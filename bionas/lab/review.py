@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import io
 import json
 import os
@@ -111,6 +112,12 @@ def write_review(
     content = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
     files.write_text(Path(to), page.replace("__DATA__", content))
     return len(rows)
+
+
+def framed(page: str | os.PathLike, height: int = 720) -> str:
+    """A review page as an HTML frame for a notebook, `height` pixels high."""
+    text = html.escape(Path(page).read_text(encoding="utf-8"))
+    return f'<iframe srcdoc="{text}" title="review" style="width:100%;height:{height}px;border:1px solid #ccc"></iframe>'
 
 
 def doubtful_first(answers: pd.DataFrame, model: Model) -> pd.DataFrame:
