@@ -23,10 +23,10 @@ from bionas.studies import published
 from bionas.studies.eb_lnast import comparators, study, tasks, tuning
 from bionas.studies.eb_lnast.comparators import MODELS, Budget, Fitted
 from bionas.studies.eb_lnast.evolution import Evolution
-from bionas.studies.eb_lnast.lower import GradientLevel
+from bionas.studies.eb_lnast.lower import GradientLevel, inner_folds
 from bionas.studies.eb_lnast.population import Training
 from bionas.studies.eb_lnast.significance import holm, signed_rank
-from bionas.studies.eb_lnast.space import Space
+from bionas.studies.eb_lnast.space import Architecture, Space
 from bionas.studies.eb_lnast.study import Study
 from bionas.system import files
 from bionas.training import experiments
@@ -110,7 +110,7 @@ def test_every_model_fits_predicts_and_says_its_size(name, monkeypatch):
     assert set(fitted.predict(task.x)) <= {0, 1} and fitted.parameters >= 1
     floor = (task.y == 1).mean() if name == "majority" else 0.0
     assert (fitted.predict(task.x) == task.y).mean() >= floor
-    assert len(fitted.history) == (8 if name == "eb_lnast" else 0)
+    assert len(fitted.history) == (8 if name.startswith("eb_lnast") else 0)
 
 
 def test_weights_by_evolution_can_be_asked_for():
@@ -209,7 +209,57 @@ def test_claims_stand_beside_what_came_out():
     assert table["ours"].tolist() == pytest.approx([1.0, 1.0, 99.0])  # behind by 3 and by -1 points
     assert table["ours_extreme"].tolist() == pytest.approx([3.0, 3.0, 99.0])
     assert study.claims(rows[rows["model"] == "eb_lnast"]).empty
-    assert published.table("eb_lnast_claims")["value"].tolist() == [0.99, 99.66]
+    assert published.table("eb_lnast_claims")["value"].dropna().tolist() == [0.99, 99.66]
+
+
+def test_claims_on_fixed_and_traditional_models_carry_corrected_p_values():
+    def scores(first):  # six repeats of two folds
+        return [(first + r / 100, first + r / 100) for r in range(6)]
+
+    values = {
+        "eb_lnast": (10, scores(0.8)),
+        "mlp_16": (50, scores(0.7)),
+        "svm": (9, scores(0.85)),
+        "majority": (1, scores(0.5)),
+    }
+    rows = rows_of(values)
+    table = study.claims(rows).set_index("claim")
+    smallest = signed_rank(np.full(6, 0.8), np.full(6, 0.7))
+    expected = holm([smallest] * 3)[0]
+    fixed, svm = table.loc["accuracy above mlp_16 (fixed MLP)"], table.loc["accuracy above svm (traditional)"]
+    assert (fixed["ours"], svm["ours"]) == pytest.approx((10.0, -5.0))
+    assert fixed["p_holm"] == svm["p_holm"] == pytest.approx(expected, abs=1e-5) and expected > 0.05
+    assert fixed["finding"] == svm["finding"] == "no difference"
+    of_summary = study.summary(rows, Study("wdbc", tuple(values), 6, 2), "x").set_index("model")["p_holm"]
+    assert of_summary["svm"] == pytest.approx(svm["p_holm"], abs=1e-5)
+
+
+def test_kept_weights_are_those_with_which_the_architecture_was_judged():
+    task = tasks.wdbc()
+    x, y = torch.tensor(task.x[:120], dtype=torch.float32), torch.tensor(task.y[:120])
+    x = (x - x.mean(0)) / x.std(0)
+    pair = [Architecture((3,), "tanh"), Architecture((4, 2), "relu")]
+    keeping = GradientLevel(x, y, 2, Training(steps=20), keep=True)
+    plain = GradientLevel(x, y, 2, Training(steps=20))
+    assert np.array_equal(keeping(pair), plain(pair)) and not plain.kept
+    held_out = inner_folds(y, 3, 0)
+    for architecture in pair:
+        network = keeping.final(architecture)
+        with torch.no_grad():
+            right = network(x).argmax(1) == y
+        of_folds = [float((right & out).sum() / out.sum()) for out in held_out]
+        assert network is keeping.kept[architecture]
+        assert max(of_folds) > 0.5  # trained, though never on all rows
+
+
+def test_other_readings_are_run_only_where_they_are_named():
+    assert set(comparators.VARIANTS) <= set(MODELS) and not set(comparators.VARIANTS) & set(
+        Study("wdbc").models
+    )
+    with pytest.raises(SearchError, match="gradient"):
+        comparators.fit(
+            "eb_lnast_kept", np.eye(8), np.arange(8) % 2, dataclasses.replace(TINY, lower="evolution"), 0
+        )
 
 
 def test_the_summary_pairs_repeats():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -143,13 +144,26 @@ def test_pooling_is_of_one_kind_throughout():
 def test_full_size_networks_have_nearly_the_published_parameters(row):
     ours, published = parameters(on_meta(row)), ROWS[row].published_parameters
     assert ours == pytest.approx(
-        published, rel={"resnet101": 0, "resnet152": 0, "se_resnet101": 1e-3}.get(row, 0.025)
+        published,
+        rel={"resnet101": 0, "resnet152": 0, "senet154": 1e-5, "se_resnet101": 1e-3}.get(row, 0.025),
     )
 
 
 def test_what_seran_leaves_out_is_nearly_as_large_as_printed():  # section 4.2: 2.87e7
     removed = parameters(on_meta("seran_d")) - parameters(on_meta("seran"))
     assert removed == pytest.approx(2.87e7, rel=0.02)
+
+
+def test_our_senet_154_is_timms():
+    with torch.device("meta"):
+        theirs = timm.create_model("legacy_senet154")
+
+    def shapes(model):
+        return sorted(tuple(p.shape) for p in model.parameters())
+
+    assert shapes(on_meta("senet154")) == shapes(theirs)
+    x = torch.empty(1, 3, 224, 224, device="meta")
+    assert on_meta("senet154").body(on_meta("senet154").stem(x)).shape == theirs.forward_features(x).shape
 
 
 def test_our_resnets_are_torchvisions():

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from bionas import figures
 from bionas.__main__ import main
 from bionas.errors import UnknownName
 from bionas.studies import report
@@ -20,6 +21,7 @@ from bionas.training import experiments
 from bionas.training import fitting as trainer
 from bionas.training.evaluation import top_k_error
 from bionas.training.loop import optimizer_of_w
+from bionas.training.runs import Run
 
 ROWS_RUN = ["seran", "attention92"]
 
@@ -141,11 +143,34 @@ def test_the_command_trains_a_subset_and_writes_both_tables(rows, plan, monkeypa
     assert "Attention-92" in capsys.readouterr().out
     written = [
         len((tmp_path / "data" / "results" / f"few{end}.csv").read_text().splitlines())
-        for end in ("", "_runs")
+        for end in ("", "_runs", "_curves")
     ]
-    assert written == [1 + 3, 1 + 4]
+    assert written == [1 + 3, 1 + 4, 1 + 4]  # of one epoch each
     assert main(["seran", "--rows", "seran_e"]) == 2 and "seran_d" in capsys.readouterr().err
     assert main(["seran", "--size", "half"]) == 2 and "quarter" in capsys.readouterr().err
+
+
+def test_courses_are_those_of_the_histories(rows, plan):
+    courses = seran_study.curves(rows, plan)
+    assert courses.groupby(["row", "seed"]).size().tolist() == [1] * 4
+    run = Run(dataclasses.replace(plan, seed=1).folder() / rows[rows["seed"] == 1]["run"].iloc[0])
+    own = courses[(courses["row"] == "seran") & (courses["seed"] == 1)].iloc[0]
+    assert own["train_error"] == pytest.approx(1 - run.history["train_accuracy"].iloc[0], abs=1e-5)
+    assert figures.error_curves(courses, "x").data
+
+
+def test_over_fitting_by_hand():  # validation turns at epoch 6 of 20 while training still improves
+    epochs = np.arange(1, 21)
+    courses = pd.DataFrame(
+        {
+            "model": "SE only", "seed": 0, "epoch": epochs, "train_error": 0.8 - 0.02 * epochs,
+            "val_error": 0.5, "train_loss": 1.0, "val_loss": 1 + 0.1 * abs(epochs - 6),
+        }
+    )  # fmt: skip
+    row = seran_study.over_fitting(courses).iloc[0]
+    assert (row["runs"], row["epochs"], row["best_epoch"]) == (1, 20, 6)
+    assert row["rise"] == pytest.approx(140.0) and row["train_error"] == pytest.approx(40.0)
+    assert row["still_falling"] == pytest.approx(4.0)  # epochs 17 and 18 against 19 and 20
 
 
 def test_top_k_error_by_hand():
@@ -162,7 +187,7 @@ def test_every_row_of_both_tables_is_in_the_registry_once():
 
     held = {
         source: [row.published[source] for row in ROWS.values() if source in row.published]
-        for source in ("seran_table1", "seran_table2")
+        for source in ("seran_table1", "seran_table2", "seran_text")
     }
     for source, models in held.items():
         assert sorted(models) == sorted(published.table(source)["model"])

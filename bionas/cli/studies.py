@@ -273,7 +273,7 @@ def seran(
     runs = study.measured(plan, list(rows or ROWS), seeds, size)
     table = study.table(runs, plan, typed())
     show(table[[name for name in table if name == "model" or ("error" in name and "sd" not in name)]], json)
-    report.write(out, {"": table, "_runs": runs})
+    report.write(out, {"": table, "_runs": runs, "_curves": study.curves(runs, plan)})
     return 0
 
 
@@ -320,7 +320,9 @@ def eb_lnast(
         Positive, Parameter(help="of the cross-validation; seeds of embedded and records")
     ] = 10,
     folds: Annotated[Positive, Parameter(help="outer folds")] = 5,
-    models: Annotated[Names, Parameter(help="default: all; an unknown one lists them")] = (),
+    models: Annotated[
+        Names, Parameter(help="default: all but other readings of EB-LNAST; an unknown one lists them")
+    ] = (),
     lower: Annotated[str, Parameter(help="how EB-LNAST finds weights: gradient or evolution")] = "gradient",
     trials: Annotated[Positive, Parameter(help="of Optuna, per fold")] = 40,
     seed: NotNegative = 0,

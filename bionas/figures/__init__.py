@@ -25,6 +25,7 @@ from bionas.figures.collection import (
 from bionas.figures.companions import (
     attention,
     colour_readings,
+    error_curves,
     pareto,
     population_evolution,
     published_errors,
@@ -73,6 +74,7 @@ __all__ = [
     "confusion",
     "cost_bars",
     "cost_clouds",
+    "error_curves",
     "fields_taken_away",
     "fusion_svg",
     "gains",

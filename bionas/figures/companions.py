@@ -113,6 +113,44 @@ def published_errors(frame: pd.DataFrame, error: str = "test_top1_error", captio
     return figure
 
 
+def error_curves(courses: pd.DataFrame, caption: str = "") -> Chart:
+    """Training and validation error by epoch, a panel per network: the mean over runs, and each run as a thin line.
+
+    Args:
+        courses: model, seed, epoch, train_error, val_error (shares of one).
+    """
+    models = list(dict.fromkeys(courses["model"]))
+    across = min(2, len(models))
+    down = math.ceil(len(models) / across)
+    figure = panels(down, across, shared_yaxes=True, vertical_spacing=0.12, subplot_titles=models)
+    looks = {"train_error": ("training", ACCENT), "val_error": ("validation", OURS)}
+    for place, model in enumerate(models):
+        of_model = courses[courses["model"] == model]
+        at = {"row": place // across + 1, "col": place % across + 1}
+        for column, (name, color) in looks.items():
+            for _, run in of_model.groupby("seed"):
+                x, y = run["epoch"].tolist(), plain(100 * run[column], 1)
+                thin = {"color": color, "width": 0.7}
+                figure.add_scatter(
+                    x=x, y=y, mode="lines", line=thin, opacity=0.5, showlegend=False, hoverinfo="skip", **at
+                )
+            mean = of_model.groupby("epoch")[column].mean()
+            figure.add_scatter(
+                x=mean.index.tolist(), y=plain(100 * mean, 1), mode="lines", line={"color": color, "width": 2.4}, name=name,
+                showlegend=place == 0, hovertemplate="epoch %{x}: %{y:.1f} %<extra></extra>", **at,
+            )  # fmt: skip
+    ends = courses[courses["epoch"] == courses["epoch"].max()].groupby("model", sort=False)
+    gaps = 100 * (ends["val_error"].mean() - ends["train_error"].mean())
+    widest = str(gaps.idxmax())
+    title = f"Validation error ends {gaps.max():.0f} points above training error in {widest}"
+    if len(models) > 1:
+        title += f", {gaps.min():.0f} in {gaps.idxmin()}"
+    sheet(figure, title, caption, height=230 * down + 60, head=HEAD + 18)
+    figure.update_xaxes(title_text="epoch", row=down)
+    figure.update_yaxes(title_text="top-1 error (%)", rangemode="tozero", gridcolor=GRID, col=1)
+    return figure
+
+
 def population_evolution(history: pd.DataFrame, generations: Sequence[int] = (), caption: str = "") -> Chart:
     """A population, one panel per generation: size against performance, one colour per activation.
 

@@ -120,8 +120,14 @@ def seran_svg(network: CompanionNetwork, title: str = "") -> Drawing:
     architecture = network.architecture
     counted = f"{architecture.count('s')} SE and {architecture.count('a')} attention modules"
     title = title or f"{counted} alternate in four stages"
-    colors = {"r": "#cfd8e3", "s": PRIMITIVE_COLORS["squeeze_excite"], "a": PRIMITIVE_COLORS["dil_conv_3x3"]}
-    names = {"r": "residual block", "s": "SE-ResNet module", "a": "attention module"}
+    gated = PRIMITIVE_COLORS["squeeze_excite"]
+    colors = {"r": "#cfd8e3", "s": gated, "a": PRIMITIVE_COLORS["dil_conv_3x3"], "g": gated}
+    names = {
+        "r": "residual block",
+        "s": "SE-ResNet module",
+        "a": "attention module",
+        "g": "grouped SE block",
+    }
     parts = [text(20, 32, title, size=16, weight=600)]
     x: float = 20
     for letter, name in names.items():
@@ -148,7 +154,7 @@ def seran_svg(network: CompanionNetwork, title: str = "") -> Drawing:
         for row, line in enumerate(lines):
             for column, letter in enumerate(line):
                 place = (32 + column * 29, y + 12 + 34 * row, 24, 28)
-                ink = "#fff" if letter == "s" else INK
+                ink = "#fff" if letter in "sg" else INK
                 parts.append(box(*place, letter, fill=colors[letter], radius=4, size=12.5, ink=ink))
         channels = _channels(network.body[at : at + len(word)])
         words = f"stage {stage + 1}: {channels} channels, side / {4 * 2**stage}"

@@ -1,7 +1,7 @@
 """EB-LNAST: evolutionary bi-level neural architecture search with training, for small classifiers.
 
 Of the paper (Gomez-Ortega et al., Scientific Reports 2025, doi 10.1038/s41598-025-22538-6) the abstract alone was
-available: two levels, what each searches, the tasks, the kinds of comparators and two claims are its; every formula,
+available: two levels, what each searches, the tasks, the kinds of comparators and four claims are its; every formula,
 range, setting and grid is ours, declared where it stands.
 
     space.py        what is searched                      evolution.py      differential evolution

@@ -17,7 +17,7 @@ from bionas.errors import BionasError, UnknownName
 from bionas.specimens import load_specimens
 from bionas.specimens.collection import SpecimenSet
 from bionas.studies.eb_lnast import fields, study
-from bionas.studies.eb_lnast.comparators import MODELS, Budget
+from bionas.studies.eb_lnast.comparators import Budget
 from bionas.studies.eb_lnast.tasks import TASKS
 from bionas.system import files, places
 from bionas.system.progress import progress
@@ -47,7 +47,7 @@ def _measured(options: SimpleNamespace) -> int:
         return _metadata(options, command)
     asked = study.Study(
         options.task,
-        tuple(options.models or MODELS),
+        tuple(options.models or study.COMPARED),
         options.repeats,
         options.folds,
         budget=Budget(lower=options.lower, trials=options.trials),
@@ -62,11 +62,7 @@ def _measured(options: SimpleNamespace) -> int:
         raise
     table, claimed = study.summary(rows, asked, command), study.claims(rows)
     print(table.loc[:, "model":"seconds"].round(2).to_string(index=False))
-    print(
-        claimed.to_string(index=False)
-        if len(claimed)
-        else "The published claims need eb_lnast and mlp_tuned."
-    )
+    print(claimed.to_string(index=False) if len(claimed) else "The published claims need eb_lnast.")
     _write(options.out, {"": table, "_runs": rows, "_claims": claimed.assign(command=command)})
     return 0
 

@@ -48,6 +48,8 @@ class GradientLevel:
         seed: of starts, folds and batches.
         folds: inner folds, stratified.
         starts: of the final training, all at once.
+        keep: the weights found while an architecture was judged are those that are kept: `final` trains nothing. The
+            abstract optimises architecture, weights and biases "simultaneously", which may mean this.
     """
 
     x: Tensor
@@ -57,6 +59,10 @@ class GradientLevel:
     seed: int = 0
     folds: int = INNER_FOLDS
     starts: int = STARTS
+    keep: bool = False
+    kept: dict[Architecture, nn.Sequential] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def parameters(self, architecture: Architecture) -> int:
         return architecture.parameters(self.x.shape[1], self.n_classes)
@@ -71,11 +77,21 @@ class GradientLevel:
         )
         train(population, self.x, self.y, self.training, self.seed, of_member=~held_out)
         with torch.no_grad():
-            right = population(self.x).argmax(dim=2) == self.y
+            logits = population(self.x)
+            right = logits.argmax(dim=2) == self.y
+        if self.keep:
+            best = losses(logits, self.y).view(-1, self.folds).argmin(dim=1).tolist()
+            for i, (architecture, fold) in enumerate(zip(architectures, best, strict=True)):
+                self.kept[architecture] = population.member(i * self.folds + fold)
         return _mean_over_folds(right, held_out, self.folds)
 
     def final(self, architecture: Architecture) -> nn.Sequential:
-        """The architecture trained on all rows from several starts; the one of the smallest loss on these rows is kept."""
+        """The architecture trained on all rows from several starts; the one of the smallest loss on these rows is kept.
+
+        With `keep` that of the inner folds' networks of this architecture whose loss on all rows is smallest, as it stands.
+        """
+        if self.keep:
+            return self.kept[architecture]
         seeds = [start_seed(self.seed, architecture, self.folds + start) for start in range(self.starts)]
         copies = [architecture] * self.starts
         population = Population(copies, self.x.shape[1], self.n_classes, seeds, self.x.dtype).to(

@@ -1,7 +1,7 @@
 """SERAN: squeeze-and-excitation and residual attention modules alternating in a ResNet, and what it is compared with.
 
 `SEGate`, `Bottleneck` and `AttentionModule` are its three modules (sections 3.1 to 3.3), `CompanionNetwork` strings them
-together after an `Architecture`, and `ROWS` holds every row of its Tables 1 and 2 under one name each; `build` makes one
+together after an `Architecture`, and `ROWS` holds every row of its Tables 1 and 2, and SENet-154, under one name each; `build` makes one
 at any width. The text gives counts of modules and of parameters; which module stands where, how wide and how deep is our
 assumption, kept as data in `seran_study.assumptions`. Shapes are (batch, C, H, W) throughout.
 """
@@ -25,6 +25,9 @@ POOLS: dict[str, type[nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 
 STAGE_WIDTHS = (256, 512, 1024, 2048)
 """C of the four stages at width 1, as in ResNet-50 and Attention-92; their maps are 56, 28, 14 and 7 at 224 px."""
+
+GROUPS = 64
+"""Of the 3x3 convolutions of SENet-154 at width 1 (Hu et al. 2018)."""
 
 POOLINGS = (3, 2, 1)
 """Depth of the soft mask by stage: each mask reaches down to 1/32 of the image (maps of 56, 28 and 14 at 224 px)."""
@@ -70,6 +73,35 @@ class Bottleneck(nn.Module):
         self.gate = SEGate(channels) if gated else nn.Identity()
         same = inputs == channels and stride == 1
         self.shortcut = nn.Identity() if same else nn.Sequential(*_conv_bn(inputs, channels, 1, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, channels, H / stride, W / stride)."""
+        return F.relu(self.gate(self.body(x)) + self.shortcut(x))
+
+
+class GroupedBottleneck(nn.Module):
+    """Block of SENet-154 (Hu et al. 2018): 1x1 to C / 2, grouped 3x3 to C, 1x1, an SE gate, then the identity is added.
+
+    Args:
+        inputs, channels: C in and out.
+        stride: of the 3x3 convolution; the shortcut is then a 3x3 convolution as well.
+        groups: of the 3x3 convolution; they divide C / 2.
+    """
+
+    def __init__(self, inputs: int, channels: int, stride: int, groups: int):
+        super().__init__()
+        half = channels // 2
+        self.body = nn.Sequential(
+            *_conv_bn(inputs, half, 1),
+            nn.ReLU(inplace=True),
+            *_conv_bn(half, channels, 3, stride, groups),
+            nn.ReLU(inplace=True),
+            *_conv_bn(channels, channels, 1),
+        )
+        self.gate = SEGate(channels)
+        same = inputs == channels and stride == 1
+        kernel = 1 if stride == 1 else 3
+        self.shortcut = nn.Identity() if same else nn.Sequential(*_conv_bn(inputs, channels, kernel, stride))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, channels, H / stride, W / stride)."""
@@ -146,8 +178,10 @@ class Architecture:
 
     Attributes:
         stages: four words, one a stage, a letter a module in order: r residual block, s SE-ResNet module, a attention
-            module. The first of a word sets the stage's width, and from the second stage on halves the map.
-        stem: "three_3x3" (section 3.1) or "one_7x7" (the ResNets'); a pool of stride 2 follows either.
+            module, g block of SENet-154. The first of a word sets the stage's width, and from the second stage on halves
+            the map.
+        stem: "three_3x3" (section 3.1), "three_3x3_wide" (SENet-154's, twice as wide) or "one_7x7" (the ResNets'); a pool
+            of stride 2 follows each.
         pool: "max" or "avg", in the stem and in the masks.
         dropout: before the classifier.
     """
@@ -194,13 +228,17 @@ class CompanionNetwork(nn.Module):
                 f"width={width:g}: it is a multiple of 1/64 and at least 1/16, such as 0.25 or 1."
             )
         self.architecture, self.width = architecture, width
-        self.stem = _stem(architecture.stem, int(narrow), architecture.pool)
-        modules, inputs = [], int(narrow)
+        inputs = int(narrow) * (2 if architecture.stem == "three_3x3_wide" else 1)
+        self.stem = _stem(architecture.stem, inputs, architecture.pool)
+        modules: list[nn.Module] = []
         for stage, word in enumerate(architecture.stages):
             channels = int(STAGE_WIDTHS[stage] * width)
             for place, letter in enumerate(word):
                 stride = 2 if stage and place == 0 else 1
-                modules.append(_module(letter, inputs, channels, stride, stage, architecture.pool))
+                if letter == "g":
+                    modules.append(GroupedBottleneck(inputs, channels, stride, int(GROUPS * width)))
+                else:
+                    modules.append(_module(letter, inputs, channels, stride, stage, architecture.pool))
                 inputs = channels
         self.body = nn.Sequential(*modules)
         self.head = nn.Sequential(nn.Dropout(architecture.dropout), nn.Linear(inputs, n_classes))
@@ -272,6 +310,13 @@ for _name, _row in {
         49.33e6,
         "Hu et al. 2018, counted from the published network",
     ),
+    "senet154": Row(
+        "SENet-154",
+        Architecture(("ggg", "g" * 8, "g" * 36, "ggg"), stem="three_3x3_wide", dropout=0.2),
+        {"seran_text": "SENet-154"},
+        SENET_154_PARAMETERS,
+        "Hu et al. 2018, counted from the published network",
+    ),
     "seran": Row(
         "SERAN",
         SERAN,
@@ -339,8 +384,11 @@ def build(row: str, n_classes: int, width: float = 1.0) -> CompanionNetwork:
     return CompanionNetwork(ROWS[row].architecture, n_classes, width)
 
 
-def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs)
+def _conv_bn(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+) -> tuple[nn.Module, nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return convolution, nn.BatchNorm2d(outputs)
 
 
 def _blocks(channels: int, n: int) -> nn.Sequential:
