@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from bionas.studies.sentences import difference, span_of_weights
+from bionas.studies.sentences import difference, interval, span_of_weights
 
 
 def test_a_difference_of_single_trainings_has_no_standard_error():
@@ -31,3 +31,10 @@ def test_the_span_of_weights_is_stated_as_it_is(largest, lead):
     said = span_of_weights([0.099, 0.1, largest], 10)
     assert f"0.0990 to {largest:.4f}" in said and lead in said and "0.1000" in said
     assert f"a range of {largest - 0.099:.4f}" in said
+
+
+def test_an_interval_that_holds_zero_may_be_chance():
+    assert interval(2.14, -0.4, 4.6) == "+2.1 (-0.4 to +4.6): may be chance"
+    assert interval(2.14, 0.4, 4.6).endswith("more than chance")
+    assert interval(-2.14, -4.6, -0.4).endswith("more than chance")
+    assert interval(math.nan, math.nan, math.nan) == ""

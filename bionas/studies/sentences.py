@@ -41,3 +41,11 @@ def span_of_weights(alphas: Sequence[float], n_primitives: int) -> str:
     ratio = high / even
     lead = "barely above" if ratio < 1.1 else f"{ratio:.1f} times" if ratio < 10 else "far above"
     return f"Weights span {low:.4f} to {high:.4f}, a range of {high - low:.4f}; the largest is {lead} {even:.4f}, where all began."
+
+
+def interval(difference: float, low: float, high: float) -> str:
+    """A difference in points with its interval: "+2.1 (-0.4 to +4.6): may be chance"; "" where there is none."""
+    if math.isnan(difference):
+        return ""
+    verdict = "more than chance" if low > 0 or high < 0 else "may be chance"
+    return f"{difference:+.1f} ({low:+.1f} to {high:+.1f}): {verdict}"
