@@ -86,10 +86,12 @@ PRESETS: dict[str, NetworkConfig] = {
     "quick": NetworkConfig(image_size=64, channels=16, cells=3, stem_stride=4),
     "narrow": NetworkConfig(image_size=64, channels=8, cells=6, stem_stride=2),
     "laptop": NetworkConfig(image_size=64, channels=32, cells=6, stem_stride=4),
+    "on_stem": NetworkConfig(image_size=224, channels=64, cells=2, last_width=2),
     "paper": NetworkConfig(image_size=224, channels=64, cells=8, stem_stride=4, last_width=8),
 }
 """`tiny` and `quick` take seconds and minutes; `narrow` searches at full depth and twice the resolution of `laptop`
-with few channels, for derived networks that are then trained as wide as their MACs allow (`Plan.max_mmacs`). `paper` is
+with few channels, for derived networks that are then trained as wide as their MACs allow (`Plan.max_mmacs`). `on_stem` has
+few cells, for the small maps of a pretrained stem. `paper` is
 fitted to what the paper prints for its best network, 2.95 GFLOPs and 40.06 MB, read as MACs and fp32 weights: the medians
 over random genotypes of the full set (`benchmarks/table1_cost.py`)."""
 
@@ -352,6 +354,7 @@ class SearchNetwork(_Network):
         rows = 1 if config.shared_theta else config.cells
         self.theta = nn.Parameter(torch.randn(rows, len(EDGES), len(names)) * THETA_STD[config.theta_init])
         self.relaxation = Relaxation() if relaxation is None else relaxation
+        self.frozen = frozenset(name for name, p in self.named_parameters() if not p.requires_grad)
         self._mask: tuple[Tensor, int, list] | None = None
 
     def alpha(self, theta: Tensor | None = None) -> Tensor:
@@ -383,9 +386,9 @@ class SearchNetwork(_Network):
         return [self.theta, *self.relaxation.parameters()]
 
     def weights(self) -> list[nn.Parameter]:
-        """w: everything else, what the even steps update."""
+        """w: everything else but what a pretrained stem keeps frozen; what the even steps update."""
         architecture = {id(p) for p in self.architecture()}
-        return [p for p in self.parameters() if id(p) not in architecture]
+        return [p for n, p in self.named_parameters() if id(p) not in architecture and n not in self.frozen]
 
     def genotype(self) -> Genotype:
         """The network that would be derived now (section III-B.2)."""

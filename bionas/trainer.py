@@ -147,10 +147,10 @@ class BilevelTrainer(WeightTrainer):
         learnable(architecture, turn == THETA)
         running = turn == THETA and self.theta_batch_norm == "running"
         if running:
-            batch_norm_mode(self.supernet, training=False)
+            use_running_statistics(self.supernet)
         loss, right = self.loss(batch)
         if running:
-            batch_norm_mode(self.supernet, training=True)
+            self.supernet.train()  # a frozen stem stays in evaluation mode
         penalised = loss if turn == W or self.penalty is None else loss + self.penalty(self.supernet)
         self.update(turn, penalised)
         learnable(weights, True)
@@ -210,8 +210,8 @@ def learnable(parameters: Iterable[nn.Parameter], learnable: bool) -> None:
         p.requires_grad_(learnable)
 
 
-def batch_norm_mode(model: nn.Module, training: bool) -> None:
-    """Whether batch normalisation uses the batch's statistics (and updates the running ones) or the running ones."""
+def use_running_statistics(model: nn.Module) -> None:
+    """Batch normalisation uses the running statistics in place of the batch's, and leaves them unchanged."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
-            module.train(training)
+            module.eval()

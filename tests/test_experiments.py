@@ -338,6 +338,7 @@ def test_other_code_is_another_run(
     before = folders()
     concerned = {
         "network": {"search", "retrain"},
+        "stems": set(),
         "training": {*before},
         "specimens": {*before},
         "evaluation": {"retrain", "baseline", "companion"},

@@ -19,7 +19,7 @@ from bionas import lab
 from bionas.__main__ import main
 from bionas.errors import BaselineError, BionasError, PhotographError, SpecimenError, UnknownName
 from bionas.lab import commands
-from bionas.lab.weights import find_weights, load_backbone
+from bionas.training.weights import find_weights, load_backbone
 
 
 @pytest.fixture(scope="module")

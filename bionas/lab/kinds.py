@@ -22,12 +22,12 @@ from bionas.lab.fusing import folded
 from bionas.lab.head import Linear, fit_head
 from bionas.lab.networks import Classifier, build, describe_derived, describe_resnet18, describe_timm
 from bionas.lab.photographs import BATCH
-from bionas.lab.weights import DEFAULT_ARCHITECTURE, WeightSource, find_weights
 from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.images import Images
 from bionas.specimens.splits import Sides
 from bionas.system import files
 from bionas.training import experiments
+from bionas.training.weights import DEFAULT_ARCHITECTURE, WeightSource, find_weights
 
 AUTO, PRETRAINED, SEARCHED, RESNET = "auto", "pretrained", "searched", "resnet18"
 KINDS = (AUTO, PRETRAINED, SEARCHED, RESNET)
@@ -197,7 +197,7 @@ def from_scratch(
         "quick",
         source="folder",
         data_dir=photographs,
-        source_options=f"labels={shlex.quote(_table(specimens, sides, work).as_posix())} fit={fit}",
+        source_options=f"labels={shlex.quote(side_table(specimens, sides, work).as_posix())} fit={fit}",
         target="lab_class",
         min_records=1,
         metadata="none",
@@ -218,7 +218,7 @@ def from_scratch(
         run = experiments.retrain(plan, genotype)
         architecture = describe_derived(genotype, dataclasses.asdict(plan.derived_network(genotype)))
     network = build(architecture, n_classes)
-    _take_over(network, run.weights(), class_names, list(specimens.class_names))
+    take_over(network, run.weights(), class_names, list(specimens.class_names))
     history = {
         "search_epochs": 0 if genotype is None else search_epochs,
         "epochs": train_epochs,
@@ -227,7 +227,7 @@ def from_scratch(
     return Trained(network.requires_grad_(False).eval(), architecture, history)
 
 
-def _table(specimens: SpecimenSet, sides: Sides, work: Path) -> Path:
+def side_table(specimens: SpecimenSet, sides: Sides, work: Path) -> Path:
     """A table of files, classes and sides that a `Plan` reads in place of the collection's own."""
     frame = specimens.records[["file"]].copy()
     frame["lab_class"] = specimens.label_names
@@ -239,7 +239,7 @@ def _table(specimens: SpecimenSet, sides: Sides, work: Path) -> Path:
     return path
 
 
-def _take_over(
+def take_over(
     network: Classifier, state: dict[str, torch.Tensor], found: list[str], wanted: list[str]
 ) -> None:
     """The weights of a run in the layers of a `Classifier`; `found` and `wanted`: order of the classes in each."""

@@ -33,11 +33,11 @@ from bionas.lab.metadata import NONE, chosen
 from bionas.lab.model import Model
 from bionas.lab.predicting import PACKAGES
 from bionas.lab.taxonomy import Taxonomy
-from bionas.lab.weights import load_backbone
 from bionas.specimens import load_specimens
 from bionas.specimens.collection import MIN_SPECIMENS, OTHER, SpecimenSet
 from bionas.specimens.splits import Sides
 from bionas.system import files, places
+from bionas.training.weights import load_backbone
 
 WORK, LOCK, DOUBTFUL = ".training", ".training.lock", "suspected_labels.csv"
 """In the model folder while it is made: the working folder and its lock. Afterwards: the labels to look at again."""

@@ -19,9 +19,10 @@ NAMES = ("file", "processid", "sampleid")
 def identical_images(images: object) -> np.ndarray | None:
     """int64 (N,): equal for images of equal pixels, -1 for images that are there once; None where nothing was compared.
 
-    Compared are decoded stores (`ImageStore`) up to `LARGEST`. Images of a single colour count as different: an empty
-    frame is no evidence of a copy.
+    Compared are decoded stores (`ImageStore`) up to `LARGEST`, also the one that maps were made from. Images of a single
+    colour count as different: an empty frame is no evidence of a copy.
     """
+    images = getattr(images, "photographs_of_maps", images)
     if not isinstance(images, ImageStore) or len(images) * images.size**2 * 3 > LARGEST:
         return None
     codes = np.full(len(images), -1, dtype=np.int64)

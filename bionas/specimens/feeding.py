@@ -56,7 +56,7 @@ def prefetched(jobs: Iterable[Callable[[], Item]], ahead: int = AHEAD) -> Genera
 
 
 class Parcel(NamedTuple):
-    """A batch on its way: uint8 (B, S, S, 3) or None, metadata, labels, the buffer it lies in, when it has arrived.
+    """A batch on its way: pixels (B, S, S, 3) or None, metadata, labels, the buffer it lies in, when it has arrived.
 
     `kept` is where its images stand in the batch that was asked for; None where none was left out.
     """
@@ -79,16 +79,23 @@ class Delivery:
         shape: of a full batch of pixels, (B, S, S, 3); None for batches without images.
         device: where batches are used.
         ahead: how many parcels may be under way.
+        dtype: of the pixels.
     """
 
-    def __init__(self, shape: tuple[int, ...] | None, device: torch.device, ahead: int = AHEAD):
+    def __init__(
+        self,
+        shape: tuple[int, ...] | None,
+        device: torch.device,
+        ahead: int = AHEAD,
+        dtype: torch.dtype = torch.uint8,
+    ):
         self.device, self._cuda = device, device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if self._cuda else None
         self._free: queue.SimpleQueue[tuple[Tensor, torch.cuda.Event | None]] = queue.SimpleQueue()
         self._buffers = 0 if shape is None else ahead + 1
         for _ in range(self._buffers):
             assert shape is not None
-            self._free.put((torch.empty(shape, dtype=torch.uint8, pin_memory=self._cuda), None))
+            self._free.put((torch.empty(shape, dtype=dtype, pin_memory=self._cuda), None))
 
     @property
     def at_rest(self) -> bool:
@@ -96,7 +103,7 @@ class Delivery:
         return self._free.qsize() == self._buffers
 
     def buffer(self) -> Tensor:
-        """A uint8 buffer of a full batch that nothing else uses."""
+        """A buffer of a full batch that nothing else uses."""
         buffer, copied = self._free.get()
         if copied is not None:
             copied.synchronize()  # the copy of an earlier batch out of this buffer

@@ -20,13 +20,14 @@ from bionas.errors import SpecimenError
 
 
 class Images(Protocol):
-    """N uint8 images of S x S pixels: decoded (`ImageStore`) or decoded when asked for (`StreamedImages`)."""
+    """N images: uint8, decoded (`ImageStore`) or decoded when asked for (`StreamedImages`), or what a network made of
+    them (`training.maps.StemMaps`)."""
 
     def __len__(self) -> int: ...
 
     @property
     def size(self) -> int:
-        """Side of an image in pixels."""
+        """Side of an image in pixels; of a map in places."""
         ...
 
     @property
@@ -34,16 +35,31 @@ class Images(Protocol):
         """SHA-256 hex of which images these are, in which order."""
         ...
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one image as it is kept: (height, width, channels)."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the values: uint8 for images, float16 for maps that a network made of them."""
+        ...
+
     def subset(self, positions: np.ndarray) -> Images:
         """The images at `positions`, in that order."""
         ...
 
+    def varied(self, generator: torch.Generator) -> Images | None:
+        """For one augmented epoch: one of the variants of each image that were made before; None where there are none,
+        and images are augmented when they are drawn."""
+        ...
+
     def pixels(self, positions: np.ndarray | list[int], out: np.ndarray | None = None) -> np.ndarray:
-        """uint8 (n, S, S, 3), in `out` where it is given."""
+        """(n, *shape), in `out` where it is given."""
         ...
 
     def take(self, positions: np.ndarray | list[int] | Tensor) -> Tensor:
-        """uint8 (n, 3, S, S), laid out in memory as channels_last."""
+        """(n, channels, height, width), laid out in memory as channels_last."""
         ...
 
     def readable(self, positions: np.ndarray) -> np.ndarray | None:
@@ -66,6 +82,8 @@ class ImageStore:
     Raises:
         SpecimenError: `pixels` has another shape or type.
     """
+
+    dtype = torch.uint8
 
     def __init__(
         self, pixels: np.ndarray, fingerprint: str | None = None, positions: np.ndarray | None = None
@@ -105,6 +123,14 @@ class ImageStore:
     def size(self) -> int:
         """Side of an image in pixels."""
         return self._pixels.shape[1]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(S, S, 3)"""
+        return self.size, self.size, 3
+
+    def varied(self, generator: torch.Generator) -> None:
+        """None: images are augmented when they are drawn."""
 
     def subset(self, positions: np.ndarray) -> ImageStore:
         """The images at `positions` of this store, in that order; the pixels are shared, not copied."""

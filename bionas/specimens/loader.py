@@ -40,7 +40,8 @@ MIN_IMAGES = 2
 
 
 class Batch(NamedTuple):
-    """B specimens: image float32 (B, 3, S, S), channels_last, None for records alone; metadata; label int64 (B,)."""
+    """B specimens: image float32 (B, 3, S, S), channels_last, or maps of it, None for records alone; metadata; label
+    int64 (B,)."""
 
     image: Tensor | None
     metadata: Metadata
@@ -98,7 +99,7 @@ class BatchLoader:
         self.shuffle, self.drop_last = shuffle, drop_last
         self.device, self.share = torch.device(device), share
         self._resample = resample
-        self._augment = AUGMENTATIONS[augment]
+        self._augment, self._augmented = AUGMENTATIONS[augment], augment != "none"
         self._metadata = encoding.table(specimens)
         self._labels = torch.from_numpy(specimens.labels.copy())
         self._memory = RecycledMemory()
@@ -122,8 +123,8 @@ class BatchLoader:
                 if arrived.pixels is not None:
                     pixels = arrived.pixels.permute(0, 3, 1, 2)
                     if drawn is not None:
-                        pixels = _drawn_for(drawn, here, parcel.kept).applied(pixels)
-                    image = normalised(pixels, self._memory)
+                        pixels = drawn_for(drawn, here, parcel.kept).applied(pixels)
+                    image = self._float(pixels)
                     delivery.release(parcel)
                 yield Batch(image, arrived.metadata, arrived.label)
         if delivery.at_rest:
@@ -136,13 +137,19 @@ class BatchLoader:
         n, images = len(self.specimens), self.specimens.images
         generator = torch.Generator().manual_seed(_mixed(self.seed, epoch))
         order = self._order(generator)
-        drawn = None if images is None else self._augment(n, images.size, generator)
+        varied = images.varied(generator) if images is not None and self._augmented else None
+        drawn = None
+        if varied is not None:
+            images = varied
+        elif images is not None:
+            drawn = self._augment(n, images.size, generator)
         ahead = min(AHEAD, len(self))
         full = self.batch_size // self.share[1]
-        shape = None if images is None else (min(full, n), images.size, images.size, 3)
+        shape = None if images is None else (min(full, n), *images.shape)
         fits = (d for d in self._spare if d.device == self.device)
         if (delivery := next(fits, None)) is None:
-            delivery = Delivery(shape, self.device, ahead)
+            dtype = torch.uint8 if images is None else images.dtype
+            delivery = Delivery(shape, self.device, ahead, dtype)
         else:
             self._spare.remove(delivery)
 
@@ -170,6 +177,12 @@ class BatchLoader:
             return torch.multinomial(1 / counts[self._labels].double(), n, True, generator=generator)
         return torch.randperm(n, generator=generator) if self.shuffle else torch.arange(n)
 
+    def _float(self, pixels: Tensor) -> Tensor:
+        """What the network sees: images normalised, maps in float32; in memory of its own."""
+        if pixels.dtype == torch.uint8:
+            return normalised(pixels, self._memory)
+        return pixels.to(torch.float32, copy=True)
+
     def _readable(self, readable: np.ndarray | None) -> Tensor | None:
         """Which images of a batch are used, where some could not be read; None for all of them.
 
@@ -189,7 +202,7 @@ class BatchLoader:
             yield slice(start + size * rank // ranks, start + size * (rank + 1) // ranks)
 
 
-def _drawn_for(drawn: Any, here: slice, kept: Tensor | None) -> Any:
+def drawn_for(drawn: Any, here: slice, kept: Tensor | None = None) -> Any:
     """The part of an epoch's draws that belongs to one batch."""
     parts = (part[here] for part in drawn)
     return type(drawn)(*(part if kept is None else part[kept] for part in parts))

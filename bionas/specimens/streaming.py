@@ -52,6 +52,8 @@ class StreamedImages:
         UnknownName: no such fit, no such decoder.
     """
 
+    dtype = torch.uint8
+
     def __init__(
         self,
         photographs: Photographs,
@@ -76,6 +78,14 @@ class StreamedImages:
 
     def __len__(self) -> int:
         return len(self.photographs) if self._positions is None else len(self._positions)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(S, S, 3)"""
+        return self.size, self.size, 3
+
+    def varied(self, generator: torch.Generator) -> None:
+        """None: images are augmented when they are drawn."""
 
     def subset(self, positions: np.ndarray) -> StreamedImages:
         """The images at `positions`, in that order; photographs and the record of unreadable ones are shared."""

@@ -225,7 +225,7 @@ class PlanEvaluator:
         at_target: bool = False,
         keep_weights: bool = False,
     ):
-        self.splits = plan.splits() if splits is None else splits
+        self.splits = plan.training_splits() if splits is None else splits
         self.given, self.epochs, self.at_target, self.keep_weights = plan, epochs, at_target, keep_weights
         self.searched = dataclasses.replace(plan, epochs=epochs, derived_channels=None, max_mmacs=None)
         self.plan = dataclasses.replace(plan, epochs=epochs) if at_target else self.searched

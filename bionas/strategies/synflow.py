@@ -69,7 +69,7 @@ def synaptic_flow(network: nn.Module, image: torch.Tensor, metadata: Metadata) -
         for parameter in network.parameters():
             parameter.abs_()
     metadata = Metadata(metadata.categorical, metadata.numeric.double())
-    parameters = list(network.parameters())
+    parameters = [p for p in network.parameters() if p.requires_grad]
     flow = torch.autograd.grad(network(image.double(), metadata).sum(), parameters, allow_unused=True)
     total = sum((p * g).abs().sum().item() for p, g in zip(parameters, flow) if g is not None)
     return math.log(total) if total > 0 else -math.inf

@@ -73,7 +73,7 @@ def kinds(data: Path, seeds: Sequence[int], targets: Sequence[str], names: Seque
     """Kinds of model on the photographs of pests, by order and by the nine classes as given."""
     rows = []
     for target in targets:
-        pests = _pests(data)
+        pests = arthropods(data)
         for kind in KINDS:
             if names and kind.name not in names:
                 continue
@@ -138,7 +138,7 @@ def decisions(data: Path, seeds: Sequence[int], targets: Sequence[str], names: S
     others = others[others["arthropod"] == 0]["file"]
     rows = []
     for target in targets:
-        pests = _pests(data)
+        pests = arthropods(data)
         for kind in KINDS:
             if names and kind.name not in names:
                 continue
@@ -252,7 +252,7 @@ STUDIES: dict[str, Callable[..., None]] = {
 }
 
 
-def _pests(data: Path) -> Path:
+def arthropods(data: Path) -> Path:
     """A folder with the arthropods alone: links to the photographs and a table of those rows."""
     folder = places.runs() / "laboratory" / "pests"
     table = pd.read_csv(data / PESTS / "labels.csv")

@@ -23,8 +23,8 @@ from typing import Any
 
 from bionas.errors import ChoiceError, UnknownName
 
-PATH_SUFFIXES = ("_dir", "_file", "_path")
-"""A choice with such a name is a path; a relative one is relative to the folder in which the command was typed."""
+PATH_SUFFIXES = ("_dir", "_file", "_path", "weights")
+"""A choice whose name ends like this is a path; a relative one is relative to the folder in which the command was typed."""
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

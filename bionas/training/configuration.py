@@ -27,7 +27,6 @@ from bionas.network import (
     MetadataNetwork,
     NetworkConfig,
     SearchNetwork,
-    require_stem,
 )
 from bionas.network import preset as sizes_of
 from bionas.operators import PRIMITIVE_SETS
@@ -40,6 +39,8 @@ from bionas.system import places
 from bionas.training import data, versions
 from bionas.training.choices import choice, declarations, default, parsed
 from bionas.training.cost import cost
+from bionas.training.loop import chosen_device
+from bionas.training.maps import Maps
 from bionas.training.recipe import (
     BALANCES,
     SCHEDULES,
@@ -50,6 +51,7 @@ from bionas.training.recipe import (
     Training,
 )
 from bionas.training.runs import Run
+from bionas.training.stems import StemChoices
 
 MODES: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -107,7 +109,7 @@ def _split_choice(name: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan(ThetaSearch, Training):
+class Plan(ThetaSearch, StemChoices, Training):
     """Every choice of a run.
 
     `seed` is that of initialisation, order and dropout. Collection and split are drawn with `data_seed`, so that runs
@@ -160,7 +162,6 @@ class Plan(ThetaSearch, Training):
         "full", "full (ten primitives), reduced (six) or conv_only (four)", known=PRIMITIVE_SETS
     )
     fusion: str = choice("concatenation", "how image and metadata features are joined", known=FUSIONS)
-    stem: str = choice("conv", "the stem: conv, or another name of `network.STEMS`", check=require_stem)
     dropout: float | None = choice(
         None, "in head and metadata encoder; None: the preset's 0.2. The paper names no rate", at_least=0
     )
@@ -271,6 +272,18 @@ class Plan(ThetaSearch, Training):
         """
         return data.splits(self.specimens(), self.source, self.split, self.data_seed)
 
+    def training_splits(self) -> Splits:
+        """The same splits as networks are trained on them: with the cached maps of a pretrained stem for photographs.
+
+        Raises:
+            BaselineError: the stem's weights cannot be had.
+        """
+        if not self.on_maps:
+            return self.splits()
+        maps = Maps(self.published(), self.image_size, self.variants_kept(self.augment), self.augment)
+        mapped = data.on_maps(self.specimens(), maps, chosen_device(self.device))
+        return data.splits(mapped, self.source, self.split, self.data_seed)
+
     def encoding(self) -> MetadataEncoding:
         """The metadata encoding, its vocabularies from the training split alone."""
         return data.encoding(self.splits(), self.metadata, self.bin_buckets)
@@ -326,8 +339,8 @@ class Plan(ThetaSearch, Training):
     def supernet(self) -> SearchNetwork:
         """The supernet of this plan, freshly initialised from its seed."""
         torch.manual_seed(self.seed)
-        return SearchNetwork(
-            self.network(), primitives=self.primitive_set, fusion=self.fusion, **self.inputs()
+        return self.with_weights(
+            SearchNetwork(self.network(), primitives=self.primitive_set, fusion=self.fusion, **self.inputs())
         )
 
     def derived(self, genotype: Genotype) -> DerivedNetwork:
@@ -338,7 +351,8 @@ class Plan(ThetaSearch, Training):
         """
         genotype.require(self.network().reductions, self.primitive_set)
         torch.manual_seed(self.seed)
-        return DerivedNetwork(genotype, self.derived_network(genotype), fusion=self.fusion, **self.inputs())
+        sizes = self.derived_network(genotype)
+        return self.with_weights(DerivedNetwork(genotype, sizes, fusion=self.fusion, **self.inputs()))
 
     def metadata_network(self) -> MetadataNetwork:
         """The metadata encoder and head alone, freshly initialised from the plan's seed."""
@@ -398,7 +412,8 @@ class Plan(ThetaSearch, Training):
             "network": dataclasses.asdict(self.network()),
             "fusion": self.fusion,
             "data_fingerprint": self.specimens().fingerprint,
-            "versions": versions.of(*uses),
+            "versions": versions.of(*uses, *(("stems",) if self.stage else ())),
+            **self.about_stem(self.augment),
             **more,
         }
 

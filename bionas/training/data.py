@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from bionas.errors import SpecimenError
 from bionas.specimens import load_specimens
@@ -23,6 +24,7 @@ from bionas.specimens.decoding import SUFFIXES
 from bionas.specimens.leakage import leakage_report
 from bionas.specimens.metadata import MetadataEncoding, preset_fields
 from bionas.system import places
+from bionas.training.maps import Maps
 
 AUTO = "auto"
 """Of `metadata` and `split`: chosen by what the records hold."""
@@ -55,13 +57,13 @@ class Kept:
         self._results.clear()
 
 
-_splits, _encodings, _reports = Kept(4), Kept(8), Kept(8)
+_splits, _encodings, _reports, _on_maps = Kept(4), Kept(8), Kept(8), Kept(2)
 
 
 def forget() -> None:
     """Drop everything that is kept."""
     specimens.cache_clear()
-    for kept in (_splits, _encodings, _reports):
+    for kept in (_splits, _encodings, _reports, _on_maps):
         kept.clear()
 
 
@@ -92,6 +94,11 @@ def splits(collection: SpecimenSet, source: str, split: str, seed: int) -> Split
         return collection.split(name, seed)
 
     return _splits.get(collection, (name, seed), make)
+
+
+def on_maps(collection: SpecimenSet, maps: Maps, device: torch.device) -> SpecimenSet:
+    """The collection with a stem's maps in place of its photographs, computed or read from the cache."""
+    return _on_maps.get(collection, maps.key, lambda: maps.of(collection, places.cache(), device))
 
 
 def encoding(divided: Splits, metadata: str, bin_buckets: int) -> MetadataEncoding:

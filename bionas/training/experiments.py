@@ -67,7 +67,7 @@ def search(plan: Plan) -> Run:
         return run
     set_threads()
     announce("search", config.epochs)
-    train, val, _ = splits = plan.splits()
+    train, val, _ = splits = plan.training_splits()
     trainer = Search(plan.supernet(), train, val, plan.encoding(), config, run, description).prepare()
     report_leakage(trainer.encoding.fields, splits, run)
     _train(trainer)
@@ -275,7 +275,8 @@ class Job:
         uses: the subsystems that decide its numbers (`versions`).
         config: how it is trained; the plan's by default.
         sees_metadata: whether it reads the metadata, so that a leak among them matters.
-        genotype: what it was derived from; written to genotype.json.
+        genotype: what it was derived from; written to genotype.json. Such a network is trained on the cached maps of a
+            pretrained stem, where the plan has one.
         inherits: whether it starts from trained weights; then their accuracy on validation goes into done.json.
     """
 
@@ -297,7 +298,7 @@ def _fit(plan: Plan, job: Job) -> Run:
         return run
     set_threads()
     announce(job.role, config.epochs)
-    train, val, test = splits = plan.splits()
+    train, val, test = splits = plan.training_splits() if job.genotype is not None else plan.splits()
     encoding, network = plan.encoding(), job.build()
     summary = {}
     if job.inherits:

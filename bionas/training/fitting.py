@@ -35,7 +35,7 @@ class Fit(Trainer):
     phase = "fit"
 
     def make_algorithm(self) -> WeightTrainer:
-        w = optimizer_of_w(list(self.model.parameters()), self.config)
+        w = optimizer_of_w([p for p in self.model.parameters() if p.requires_grad], self.config)
         return WeightTrainer(self.model, w, **self.settings(w))
 
     def train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from bionas.errors import UnknownName
 
 VERSIONS: dict[str, int] = {
     "network": 1,
+    "stems": 1,
     "training": 1,
     "specimens": 1,
     "evaluation": 1,
@@ -25,6 +26,7 @@ STRATEGY = "strategies/"
 
 COVERS: dict[str, tuple[str, ...]] = {
     "network": ("operators.py", "cells.py", "genotype.py", "fusion", "network.py"),
+    "stems": ("training/stems.py", "training/maps.py"),
     "training": (
         "trainer.py",
         "training/recipe.py",

