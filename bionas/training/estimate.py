@@ -23,6 +23,7 @@ from bionas.specimens.image_cache import processors
 from bionas.specimens.metadata import Metadata
 from bionas.specimens.streaming import StreamedImages
 from bionas.training.configuration import Plan
+from bionas.training.loop import chosen_device
 
 BIOSCAN_5M = 5_150_850
 """Photographs of BIOSCAN-5M."""
@@ -47,12 +48,11 @@ class Trial(NamedTuple):
 
 def trial_steps(plan: Plan) -> Trial:
     """Time the steps of a plan on random inputs; takes a few seconds, at preset `paper` on a CPU a minute."""
-    device = torch.device("cuda" if plan.device in ("auto", "cuda") and torch.cuda.is_available() else "cpu")
+    device = chosen_device(plan.device)
     images = TRIAL_IMAGES[device.type]
     if plan.batch_size != "auto":
         images = min(images, int(plan.batch_size))
-    state = torch.get_rng_state()
-    try:
+    with torch.random.fork_rng():
         supernet = plan.supernet().to(device)
         config = plan.network()
         genotype = Genotype.random(
@@ -63,8 +63,6 @@ def trial_steps(plan: Plan) -> Trial:
         w = _seconds(supernet, supernet.weights(), supernet.architecture(), *inputs)
         theta = _seconds(supernet, supernet.architecture(), supernet.weights(), *inputs)
         retraining = _seconds(derived, list(derived.parameters()), [], *inputs)
-    finally:
-        torch.set_rng_state(state)
     return Trial(w / images, theta / images, retraining / images, images, str(device))
 
 
@@ -103,8 +101,8 @@ def _seconds(
         nn.utils.clip_grad_norm_(own, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        if image.is_cuda:
-            torch.cuda.synchronize()
+        if image.device.type != "cpu":
+            torch.accelerator.synchronize()
         times.append(time.perf_counter() - start)
     for parameter in other:
         parameter.requires_grad_(True)

@@ -31,9 +31,10 @@ from bionas.studies.backbones import BASELINES, slug
 from bionas.system import files
 from bionas.system.processors import set_threads
 from bionas.system.progress import announce, counted, training
-from bionas.training import data, evaluation, versions
+from bionas.training import data, distributed, evaluation, versions
 from bionas.training.configuration import MODES, Plan, plan
 from bionas.training.cost import cost
+from bionas.training.estimate import what_it_takes
 from bionas.training.fitting import Fit, Search
 from bionas.training.loop import Trainer, predict
 from bionas.training.recipe import FitConfig, SearchConfig
@@ -53,6 +54,9 @@ __all__ = [
     "search",
 ]
 
+DERIVED = "derived"
+"""Role of the derived network that is trained from scratch: the headline run of a plan."""
+
 
 def search(plan: Plan) -> Run:
     """Search (Algorithm 1): alphas.csv, history.csv, genotype.json and the supernet's weights in checkpoint/.
@@ -66,6 +70,7 @@ def search(plan: Plan) -> Run:
     if run.complete:
         return run
     set_threads()
+    _say_what_it_takes(plan, "search", run)
     announce("search", config.epochs)
     train, val, _ = splits = plan.training_splits()
     trainer = Search(plan.supernet(), train, val, plan.encoding(), config, run, description).prepare()
@@ -80,6 +85,12 @@ def search(plan: Plan) -> Run:
     return run
 
 
+def _say_what_it_takes(plan: Plan, phase: str, run: Run) -> None:
+    """Before the first epoch of a run of mode `full`: images, disk and hours, and how to make it smaller."""
+    if plan.mode == "full" and distributed.first() and not run.checkpoint_path.exists():
+        print(what_it_takes(plan, phase), flush=True)
+
+
 def search_run(plan: Plan) -> Run:
     """The run folder of the plan's search, whether or not it has begun."""
     return _search_identity(plan)[2]
@@ -91,7 +102,7 @@ def _search_identity(plan: Plan) -> tuple[SearchConfig, dict[str, Any], Run]:
     return config, description, plan.run("search", config, description)
 
 
-def retrain(plan: Plan, genotype: Genotype, name: str = "derived", inherit: Run | None = None) -> Run:
+def retrain(plan: Plan, genotype: Genotype, name: str = DERIVED, inherit: Run | None = None) -> Run:
     """Train the network of a genotype and evaluate it on the test split.
 
     Args:
@@ -297,6 +308,8 @@ def _fit(plan: Plan, job: Job) -> Run:
     if run.complete:
         return run
     set_threads()
+    if job.role == DERIVED:  # not again for each of its controls
+        _say_what_it_takes(plan, "retraining", run)
     announce(job.role, config.epochs)
     train, val, test = splits = plan.training_splits() if job.genotype is not None else plan.splits()
     encoding, network = plan.encoding(), job.build()

@@ -13,7 +13,6 @@ from bionas.errors import CheckpointError
 from bionas.genotype import Genotype
 from bionas.training import distributed, experiments
 from bionas.training.configuration import Plan
-from bionas.training.estimate import what_it_takes
 from bionas.training.runs import Run
 
 
@@ -23,10 +22,8 @@ def search(plan: Plan) -> Run:
     Raises:
         TrainingError: the search cannot go on; where another process ended, the message says how to resume.
     """
-    with distributed.group(plan.device) as (rank, _):
+    with distributed.group(plan.device):
         _read_data(plan)
-        if plan.mode == "full" and rank == 0 and not experiments.search_run(plan).complete:
-            print(what_it_takes(plan, "search"), flush=True)
         with distributed.only_rank_0_writes():
             found = experiments.search(plan)
         distributed.wait()  # for what rank 0 still writes
@@ -40,7 +37,7 @@ def retrain(plan: Plan, genotype: str | Path | None = None) -> Run:
         CheckpointError: no genotype is given, and the plan's search is not finished.
         GenotypeError: the file holds none, or one of another primitive set or depth than the plan.
     """
-    with distributed.group(plan.device) as (rank, _):
+    with distributed.group(plan.device):
         _read_data(plan)
         if genotype is None:
             searched = experiments.search_run(plan)
@@ -52,8 +49,6 @@ def retrain(plan: Plan, genotype: str | Path | None = None) -> Run:
             chosen = searched.genotype
         else:
             chosen = Genotype.load(genotype)
-        if plan.mode == "full" and rank == 0:
-            print(what_it_takes(plan, "retraining"), flush=True)
         with distributed.only_rank_0_writes():
             trained = experiments.retrain(plan, chosen)
         distributed.wait()
