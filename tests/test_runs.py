@@ -54,6 +54,8 @@ def test_a_folder_is_claimed_by_one_configuration(tmp_path):
         CheckpointError, match=r"configuration \(epochs: 2 there, 3 now; new: None there, 1 now\)"
     ):
         run.begin(config | {"epochs": 3, "new": 1}, {})
+    with pytest.raises(CheckpointError, match=r"configuration \(cells: 3 there, 4 now\)"):
+        run.begin(config | {"network": {"cells": 4}}, {})  # of a group, only what differs in it
     assert run.provenance == {"seed": 0}
 
 

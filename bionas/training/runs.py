@@ -63,11 +63,9 @@ class Run:
         config = json.loads(json.dumps(config))  # as it will be read: a tuple is a list there
         if held.exists():
             before = files.read_json(held)
-            differing = sorted(k for k in before.keys() | config.keys() if before.get(k) != config.get(k))
+            differing = _differing(before, config)
             if differing:
-                listed = "; ".join(
-                    f"{k}: {before.get(k)!r} there, {config.get(k)!r} now" for k in differing[:6]
-                )
+                listed = "; ".join(f"{k}: {old!r} there, {new!r} now" for k, old, new in differing[:6])
                 raise CheckpointError(
                     f"{self.path} holds a run of another configuration ({listed}). Choose another run_dir, or remove "
                     "that folder if the run is not wanted."
@@ -212,3 +210,15 @@ def commit() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(name, before, now) of each choice that differs, those of nested groups by their own name; None where it is missing."""
+    found = []
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differing(old, new)
+        elif old != new:
+            found.append((key, old, new))
+    return found
