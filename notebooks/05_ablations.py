@@ -111,6 +111,23 @@ columns(
 columns(grids.side_by_side(ours), "GFLOPs", "MMACs", "MB", "CPU ms")
 
 # %% [markdown]
+# All columns, the paper's and ours. `updates`: how often a controller, population or predictor was updated after its
+# warm-up; with fewer than five a search is little more than random search, whatever its name.
+
+# %%
+grids.side_by_side(ours, full=True)
+
+# %%
+learners = ours.dropna(subset="updates")[["row", "strategy", "candidates", "updates"]]
+few = ", ".join(learners.query("updates < 5")["row"]) or "none"
+if len(learners):
+    print(f"{len(learners)} rows state their updates; fewer than five: {few}")
+else:
+    print(
+        "not recorded: this file was written before updates were counted; the command above states them today."
+    )
+
+# %% [markdown]
 # The first row is the majority class. Every dot below is one search and one training.
 
 # %%
