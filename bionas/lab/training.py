@@ -86,9 +86,11 @@ def train(
             "lookalikes" to find that out from the names or the looks. Groups are never divided.
         metadata: columns of the table that are learned from beside the photographs, joined by a comma, or the preset
             "leak_free". Columns that hold the answer are refused. With published weights only.
-        model_kind: "pretrained", "pretrained:TIMM_NAME" or "searched"; "auto" takes published weights where they can be had.
+        model_kind: "pretrained", "pretrained:TIMM_NAME", "searched" (cells on a pretrained stem where its weights can be
+            had), "searched:TIMM_NAME:STAGE" or "searched:conv" (from scratch); "auto" takes published weights where they
+            can be had.
         weights: a file of weights for the architecture.
-        minutes: time for fine-tuning a pretrained network; 0 keeps its features as they are.
+        minutes: time for fine-tuning a pretrained network, or a pretrained stem with its cells; 0 leaves it as it is.
         min_per_class: classes of fewer photographs become "Other".
         error_rate, refuse: the model's defaults; see `model.Asked`.
         seed: of the division and of the training.
@@ -96,7 +98,8 @@ def train(
         fit: how a photograph becomes a square: "crop", "pad" or "stretch".
         missing_images: "error" or "skip", for rows of the table without their photograph.
         overwrite: replace a model that is in the folder.
-        epochs: of fine-tuning in place of `minutes`; of search and training, a pair, for a searched network.
+        epochs: of fine-tuning in place of `minutes`; for a searched network a pair: what the search may spend, as passes
+            over the training side, and epochs of the training.
         workers: threads that decode.
         say: called with each line of the report; None for silence.
         progress: called with what is being done and the share that is done.
@@ -163,9 +166,10 @@ def train(
                 minutes=minutes, epochs=cast(float | None, epochs), seed=seed, work=work, progress=progress,
             )  # fmt: skip
         else:
-            trained = kinds.from_scratch(
+            trained = kinds.searched(
                 choice, Path(photographs), specimens, sides,
-                seed=seed, work=work, fit=fit, epochs=cast(tuple[int, int] | None, epochs),
+                seed=seed, work=work, fit=fit, epochs=cast(tuple[int, int] | None, epochs), minutes=minutes,
+                progress=progress,
             )  # fmt: skip
         own = features
         if backbone is None or trained.history.get("finetuned_kept"):

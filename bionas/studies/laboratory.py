@@ -53,7 +53,8 @@ class Kind(NamedTuple):
 
 KINDS = (
     Kind("ResNet-18 from scratch", {"model_kind": "resnet18", "epochs": (0, 8)}),
-    Kind("searched", {"model_kind": "searched", "epochs": (5, 12)}),
+    Kind("searched from scratch", {"model_kind": "searched:conv", "epochs": (24, 8)}),
+    Kind("searched", {"model_kind": "searched"}),
     Kind("pretrained, frozen", {"model_kind": "pretrained"}),
     Kind("pretrained, fine-tuned", {"model_kind": "pretrained", "epochs": 2.0}),
 )
