@@ -1,9 +1,10 @@
-"""Photographs per second of `bionas predict`, of its bare network with decoding, and of ViT-B/16 (pybioclip's kind).
+"""Photographs per second of `bionas predict`, of its bare network with decoding, and of ViT-B/16 (the kind pybioclip runs).
 
     python benchmarks/lab_predict.py MODEL PHOTOGRAPHS --out data/results/lab_predict.csv
 
-Every program reads the same JPEG files in one process on one thread, in turn, `--repeats` times. ViT-B/16 has random
-weights: only its time is measured. Times are of the processor, which a busy machine does not change.
+Every program reads the same JPEG files in one process on one thread, in turn, `--repeats` times. The transformer is the
+image half of open_clip's ViT-B/16 with random weights: only its time is measured. Times are of the processor, which a busy
+machine changes less than the clock's.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bionas.lab.photographs import decoded_batches, find
 from bionas.system import files
 from bionas.training.runs import commit
 
-VIT, VIT_PHOTOGRAPHS = "vit_base_patch16_224", 32
+VIT, VIT_PHOTOGRAPHS = "vit_base_patch16_clip_224", 8
 
 
 def main() -> None:
