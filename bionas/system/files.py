@@ -53,7 +53,9 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
         file = temporary.open("xb")
     except OSError as error:
-        raise BionasError(f"cannot write in {path.parent}: {error.strerror}.") from error
+        raise BionasError(
+            f"cannot write in {path.parent}: {error.strerror}. Name a file in a folder that you may write to."
+        ) from error
     try:
         with file:
             yield file
@@ -64,7 +66,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         if error.errno in NO_SPACE:
             raise BionasError(
                 f"no space left to write {path}. What was there before is intact; free some space and run the same "
-                "command again: it resumes from the last complete checkpoint."
+                "command again: it resumes from the last complete checkpoint where there is one."
             ) from error
         raise
     finally:
