@@ -122,8 +122,10 @@ def train(
         folder = Path(photographs)
         if add is not None:
             photographs, labels = joined(photographs, labels, add, rank, work), None
+        # an installed wheel leaves nothing in the folder where its user happens to be
+        cache = places.cache() if places.in_checkout() else work / "cache"
         specimens = _collection(
-            photographs, rank, labels, min_per_class, missing_images, choice.size, fit, workers
+            photographs, rank, labels, min_per_class, missing_images, choice.size, fit, workers, cache
         )
         fields = chosen(metadata, specimens, group)
         groups = None if group is None else groups_of(specimens, group)
@@ -142,7 +144,7 @@ def train(
         if choice.kind == PRETRAINED:
             assert choice.source is not None  # of a pretrained network
             backbone = load_backbone(choice.source)
-            features = _cached_features(specimens, choice, backbone, progress)
+            features = _cached_features(specimens, choice, backbone, progress, cache)
         else:
             features = checks.plain_features(specimens.require_images())
         warned, doubtful = _checked(specimens, features, groups, seed)
@@ -244,6 +246,7 @@ def _collection(
     size: int,
     fit: str,
     workers: int | None,
+    cache: Path,
 ) -> SpecimenSet:
     options: dict[str, Any] = (
         {"fit": fit} | ({"labels": labels} if labels else {}) | ({"workers": workers} if workers else {})
@@ -255,7 +258,7 @@ def _collection(
         min_records=min_per_class,
         image_size=size,
         missing_images=missing_images,
-        cache_dir=places.cache(),
+        cache_dir=cache,
         **options,
     )
     other = specimens.counts().get(OTHER, MIN_SPECIMENS)
@@ -297,13 +300,13 @@ def _require_sides(specimens: SpecimenSet, sides: Sides, group: str | None) -> N
 
 
 def _cached_features(
-    specimens: SpecimenSet, choice: kinds.Choice, backbone: Any, progress: Progress | None
+    specimens: SpecimenSet, choice: kinds.Choice, backbone: Any, progress: Progress | None, cache: Path
 ) -> np.ndarray:
     """Features of all photographs under the backbone at rest, kept in the cache for a later training."""
     images = specimens.require_images()
     assert choice.source is not None  # of a pretrained network
     identity = json.dumps([images.fingerprint, choice.source.architecture, choice.source.place, choice.size])
-    path = places.cache() / f"features-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.npy"
+    path = cache / f"features-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.npy"
     if path.exists():
         with contextlib.suppress(ValueError, OSError, EOFError):
             held = np.load(path, allow_pickle=False)
