@@ -56,14 +56,17 @@ def test_streamed_pixels_and_batches_are_those_of_the_decoded_store(folder, tmp_
     photographs = FolderPhotographs(folder, NAMES)
     decoded, _ = image_cache(photographs, SIZE, "crop", tmp_path / "cache")
     for workers in (1, 3):
-        streamed = StreamedImages(photographs, SIZE, "crop", workers=workers)
+        streamed = StreamedImages(photographs, SIZE, "crop", "exact", workers=workers)
         assert (streamed.pixels(np.arange(N)) == decoded.pixels(np.arange(N))).all()
         for number in (0, 3):
             assert same(epoch(streamed, number), epoch(decoded, number))
     part = streamed.subset([7, 3, 30]).subset([2, 0])
     assert (part.pixels([0, 1]) == decoded.pixels([30, 7])).all() and len(part) == 2
     assert len({streamed.fingerprint, part.fingerprint, decoded.fingerprint}) == 3
-    assert streamed.fingerprint == StreamedImages(FolderPhotographs(folder, NAMES), SIZE, "crop").fingerprint
+    assert (
+        streamed.fingerprint
+        == StreamedImages(FolderPhotographs(folder, NAMES), SIZE, "crop", "exact").fingerprint
+    )
     with pytest.raises(IndexError, match="store of 2 images"):
         part.pixels([2])
 
@@ -122,7 +125,7 @@ def test_streaming_is_chosen_where_the_decoded_images_would_not_fit(folder, tmp_
         open_images(photographs, SIZE, cache_dir=cache)[0], StreamedImages
     )  # it is there already
     assert isinstance(
-        open_images(photographs, SIZE, cache_dir=cache, image_store="stream:fast")[0], StreamedImages
+        open_images(photographs, SIZE, cache_dir=cache, image_store="stream:exact")[0], StreamedImages
     )
     with pytest.raises(UnknownName, match="decoded"):
         open_images(photographs, SIZE, image_store="strem")
@@ -132,7 +135,7 @@ def test_streaming_is_chosen_where_the_decoded_images_would_not_fit(folder, tmp_
 
 def test_a_source_streams_by_option(folder, tmp_path):
     options = {"image_size": SIZE, "cache_dir": tmp_path / "cache"}
-    streamed = load_specimens("folder", folder, image_store="stream", **options)
+    streamed = load_specimens("folder", folder, image_store="stream:exact", **options)
     decoded = load_specimens("folder", folder, **options)
     assert isinstance(streamed.images, StreamedImages)
     assert (streamed.images.pixels(range(N)) == decoded.images.pixels(range(N))).all()

@@ -1,7 +1,8 @@
 """Photographs decoded whenever a batch asks for them: the image store for collections larger than the disk.
 
-`StreamedImages` has the interface of `ImageStore` and keeps nothing on disk. With the decoder "exact" its pixels are
-those of the decoded store, with "fast" they differ slightly. `open_images` chooses between the two stores.
+`StreamedImages` has the interface of `ImageStore` and keeps nothing on disk. With the decoder "fast" (the default, DCT
+scaling) its pixels differ slightly from those of the decoded store, with "exact" they are the same and take about twice the
+processor time. `open_images` chooses between the two stores.
 
 A photograph that cannot be read is found only when it is drawn: it is black, recorded, left out of training batches by
 the loader, and refused once more than `max_unreadable` of the collection are like it.
@@ -31,6 +32,9 @@ from bionas.system import places
 
 IMAGE_STORES = ("auto", "decoded", "stream")
 IMAGE_STORE_CHOICES = (*IMAGE_STORES, *(f"stream:{name}" for name in DECODERS))
+DECODER = "fast"
+"""What `stream` decodes with where nothing else is said: every epoch pays for it."""
+
 PIECE = 4  # photographs that one thread decodes at a time
 SHOWN = 5  # unreadable photographs that a message lists
 DISK_SHARE = 0.9
@@ -44,7 +48,7 @@ class StreamedImages:
         photographs: N of them.
         size: side of an image in pixels.
         fit: how a photograph becomes a square: a name of `decoding.FITS`.
-        decoder: a name of `decoding.DECODERS`; "exact" gives the pixels of the decoded store.
+        decoder: a name of `decoding.DECODERS`, `DECODER` by default; "exact" gives the pixels of the decoded store.
         workers: threads that decode; None for one per processor.
         max_unreadable: share of photographs that may be unreadable before an epoch is refused.
 
@@ -59,7 +63,7 @@ class StreamedImages:
         photographs: Photographs,
         size: int,
         fit: str = "stretch",
-        decoder: str = "exact",
+        decoder: str = DECODER,
         workers: int | None = None,
         max_unreadable: float = 0.05,
     ):
@@ -195,7 +199,7 @@ def open_images(
     """The images of a collection: decoded once into a cache, or streamed where that cache would not fit on the disk.
 
     Args:
-        image_store: "decoded", "stream" (or "stream:fast" for another of `decoding.DECODERS`), or "auto": decoded where
+        image_store: "decoded", "stream" (or "stream:exact" for another of `decoding.DECODERS`), or "auto": decoded where
             the cache is there or would fit, else streamed; the choice and both sizes are printed.
         The others are those of `image_cache` and `StreamedImages`.
 
@@ -218,13 +222,14 @@ def open_images(
             print(
                 f"{photographs.label}: the decoded images would take {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free "
                 f"in {folder}. The photographs are decoded in every epoch instead, which takes no disk and more processor "
-                "time (image_store=stream; a smaller image_size, or cache_dir on another disk, changes that).",
+                "time (image_store=stream; a smaller image_size, or cache_dir on another disk, changes that). Their pixels differ "
+                "slightly from decoded ones; image_store=stream:exact gives the same at about half the speed.",
                 flush=True,
             )
     if kind == "decoded":
         return image_cache(photographs, size, fit, cache_dir, workers)
     store = StreamedImages(
-        photographs, size, fit, decoder or "exact", workers, max_unreadable=float(max_unreadable)
+        photographs, size, fit, decoder or DECODER, workers, max_unreadable=float(max_unreadable)
     )
     return store, {int(position): MISSING for position in np.flatnonzero(~photographs.present)}
 
