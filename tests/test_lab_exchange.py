@@ -87,6 +87,21 @@ def test_what_cannot_be_read_is_said(table, tmp_path):
         read_answers(table, ("order", "genus"), LINEAGE)
 
 
+def test_tables_saved_again_by_a_spreadsheet_are_read(table, tmp_path):
+    wanted = read_answers(table, RANKS, LINEAGE, corrections(tmp_path, ("a/3.jpg", "Muscidae", "corrected")))
+    for delimiter in ";\t":
+        for path in (table, tmp_path / "labels.csv"):
+            text = pd.read_csv(
+                path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig"
+            )
+            text.to_csv(path, index=False, sep=delimiter, encoding="utf-8-sig", lineterminator="\r\n")
+        again = read_answers(table, RANKS, LINEAGE, tmp_path / "labels.csv")
+        pd.testing.assert_frame_equal(wanted.rows, again.rows)
+    table.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpecimenError, match="cannot be read as a table"):
+        read_answers(table, RANKS, LINEAGE)
+
+
 def test_the_archive_is_read_by_a_darwin_core_reader(table, tmp_path):
     reader = pytest.importorskip("dwca.read")
     terms = pytest.importorskip("dwca.darwincore.utils")

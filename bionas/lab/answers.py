@@ -148,9 +148,28 @@ def read_table(path: str | os.PathLike, needed: Sequence[str]) -> pd.DataFrame:
         raise SpecimenError(
             f"{path} is not there. Write it with `bionas predict MODEL PHOTOGRAPHS --to {path}`."
         )
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    frame = read_text(path)
     if missing := [name for name in needed if name not in frame]:
         raise SpecimenError(
             f"{path} has no column {', '.join(missing)}. Its columns: {', '.join(frame.columns)}."
         )
     return frame
+
+
+def read_text(path: str | os.PathLike) -> pd.DataFrame:
+    """A table as text, as we write it or as a spreadsheet saved it again: with commas, semicolons or tabs.
+
+    Raises:
+        SpecimenError: it cannot be read as a table.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            head = file.readline()
+            delimiter = max(",;\t", key=head.count)
+            file.seek(0)
+            return pd.read_csv(file, sep=delimiter, dtype=str, keep_default_na=False)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = str(error).splitlines()[0]
+        raise SpecimenError(
+            f"{path} cannot be read as a table ({reason}). Save it as CSV (UTF-8)."
+        ) from error

@@ -19,7 +19,7 @@ import pandas as pd
 from PIL import ExifTags, Image
 
 from bionas.errors import SpecimenError
-from bionas.lab.answers import Answers
+from bionas.lab.answers import Answers, read_text
 from bionas.system import files
 
 VERSION = "1.0"
@@ -61,7 +61,7 @@ def read_deployments(path: str | os.PathLike) -> pd.DataFrame:
     """
     if not Path(path).is_file():
         raise SpecimenError(f"{path} is not there. Camtrap DP requires a table with {', '.join(REQUIRED)}.")
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    frame = read_text(path)
     if missing := [name for name in REQUIRED if name not in frame]:
         raise SpecimenError(
             f"{path} has no column {', '.join(missing)}. Camtrap DP requires {', '.join(REQUIRED)}."
