@@ -6,18 +6,24 @@ import dataclasses
 
 import laboratory
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.torch
 import small
 import timm
 import torch
 
+from bionas import figures
 from bionas.errors import BaselineError, TrainingError, UnknownName
 from bionas.genotype import Genotype
+from bionas.lab.groups import divide
+from bionas.lab.kinds import side_table
 from bionas.network import NetworkConfig, build_stem
-from bionas.specimens import BatchLoader, MetadataEncoding
+from bionas.specimens import BatchLoader, MetadataEncoding, load_specimens
 from bionas.strategies import STRATEGIES
 from bionas.strategies.evaluators import PlanEvaluator
+from bionas.studies import stems as study
+from bionas.system import places
 from bionas.training import experiments, stems
 from bionas.training.configuration import from_settings
 from bionas.training.fitting import Fit
@@ -270,3 +276,79 @@ def test_metadata_of_a_split_and_of_its_maps_are_the_same(planned):
     assert isinstance(plan.encoding(), MetadataEncoding)
     for mapped, side in zip(plan.training_splits(), plan.splits()):
         assert mapped.records.equals(side.records)
+
+
+# --- the study --------------------------------------------------------------------------------------------------------
+
+
+def made_up_runs():
+    rows = [
+        {"model": "majority class", "stage": None, "seed": seed, "accuracy": 0.1, "val_accuracy": None}
+        for seed in (0, 1)
+    ]
+    for model, stage, accuracies, ms in (
+        ("searched cells", 6, (0.8, 0.9), 20.0),
+        ("searched cells", 4, (0.7, 0.7), 10.0),
+        ("whole network, frozen", None, (0.9, 0.9), 25.0),
+    ):
+        rows += [
+            {"model": model, "stage": stage, "seed": seed, "accuracy": accuracy, "milliseconds": ms}
+            for seed, accuracy in enumerate(accuracies)
+        ]
+    frame = pd.DataFrame(rows)
+    return frame.assign(
+        balanced_accuracy=frame["accuracy"], mmacs=1.0, megabytes=1.0, core_minutes=1.0, n_test=10
+    )
+
+
+def test_the_summary_has_one_row_per_model_and_stage_and_the_figure_draws_those_with_a_time():
+    table = study.summary(made_up_runs())
+    assert list(table["n_seeds"]) == [2, 2, 2, 2]
+    searched = table[(table["model"] == "searched cells") & (table["stage"] == 6)].iloc[0]
+    assert searched["accuracy"] == pytest.approx(0.85)
+    assert searched["accuracy_sd"] == pytest.approx(np.std([0.8, 0.9], ddof=1))
+    figure = figures.accuracy_against_milliseconds(table, "photographs of pests")
+    points = {
+        (trace.name, text): (x, y)
+        for trace in figure.data
+        for text, x, y in zip(trace.text, trace.x, trace.y)
+    }
+    assert points == {
+        ("searched cells", "stage 6"): (20.0, 85.0),
+        ("searched cells", "stage 4"): (10.0, 70.0),
+        ("whole network, frozen", ""): (25.0, 90.0),
+    }
+    assert "whole network, frozen" in figure.layout.title.text
+
+
+def test_what_a_photograph_takes_is_measured_and_its_macs_are_counted():
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, 2, 1),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(4, 2),
+    )
+    weighed = study.weighed(network, 64)
+    side = 32
+    assert weighed["mmacs"] == pytest.approx((side**2 * 27 * 4 + 8) / 1e6)
+    assert weighed["milliseconds"] > 0
+
+
+def test_rows_of_the_study_are_of_one_division_and_end_to_end(photographs, weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("BIONAS_RUNS", str(tmp_path / "runs"))
+    specimens = load_specimens("folder", photographs, image_size=SIZE, cache_dir=places.cache())
+    sides, _ = divide(specimens, None, 0)
+    at = study.Division(
+        photographs, specimens, sides, side_table(specimens, sides, tmp_path), 0,
+        epochs=1, architecture=ARCHITECTURE, weights=str(weights),
+    )  # fmt: skip
+    assert study.majority_row(at)["n_test"] == len(sides[2])
+    rows = {
+        "linear": study.linear_row(at, 2),
+        "searched": study.cells_row(at, 2, study.searched(at, 2)),
+        "tuned": study.tuned_row(at, 2, 0.5),
+    }
+    for name, row in rows.items():
+        assert 0 <= row["accuracy"] <= 1 and row["n_test"] == len(sides[2]), name
+    assert rows["tuned"]["genotype"] == rows["searched"]["genotype"]
+    assert rows["tuned"]["mmacs"] == rows["searched"]["mmacs"] > rows["linear"]["mmacs"]

@@ -55,12 +55,14 @@ from bionas.figures.search import (
 from bionas.figures.searches import searches_compared
 from bionas.figures.sheet import keep
 from bionas.figures.sota import accuracy_against_macs, published_scores, with_and_without_metadata
+from bionas.figures.stems import accuracy_against_milliseconds
 from bionas.figures.world import collected_where
 
 __all__ = [
     "Drawing",
     "accuracy_against_cost",
     "accuracy_against_macs",
+    "accuracy_against_milliseconds",
     "algorithm_svg",
     "alpha_epochs",
     "alpha_heatmap",

@@ -83,13 +83,29 @@ BACKBONES = {
 
 @dataclasses.dataclass(frozen=True)
 class Division:
-    """The photographs with one division: `table` lists their sides for a `Plan`."""
+    """The photographs with one division, and what cells are trained on.
+
+    Attributes:
+        folder, specimens: the photographs.
+        sides: positions of training, validation and test photographs; `table` lists them for a `Plan`.
+        seed: of the division, of training and of search.
+        epochs: of each training.
+        architecture, weights: of the stems.
+    """
 
     folder: Path
     specimens: SpecimenSet
     sides: Sides
     table: Path
     seed: int
+    epochs: int = EPOCHS
+    architecture: str = DEFAULT_ARCHITECTURE
+    weights: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Side of a photograph in pixels."""
+        return self.specimens.require_images().size
 
     def plan(self, stage: int, **choices: Any) -> Plan:
         """Training on the maps of a stage."""
@@ -102,9 +118,10 @@ class Division:
             min_records=1,
             metadata="none",
             split="official",
-            image_size=SIZE,
-            stem=f"timm:{DEFAULT_ARCHITECTURE}:{stage}",
-            epochs=EPOCHS,
+            image_size=self.size,
+            stem=f"timm:{self.architecture}:{stage}",
+            weights=self.weights,
+            epochs=self.epochs,
             seed=self.seed,
             **({"run_dir": places.runs() / "stems" / "runs"} | CHOICES | choices),
         )
@@ -138,14 +155,14 @@ def linear_row(at: Division, stage: int) -> dict[str, Any]:
     n_classes = len(train.class_names)
     head = fit_head(features[0], train.labels, features[1], val.labels, n_classes)
     network = nn.Sequential(
-        untrained(Stage(DEFAULT_ARCHITECTURE, stage)),
+        untrained(Stage(at.architecture, stage)),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(features[0].shape[1], n_classes),
     )
     return _scored(test.labels, head.logits(features[2]).argmax(axis=1)) | {
         "core_minutes": (time.process_time() - start) / 60,
-        **_weighed(network),
+        **weighed(network, at.size),
     }
 
 
@@ -162,7 +179,7 @@ def cells_row(at: Division, stage: int, genotype_of: Callable[[PlanEvaluator], G
     """A genotype's network trained on the maps of a stage, and the test side read once."""
     start = time.process_time()
     plan = at.plan(stage)
-    evaluate = PlanEvaluator(plan, EPOCHS, at_target=True, keep_weights=True)
+    evaluate = PlanEvaluator(plan, at.epochs, at_target=True, keep_weights=True)
     genotype = evaluate.space().canonical(genotype_of(evaluate))
     score = evaluate(genotype)
     network = trained(plan, evaluate, genotype)
@@ -170,7 +187,7 @@ def cells_row(at: Division, stage: int, genotype_of: Callable[[PlanEvaluator], G
     return _scored(at.specimens.labels[at.sides[2]], predicted) | {
         "val_accuracy": score.value,
         "core_minutes": (time.process_time() - start) / 60,
-        **_weighed(network),
+        **weighed(network, at.size),
         "genotype": genotype.key(),
     }
 
@@ -211,7 +228,7 @@ def tuned_row(at: Division, stage: int, epochs: float) -> dict[str, Any]:
     """What the search found, fine-tuned with the stem on photographs; kept whatever validation says."""
     start = time.process_time()
     plan = at.plan(stage)
-    evaluate = PlanEvaluator(plan, EPOCHS, at_target=True, keep_weights=True)
+    evaluate = PlanEvaluator(plan, at.epochs, at_target=True, keep_weights=True)
     genotype = evaluate.space().canonical(searched(at, stage)(evaluate))
     evaluate(genotype)
     network = trained(plan, evaluate, genotype)
@@ -219,7 +236,7 @@ def tuned_row(at: Division, stage: int, epochs: float) -> dict[str, Any]:
     finetune(network, at.specimens.subset(at.sides[0]), epochs=epochs, seed=at.seed, checkpoint=checkpoint)
     return _scored(at.specimens.labels[at.sides[2]], _predicted(network, at)) | {
         "core_minutes": (time.process_time() - start) / 60,
-        **_weighed(network),
+        **weighed(network, at.size),
         "genotype": genotype.key(),
     }
 
@@ -239,7 +256,7 @@ def backbone_rows(seeds: Iterable[int]) -> list[dict[str, Any]]:
         return []
     table = pd.read_csv(path)
     table = table[(table["target"] == TARGET) & table["model"].isin(BACKBONES) & table["seed"].isin(seeds)]
-    weighed = functools.cache(_weighed_backbone)
+    of_classes = functools.cache(_backbone_costs)
     return [
         {
             "model": BACKBONES[row["model"]],
@@ -247,15 +264,15 @@ def backbone_rows(seeds: Iterable[int]) -> list[dict[str, Any]]:
             "accuracy": row["accuracy"],
             "balanced_accuracy": row["balanced_accuracy"],
             "n_test": row["n_test"],
-            **weighed(int(row["classes"])),
+            **of_classes(int(row["classes"])),
             "code": row["code"],
         }
         for row in table.to_dict("records")
     ]
 
 
-def _weighed_backbone(n_classes: int) -> dict[str, float]:
-    return _weighed(timm.create_model(DEFAULT_ARCHITECTURE, num_classes=n_classes))
+def _backbone_costs(n_classes: int) -> dict[str, float]:
+    return weighed(timm.create_model(DEFAULT_ARCHITECTURE, num_classes=n_classes), SIZE)
 
 
 def majority_row(at: Division) -> dict[str, Any]:
@@ -276,22 +293,22 @@ def _scored(labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
 # --- what it costs ---------------------------------------------------------------------------------------------------
 
 
-def _weighed(network: nn.Module) -> dict[str, float]:
+def weighed(network: nn.Module, size: int) -> dict[str, float]:
     """MACs, MB of the weights, and milliseconds of one photograph from a decoded tensor, on one core."""
-    counted = cost(network, SIZE, image_only=True)
+    counted = cost(network, size, image_only=True)
     return {
         "mmacs": counted["macs"] / 1e6,
         "megabytes": counted["weights_mb"],
-        "milliseconds": milliseconds(network),
+        "milliseconds": milliseconds(network, size),
     }
 
 
 @torch.inference_mode()
-def milliseconds(network: nn.Module) -> float:
+def milliseconds(network: nn.Module, size: int) -> float:
     """Processor time of one photograph (1, 3, S, S), with normalisation folded into the convolutions; the mean over the
     faster half of the passes, since other work on the machine slows the rest."""
-    fast = folded(copy.deepcopy(network).requires_grad_(False).eval(), SIZE)
-    photograph: Tensor = torch.rand(1, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
+    fast = folded(copy.deepcopy(network).requires_grad_(False).eval(), size)
+    photograph: Tensor = torch.rand(1, 3, size, size).contiguous(memory_format=torch.channels_last)
     seconds = []
     for _ in range(TIMED + 2):
         start = time.process_time()
