@@ -235,7 +235,14 @@ def test_without_any_result_all_of_ours_is_not_run(checkout):
 def test_a_file_that_lands_is_read_and_leaves_the_list(checkout):
     everything(checkout)
     missing = sota_tables.not_run()
+    alone = missing[missing["what"].str.endswith("image+metadata")]
+    missing = missing.drop(alone.index)
     assert set(missing["what"]) == {b.name for b in backbones()} - set(EIGHT) and len(missing) == 2 * 12
+    pairs = sota_tables.with_and_without().query("both_seeds == 0 and image_seeds > 0")["model"]
+    assert set(alone["what"].str.removesuffix(", image+metadata")) == set(pairs) and len(alone)
+    assert (
+        alone["command"].str.contains(r"--inputs image\+metadata .*--out backbones_synthetic_metadata_").all()
+    )
     vgg = missing[(missing["what"] == "VGG16") & (missing["collection"] == PHOTOGRAPHS)].iloc[0]
     assert vgg["why"] == "not run: not chosen (large)" and "--names vgg16 -p source=folder" in vgg["command"]
     assert vgg["command"].endswith("--seeds 0 --out backbones_field_orders_vgg16")

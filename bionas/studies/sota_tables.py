@@ -64,6 +64,9 @@ __all__ = [
     "with_and_without",
 ]
 
+WITH_METADATA = "backbones_synthetic_metadata"
+"""The file of backbones that saw images and metadata; files that continue its name are read as well."""
+
 NOT_RECORDED = "not recorded"
 """A score that the file of a trained row does not hold."""
 
@@ -248,7 +251,8 @@ def blanked(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def not_run(rows: pd.DataFrame | None = None) -> pd.DataFrame:
-    """What has no score yet: what, collection, why, command; a row a missing file, or a model a file leaves out."""
+    """What has no score yet: what, collection, why, command; one row per missing file, per model that a file leaves out, and
+    per model that was trained on the embedded specimens with images alone."""
     rows = measured() if rows is None else rows
     missing = []
     for part in PARTS:
@@ -270,6 +274,17 @@ def not_run(rows: pd.DataFrame | None = None) -> pd.DataFrame:
                 missing.append(
                     {"what": b.name, "collection": part.collection, "why": why, "command": command}
                 )
+    both = set(plain(rows, EMBEDDED, BOTH)["model"])
+    seen = set(plain(rows, EMBEDDED, IMAGE)["model"])
+    for b in (b for b in paper_backbones() if b.name in seen - both):
+        typed = slug(b.name)
+        out = f"{WITH_METADATA}_{typed.replace('-', '_')}"
+        row = {
+            "what": f"{b.name}, {BOTH}",
+            "collection": EMBEDDED,
+            "why": f"{NOT_RUN}: trained with images alone",
+        }
+        missing.append(row | {"command": results.command(WITH_METADATA, [typed], out)})
     return pd.DataFrame(missing, columns=["what", "collection", "why", "command"])
 
 
