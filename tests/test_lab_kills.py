@@ -24,6 +24,7 @@ from bionas import lab
 from bionas.errors import BionasError, SpecimenError
 from bionas.lab import commands, predicting, writing
 from bionas.lab.model import Model
+from bionas.lab.photographs import AHEAD
 
 NEW = 60
 
@@ -191,6 +192,24 @@ def test_a_table_cut_short_within_its_header_is_begun_again(folder, tmp_path, mo
     found = lab.identify(model, folder / "new", to)
     assert (found.before, found.total) == (0, NEW + 1)
     assert pd.read_csv(to)["file"].nunique() == NEW + 1
+
+
+def test_memory_does_not_grow_with_the_number_of_photographs(folder):
+    class Counted(list):
+        """Photographs that know how far they were read."""
+
+        read = 0
+
+        def __getitem__(self, place):
+            self.read = max(self.read, place.stop)
+            return super().__getitem__(place)
+
+    many = Counted(sorted((folder / "new").rglob("*.png")) * 20)
+    stream = lab.load(folder / "model").scored(many, workers=1, batch=4)
+    for done in range(1, 30):
+        next(stream)
+        assert many.read <= 4 * (done + AHEAD)  # a few batches ahead, however many follow
+    stream.close()
 
 
 def test_new_photographs_are_added_to_a_finished_table(folder, tmp_path):

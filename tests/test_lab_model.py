@@ -43,6 +43,7 @@ def test_the_folder_holds_what_it_says_and_no_pickle(folder):
     description = json.loads((folder / "model" / "model.json").read_text())
     assert description["taxonomy"]["classes"] == list(CLASSES)
     assert description["test"]["n"] == description["data"]["sides"]["test"]
+    assert set(description["thresholds"]["photographs"]) == {"distance", "score", "set_score"}
     page = (folder / "model" / "report.html").read_text()
     assert "http" not in page.replace("http-equiv", "")  # nothing is loaded from elsewhere
 
@@ -153,6 +154,18 @@ def test_embed_writes_the_same_vectors_as_csv_and_parquet(folder, tmp_path):
     np.testing.assert_allclose(text.iloc[:, 1:], columns.iloc[:, 1:], rtol=1e-4, atol=1e-5)
     with pytest.raises(BionasError, match=r"\.csv or \.parquet"):
         commands.embed(folder / "model", [folder / "new"], to=tmp_path / "vectors.txt")
+
+
+@pytest.mark.slow
+def test_the_accuracy_that_an_8_bit_network_loses_is_measured(folder, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    to = tmp_path / "model.onnx"
+    words = {"format": "onnx", "to": to, "photographs": folder / "photographs", "int8": True}
+    assert commands.export(folder / "model", **words) == 0
+    said = capsys.readouterr().out
+    assert "checked on 64 photographs" in said or "checked on 90 photographs" in said
+    assert "accuracy" in said.splitlines()[-1] and "with a label" in said
+    assert to.exists() and (tmp_path / "model-int8.onnx").exists()
 
 
 def test_a_table_in_excels_semicolon_flavour_with_groups_and_families(tmp_path):

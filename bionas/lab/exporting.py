@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,11 @@ from bionas.lab import camtrap, darwin_core
 from bionas.lab import export as networks
 from bionas.lab.answers import Answers, read_answers, read_table
 from bionas.lab.model import Model
-from bionas.lab.photographs import find
+from bionas.lab.photographs import Found, find
 
 FORMATS = ("onnx", "torchscript", "darwin-core", "camtrap-dp")
-CHECKED_WITH = 64
-"""Photographs that an exported network is compared on, at most."""
+CHECKED_WITH, COMPARED_ON = 64, 256
+"""Photographs that an exported network is checked and calibrated on, and others that an 8-bit one is compared on, at most."""
 
 
 def export(
@@ -91,9 +91,10 @@ def _network(
 ) -> Iterator[str]:
     if int8 and format != "onnx":
         raise BionasError(f"--int8 is for --format onnx, not {format}.")
-    paths = [one.path for one in find(photographs)] if photographs is not None else []
-    step = max(1, len(paths) // CHECKED_WITH)
-    paths = paths[::step][:CHECKED_WITH]
+    found = find(photographs) if photographs is not None else []
+    step = max(1, len(found) // CHECKED_WITH)
+    chosen = found[::step][:CHECKED_WITH]
+    paths = [one.path for one in chosen]
     ending, write = {
         "onnx": (".onnx", networks.export_onnx),
         "torchscript": (".pt", networks.export_torchscript),
@@ -107,11 +108,23 @@ def _network(
         small = networks.quantize_onnx(
             made.path, made.path.with_name(f"{made.path.stem}-int8.onnx"), model, paths
         )
-        images = model.preprocess(paths)
-        whole, quantized = (networks.probabilities_onnx(path, images) for path in (made.path, small))
-        same = float(np.mean(whole.argmax(axis=1) == quantized.argmax(axis=1)))
-        megabytes = os.path.getsize(small) / 1e6
-        yield f"{small}: {megabytes:.1f} MB, the same answer on {100 * same:.1f} % of {len(images)} photographs"
+        others = [one for one in found if one not in set(chosen)] or chosen
+        others = others[:: max(1, len(others) // COMPARED_ON)][:COMPARED_ON]
+        yield f"{small}: {os.path.getsize(small) / 1e6:.1f} MB, {_compared(model, made.path, small, others)}"
+
+
+def _compared(model: Model, whole: Path, small: Path, photographs: Sequence[Found]) -> str:
+    """How an 8-bit network agrees with the whole one, and, where sub-folders name the classes, what accuracy it loses."""
+    images = model.preprocess([one.path for one in photographs])
+    first, second = (networks.probabilities_onnx(path, images).argmax(axis=1) for path in (whole, small))
+    line = f"the same answer on {100 * np.mean(first == second):.1f} % of {len(images)} photographs"
+    position = {name: number for number, name in enumerate(model.classes)}
+    truth = np.array([position.get(one.name.split("/")[0], -1) for one in photographs])
+    labelled = truth >= 0
+    if not labelled.any():
+        return line
+    right = [100 * float(np.mean(answer[labelled] == truth[labelled])) for answer in (first, second)]
+    return f"{line}; accuracy {right[1]:.1f} % in place of {right[0]:.1f} % on {labelled.sum()} with a label"
 
 
 def _about(path: Path | None) -> dict[str, dict[str, str]]:

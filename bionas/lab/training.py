@@ -180,6 +180,7 @@ def train(
         if fields:
             warned += with_metadata(found, specimens, sides, groups, own, fields, seed)
         curve = _learning_curve(features, specimens, sides, seed)
+        rules = found.rules(found.asked())
         found.description |= {
             "kind": choice.kind,
             "preprocessing": {"image_size": choice.size, "fit": fit},
@@ -192,6 +193,11 @@ def train(
                 **trained.history,
             },
             "warnings": warned,
+            "thresholds": {
+                name: {"distance": rule.distance, "score": rule.score, "set_score": rule.set_score}
+                for name, rule in rules._asdict().items()
+                if rule is not None
+            },
             "suspected_labels": len(doubtful),
             "learning_curve": curve,
         }
