@@ -171,6 +171,23 @@ def test_predict_counts_what_it_could_not_read_and_exits_with_zero(folder, tmp_p
     assert record["model"]["sha256"] == json.loads((folder / "model" / "model.json").read_text())["sha256"]
 
 
+def test_photographs_of_a_kind_that_is_not_read_are_rows_and_named(folder, tmp_path, capsys):
+    photographs(tmp_path / "new", 3)
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "IMG_3.NEF"):
+        (tmp_path / "new" / name).write_bytes(b"as a camera wrote it")
+    assert commands.predict(folder / "model", [tmp_path / "new"], to=tmp_path / "ids.csv") == 0
+    assert "2 .heic, 1 .nef: this kind is not read" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "ids.csv", keep_default_na=False).set_index("file")
+    assert len(table) == 6 and table.loc["IMG_1.HEIC", "decision"] == "unreadable"
+    assert table.loc["IMG_1.HEIC", "reason"] == "cannot be read: .heic cannot be read: convert it to JPEG"
+
+
+def test_a_finished_table_has_no_lock_beside_it(folder, tmp_path):
+    photographs(tmp_path / "new", 2)
+    lab.identify(lab.load(folder / "model"), tmp_path / "new", tmp_path / "ids.csv")
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "ids.csv", ".ids.csv.progress.json"}
+
+
 def test_predict_fails_only_where_nothing_can_be_read(folder, tmp_path):
     (tmp_path / "photographs").mkdir()
     for name in ("a.jpg", "b.jpg"):

@@ -204,8 +204,13 @@ def test_photographs_that_cannot_be_learned_from_are_refused(tmp_path):
         train(tmp_path, photographs=tmp_path / "flat")
     lines = ["file,order", *(f"{path.name},Diptera" for path in sorted((tmp_path / "flat").glob("*.png")))]
     (tmp_path / "flat" / "labels.csv").write_text("\n".join(lines))
-    with pytest.raises(SpecimenError, match="one class only"):
-        train(tmp_path, photographs=tmp_path / "flat")
+    said: list[str] = []
+    with pytest.raises(SpecimenError, match=r"one class only .* with --rank, or lower --min-per-class"):
+        train(tmp_path, photographs=tmp_path / "flat", say=said.append)
+    assert said == []  # no network is announced for photographs that cannot be learned from
+    few = photographs(tmp_path / "few", 7)
+    with pytest.raises(SpecimenError, match=r"2 of 3 classes .*--min-per-class 3 or more"):
+        train(tmp_path, photographs=few[0].parent.parent)
 
 
 def test_a_model_is_not_overwritten_unasked(folder):

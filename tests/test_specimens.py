@@ -269,7 +269,7 @@ def test_one_class_only_cannot_be_trained():
 
 
 def test_classes_too_small_to_split_are_named_with_a_remedy():
-    with pytest.raises(SpecimenError, match=r"2 of 3 classes .* B \(1\), C \(2\).*min_records=3"):
+    with pytest.raises(SpecimenError, match=r"2 of 3 classes .* B \(1\), C \(2\).*min_records 3"):
         made(list("AAAABCC")).require_trainable()
     with pytest.raises(SpecimenError, match="add photographs"):
         made(list("AB")).require_trainable()

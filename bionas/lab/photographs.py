@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from bionas.errors import SpecimenError
 from bionas.specimens.decoding import SUFFIXES, Unreadable, decode
+from bionas.specimens.folders import UNSUPPORTED
 
 BATCH = 32
 AHEAD = 3
@@ -45,7 +46,8 @@ class DecodedBatch(NamedTuple):
 def find(places: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Found]:
     """All photographs of files and folders (with their sub-folders), sorted by name; names use forward slashes.
 
-    A photograph of a single folder is named by its path below it; with several places, by place and path.
+    A photograph of a single folder is named by its path below it; with several places, by place and path. Photographs of
+    kinds that cannot be read (`UNSUPPORTED`, as HEIC) are among them: they are answered as unreadable, never left out.
 
     Raises:
         SpecimenError: a place is not there, or there is no photograph at all.
@@ -76,7 +78,7 @@ def _below(folder: Path) -> list[str]:
         names += [
             (below / name).as_posix()
             for name in files
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+            if name.lower().endswith((*SUFFIXES, *UNSUPPORTED)) and not name.startswith(".")
         ]
     return sorted(names)
 
@@ -111,6 +113,11 @@ def decoded_batches(
 
 
 def _decoded(photograph: Photograph, size: int, fit: str) -> np.ndarray | Unreadable:
+    if (
+        isinstance(photograph, (str, os.PathLike))
+        and (kind := Path(photograph).suffix.lower()) in UNSUPPORTED
+    ):
+        return Unreadable(f"{kind} cannot be read: convert it to JPEG")
     if isinstance(photograph, Image.Image):
         upright = ImageOps.exif_transpose(photograph)
         buffer = io.BytesIO()

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +25,7 @@ from bionas.lab.metadata import read_records
 from bionas.lab.model import Model, Rules, feature_columns
 from bionas.lab.photographs import Found, find
 from bionas.lab.writing import GrowingTable
+from bionas.specimens.folders import UNSUPPORTED
 from bionas.system import files
 
 PACKAGES = ("torch", "timm", "numpy", "pillow", "safetensors")
@@ -36,7 +38,8 @@ class Outcome(NamedTuple):
     """What happened: `counts` by decision; `before`: rows that an earlier start had made; `seconds` of this one.
 
     Of a model trained with metadata, `missing`: column -> photographs without a value that training knew; `alone`: photographs
-    without any, which were answered from the photograph alone.
+    without any, which were answered from the photograph alone. `unsupported`: suffix -> photographs of a kind that cannot be
+    read; they are among the unreadable ones.
     """
 
     total: int
@@ -45,6 +48,7 @@ class Outcome(NamedTuple):
     seconds: float
     missing: Mapping[str, int] = MappingProxyType({})
     alone: int = 0
+    unsupported: Mapping[str, int] = MappingProxyType({})
 
     @property
     def unreadable(self) -> int:
@@ -73,6 +77,11 @@ class Outcome(NamedTuple):
         ]
         if rest:
             lines.append(", ".join(rest))
+        if self.unsupported:
+            listed = ", ".join(f"{n:,} {kind}" for kind, n in sorted(self.unsupported.items()))
+            lines.append(
+                f"{listed}: this kind is not read and its rows say unreadable; convert them to JPEG."
+            )
         if self.missing:
             listed = ", ".join(f"{name} {n:,}" for name, n in self.missing.items())
             lines.append(f"metadata missing or unknown: {listed}; from the photograph alone: {self.alone:,}")
@@ -144,7 +153,9 @@ def identify(
         counts = table.count("decision")
         missing = _missing(table.count("metadata_missing")) if model.metadata else {}
         alone = table.count("metadata_used").get("", 0) if model.metadata else 0
-    outcome = Outcome(len(found), before, counts, time.time() - started, missing, alone)
+    suffixes = Counter(one.path.suffix.lower() for one in found)
+    unsupported = {suffix: n for suffix, n in suffixes.items() if suffix in UNSUPPORTED}
+    outcome = Outcome(len(found), before, counts, time.time() - started, missing, alone, unsupported)
     if log is not None:
         files.write_json(log, _record(model, photographs, to, options, rules, outcome))
     return outcome

@@ -118,7 +118,6 @@ def train(
             "--metadata out."
         )
     with _working_folder(out, overwrite) as work:
-        say(f"Model: {choice.reason}.")
         folder = Path(photographs)
         if add is not None:
             photographs, labels = joined(photographs, labels, add, rank, work), None
@@ -127,6 +126,7 @@ def train(
         specimens = _collection(
             photographs, rank, labels, min_per_class, missing_images, choice.size, fit, workers, cache
         )
+        say(f"Model: {choice.reason}.")
         fields = chosen(metadata, specimens, group)
         groups = None if group is None else groups_of(specimens, group)
         sides, divided = divide(specimens, groups, seed)
@@ -272,7 +272,7 @@ def _collection(
         kept = np.flatnonzero(specimens.label_names != OTHER)
         note = f"{other} photographs of rare classes are too few for a class {OTHER!r} and were left out."
         specimens = _without_other(specimens.subset(kept), note)
-    specimens.require_trainable()
+    specimens.require_trainable("--rank", "--min-per-class")
     return specimens
 
 

@@ -159,15 +159,19 @@ class SpecimenSet:
         drawn = {name: generator.permutation(of_class[name]) for name in sorted(self.class_names)}
         return np.concatenate([drawn[name][:per_class] for name in self.counts().index])
 
-    def require_trainable(self) -> None:
-        """Raises SpecimenError where no network can be trained, naming the classes at fault and what to do."""
+    def require_trainable(self, target: str = "target", min_records: str = "min_records") -> None:
+        """Raises SpecimenError where no network can be trained, naming the classes at fault and what to do.
+
+        Args:
+            target, min_records: what the caller's user passes to choose the column and the least size of a class.
+        """
         counts = self.counts()
         if len(self) == 0:
             raise SpecimenError("there is no specimen to train on.")
         if (counts > 0).sum() < 2:
             raise SpecimenError(
                 f"all {len(self):,} specimens are {counts.index[0]!r}: with one class only there is nothing to learn. "
-                f"Add specimens of another {self.target}, choose another column with target=..., or lower min_records."
+                f"Add specimens of another {self.target}, choose another column with {target}, or lower {min_records}."
             )
         small = counts[counts < MIN_SPECIMENS]
         if small.empty:
@@ -177,7 +181,7 @@ class SpecimenSet:
         remedy = (
             "Folding them would leave one class only, so add photographs"
             if folds_to_one
-            else f'Add photographs, or fold them into "{OTHER}" with min_records={MIN_SPECIMENS} or more'
+            else f'Add photographs, or fold them into "{OTHER}" with {min_records} {MIN_SPECIMENS} or more'
         )
         raise SpecimenError(
             f"{len(small)} of {len(counts)} classes have fewer than {MIN_SPECIMENS} specimens and cannot be in "
