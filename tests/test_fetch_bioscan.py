@@ -175,7 +175,18 @@ def test_a_dry_run_writes_nothing(bioscan, site, tmp_path, capsys):
     there = tmp_path / "new"
     assert main(["fetch", "bioscan5m", "--split", "all", "--data-dir", str(there), "--dry-run"]) == 0
     assert not there.exists() and all(method == "HEAD" for method, _, _ in site.log)
-    assert "unknown  BIOSCAN_5M_cropped_256_pretrain.01.zip" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "unknown  BIOSCAN_5M_cropped_256_pretrain.01.zip: size unknown, the server answered 4" in said
+
+
+def test_a_dry_run_without_a_network_says_so_and_fails(bioscan, tmp_path, capsys):
+    for sizes in BIOSCAN5M.zip_files.values():
+        sizes["cropped_256"]["url"] = "http://127.0.0.1:1/" + sizes["cropped_256"]["url"].rpartition("/")[2]
+    words = ["fetch", "bioscan5m", "--split", "train", "--data-dir", str(tmp_path), "--dry-run"]
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert "unknown  BIOSCAN_5M_cropped_256_train.zip: size unknown, " in said.out
+    assert "sizes of 1 of 1 files could not be asked" in said.err and "Look at the network" in said.err
 
 
 def test_what_does_not_fit_is_refused_before_it_is_begun(bioscan, site, tmp_path, monkeypatch, capsys):

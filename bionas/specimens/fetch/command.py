@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import requests
 
 from bionas.errors import FetchError, UnknownName
 from bionas.specimens.fetch import archive, checksums, disk, links, transfer, web
 from bionas.specimens.fetch.catalogue import OFFERS, Remote
 from bionas.specimens.fetch.failures import TABLE
+from bionas.specimens.notes import some
 
 INSECTS1M = "insects1m"
 SAMPLE = 8
@@ -77,9 +81,9 @@ def _planned(chosen: Sequence[Remote], data_dir: Path, extract: bool, dry_run: b
     In a dry run a file is not hashed: one whose MD5 is not remembered is said to be there, unchecked.
 
     Raises:
-        FetchError: the disk has not the room.
+        FetchError: the disk has not the room; or, in a dry run, no server answered.
     """
-    todo, needed, unknown = [], 0, False
+    todo, needed, unknown, silent = [], 0, False, []
     with web.session() as asker:
         for remote in chosen:
             path = data_dir / remote.name
@@ -98,15 +102,23 @@ def _planned(chosen: Sequence[Remote], data_dir: Path, extract: bool, dry_run: b
                 print(
                     f"{remote.name} is here, but its MD5 is {known} and should be {remote.md5}: fetched anew."
                 )
-            size = next((size for url in remote.urls if (size := web.size(asker, url)) is not None), None)
+            size, why, answered = _asked(asker, remote.urls)
             part = min(transfer.arrived(remote, data_dir), size or 0)
             print(
                 f"  {disk.text(size):>8}  {remote.name}"
                 + (f": {disk.text(part)} of it here already" if part else "")
+                + ("" if size is not None else f": size unknown, {why}")
             )
+            if not answered:
+                silent.append(f"{remote.name} ({urlsplit(remote.urls[0]).hostname}: {why})")
             todo.append(remote)
             unknown |= size is None
             needed += (size or 0) - part + (size or 0) * (extract and remote.unpack is not None)
+    if silent and dry_run:
+        raise FetchError(
+            f"the sizes of {len(silent)} of {len(todo)} files could not be asked: no server answered for {some(silent)}. "
+            "Look at the network and run the same command again."
+        )
     if todo:
         at_least = "at least " if unknown or extract else ""
         needs = f"{at_least}{disk.text(needed)} needed" if needed else "how much is needed could not be asked"
@@ -115,6 +127,22 @@ def _planned(chosen: Sequence[Remote], data_dir: Path, extract: bool, dry_run: b
             data_dir, needed, "what is still to be written" if extract else "what is still to be fetched"
         )
     return todo
+
+
+def _asked(asker: requests.Session, urls: Sequence[str]) -> tuple[int | None, str, bool]:
+    """(bytes of a file or None, why they are unknown, whether a server answered), from the first address that tells."""
+    why, answered = "no address is known", False
+    for url in urls:
+        try:
+            found = web.size(asker, url)
+        except web.RequestFailed as failure:
+            why = why if answered else failure.reason
+            continue
+        answered = True
+        if isinstance(found, int):
+            return found, "", True
+        why = found
+    return None, why, answered
 
 
 def _images(options: SimpleNamespace) -> int:
@@ -161,7 +189,7 @@ def _expected(todo: Sequence[links.Link], parallel: int) -> int | None:
 
 def _size(url: str) -> int | None:
     with web.session() as asker:
-        return web.size(asker, url)
+        return _asked(asker, [url])[0]
 
 
 def _data_dir(options: SimpleNamespace) -> Path:

@@ -105,13 +105,23 @@ def opened(
         raise _broken(error, status) from None
 
 
-def size(asker: requests.Session, url: str) -> int | None:
-    """Bytes that `url` holds, by HEAD; None where the server does not say."""
+def size(asker: requests.Session, url: str) -> int | str:
+    """Bytes that `url` holds, by HEAD; where the server does not say, the reason in words.
+
+    Raises:
+        RequestFailed: no server answered.
+    """
     try:
         with asker.head(url, allow_redirects=True, timeout=TIMEOUT) as response:
-            return int(response.headers["Content-Length"]) if response.status_code == 200 else None
-    except (requests.RequestException, HTTPError, UnicodeError, KeyError, ValueError):
-        return None
+            if response.status_code != 200:
+                return f"the server answered {response.status_code} {response.reason}".rstrip()
+            return int(response.headers["Content-Length"])
+    except (KeyError, UnicodeError, ValueError) as error:
+        if isinstance(error, requests.RequestException):  # an address that is none is a ValueError, too
+            raise _broken(error, None) from error
+        return "the server does not say"
+    except (requests.RequestException, HTTPError) as error:
+        raise _broken(error, None) from error
 
 
 def _refused(response: requests.Response) -> RequestFailed:
