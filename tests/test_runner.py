@@ -161,10 +161,11 @@ def test_a_misspelt_parameter_is_refused_before_anything_runs(notebook, tmp_path
     ("setting", "message"),
     [
         ("seed", "write it as name=value"),
-        ("seed=soon", "seed is int"),
-        ("seed=1.5", "seed is int"),
-        ("rate=fast", "rate is float"),
-        ("seed=None", "seed is int"),
+        ("seed=soon", "seed is a whole number."),
+        ("seed=1.5", "seed is a whole number."),
+        ("batch_size=two", "batch_size is a whole number or None for the default."),
+        ("rate=fast", "rate is a number."),
+        ("seed=None", "seed is a whole number."),
         ("mode=quik", "Did you mean 'quick'"),
     ],
 )

@@ -21,6 +21,7 @@ from typing import Any
 
 from bionas.errors import NotebookError, UnknownName
 from bionas.system import places
+from bionas.training.choices import KINDS
 
 MODES = ("smoke", "quick", "full")
 CELL_TIMEOUT = {"smoke": 600, "quick": 3600, "full": 14 * 24 * 3600}
@@ -75,7 +76,10 @@ class Parameter:
             return value
         if str in declared:
             return text
-        raise NotebookError(f"-p {self.name}={text}: {self.name} is {self.kind}, such as {self.default}.")
+        allowed = [KINDS[_TYPES[kind]] for kind in kinds if kind in _TYPES]
+        if "None" in kinds or self.default == "None":
+            allowed.append("None for the default")
+        raise NotebookError(f"-p {self.name}={text}: {self.name} is {' or '.join(allowed)}.")
 
 
 def resolve_type(text: str) -> Any:
