@@ -6,44 +6,20 @@ search writes it, lies beside the notebook). The test finds the sliders and togg
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from jupyterlab_opened import MISSING, chromium, served, wait_for
 
-CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
-MISSING = [
-    what
-    for what, there in (
-        ("Chromium", CHROMIUM),
-        ("chromedriver", DRIVER),
-        ("selenium", importlib.util.find_spec("selenium")),
-        ("jupyterlab", importlib.util.find_spec("jupyterlab")),
-    )
-    if not there
-]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed here: {', '.join(MISSING)}")
 
 ALPHAS = "import pandas as pd\nfrom bionas.figures import widgets\nalphas = pd.read_csv('alphas.csv')\n"
 EXPLORERS = {
     "alpha": ALPHAS + "widgets.alpha_explorer(alphas)",
 }
-
-PATIENCE = 600
-"""Seconds to wait for an event that takes two or three on an idle machine."""
 
 
 @pytest.fixture(scope="module")
@@ -77,92 +53,15 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder, tmp_path_factory):
-    """JupyterLab on a free port of the loopback, without a token; its address. Ends with the module."""
-    home = tmp_path_factory.mktemp("jupyter")
-    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    names += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
-    environment = {
-        **os.environ,
-        **{name: str(home / name.lower()) for name in names},
-        "JUPYTER_NO_CONFIG": "1",
-    }
-    quiet = (
-        home
-        / "jupyterlab_settings_dir"
-        / "@jupyterlab"
-        / "apputils-extension"
-        / "notification.jupyterlab-settings"
-    )
-    quiet.parent.mkdir(parents=True)
-    quiet.write_text(
-        '{"fetchNews": "false", "checkForUpdates": false}'
-    )  # no question over the notebook, no calls out
-    root = str(Path(__file__).resolve().parents[1])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = [
-        "--no-browser",
-        "--allow-root",
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0",
-        "--IdentityProvider.token=",
-        f"--ServerApp.root_dir={folder}",
-        "--LabApp.expose_app_in_browser=True",
-        "--LabApp.extension_manager=readonly",
-    ]
-    log = (home / "server.log").open("wb+")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", *options],
-        env=environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        wait_for(lambda: process.poll() is not None or answers(address), f"a server at {address}")
-        assert process.poll() is None, Path(log.name).read_text(errors="replace")[-2000:]
+    """The address of JupyterLab; it ends with the module."""
+    with served(folder, tmp_path_factory.mktemp("jupyter")) as address:
         yield address
-    finally:
-        stop(process)
-        log.close()
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """Chromium without a window, with a profile of its own."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--no-proxy-server",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--disable-dev-shm-usage",
-        "--window-size=1280,900",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(flag)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("no_proxy", "NO_PROXY"):
-            patch.setenv(name, "127.0.0.1,localhost")  # the driver listens on the loopback
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
-        driver.set_page_load_timeout(PATIENCE)
-        driver.set_script_timeout(PATIENCE)
-        try:
-            yield driver
-        finally:
-            driver.quit()
+    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 @pytest.mark.slow
@@ -210,31 +109,3 @@ return Array.from(document.querySelectorAll('.jp-OutputArea .widget-html svg')).
 def changed(browser, before: str) -> str | None:
     now = browser.execute_script(PICTURES)
     return now if now and now != before else None
-
-
-def wait_for(condition, what: str):
-    """What `condition` returns, once it is true; asked ten times a second."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        result = condition()
-        if result:
-            return result
-        time.sleep(0.1)
-    pytest.fail(f"waited {PATIENCE} s for {what}")
-
-
-def answers(address: str) -> bool:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with contextlib.suppress(urllib.error.URLError, OSError):
-        return direct.open(f"{address}/api/status", timeout=PATIENCE).status == 200
-    return False
-
-
-def stop(process: subprocess.Popen) -> None:
-    """The server and, should it not end by itself, everything it started."""
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(PATIENCE)
