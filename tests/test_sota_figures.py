@@ -75,7 +75,9 @@ def test_a_button_draws_the_other_column_and_its_lines(models):
     assert first.args[1]["shapes"][0]["y0"] == 71.57 and not second.args[1]["shapes"]
     bubbles, crosses = (i for i, t in enumerate(figure.data) if t.legendgroup == "III")
     assert second.args[0]["y"][bubbles] == [None, 84.6] and second.args[0]["text"][bubbles] == ["", "MAE"]
-    assert second.args[0]["y"][crosses][1] is None and second.args[0]["y"][crosses][0] < 65.3
+    assert second.args[0]["y"][crosses][1] is None and second.args[0]["y"][crosses][0] < 84.6
+    assert first.args[1]["yaxis.range"] == list(figure.layout.yaxis.range)
+    assert second.args[1]["yaxis.range"][0] != first.args[1]["yaxis.range"][0]  # its own scores and lines
     assert "× not run (1): LeViT" in [note["text"] for note in second.args[1]["annotations"]]
     assert not any("not run" in note["text"] for note in first.args[1]["annotations"])
     assert not figures.accuracy_against_macs(models, {"a": "first"}, "Cost", CAPTION).layout.updatemenus

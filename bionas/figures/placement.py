@@ -28,17 +28,24 @@ Box = tuple[float, float, float, float]
 
 
 def text_positions(
-    across: pd.Series, up: pd.Series, names: pd.Series, levels: Sequence[float] = ()
+    across: pd.Series,
+    up: pd.Series,
+    names: pd.Series,
+    levels: Sequence[float] = (),
+    radii: pd.DataFrame | None = None,
 ) -> dict[Hashable, str]:
     """The text position of each name, chosen in order: the one that overlaps least with what is there already.
 
     Args:
         across, up: of each point, as shares of the plot; NaN where there is none. Indexed like `names`.
         levels: heights of horizontal reference lines, as shares of the plot.
+        radii: columns across and up, of each point, as shares of the plot; `POINT` where there is none.
     """
+    if radii is None:
+        radii = pd.DataFrame({"across": POINT, "up": POINT}, index=names.index)
     taken: list[Box] = [
-        (x - POINT, y - POINT, x + POINT, y + POINT)
-        for x, y in zip(across, up, strict=True)
+        (x - wide, y - high, x + wide, y + high)
+        for x, y, wide, high in zip(across, up, radii["across"], radii["up"], strict=True)
         if pd.notna(x) and pd.notna(y)
     ]
     taken += [(0.0, level - 0.006, 1.0, level + 0.006) for level in levels]
@@ -48,16 +55,19 @@ def text_positions(
         if pd.isna(x) or pd.isna(y):
             chosen[label] = "top center"
             continue
-        boxes = {position: _box(x, y, width, position) for position in POSITIONS}
+        radius = radii.loc[label, "across"], radii.loc[label, "up"]
+        boxes = {position: _box(x, y, width, position, *radius) for position in POSITIONS}
         chosen[label] = min(POSITIONS, key=lambda position: _cost(boxes[position], taken))
         taken.append(boxes[chosen[label]])
     return chosen
 
 
-def _box(x: float, y: float, width: float, position: str) -> Box:
+def _box(x: float, y: float, width: float, position: str, wide: float, high: float) -> Box:
     shift, lift = POSITIONS[position]
-    side = POINT * {"right": 1, "left": -1}.get(position.split()[1], 0)
-    left, foot = x + shift * width + side, y + lift * LINE
+    row, side = position.split()
+    further = (high - POINT) * {"top": 1, "bottom": -1}.get(row, 0)
+    left = x + shift * width + wide * {"right": 1, "left": -1}.get(side, 0)
+    foot = y + lift * LINE + further
     return left, foot, left + width, foot + LINE
 
 

@@ -24,8 +24,9 @@ from plotly.subplots import make_subplots
 from bionas.figures.palette import GRID, INK, PAPER
 from bionas.system import files, places
 
-WIDTH = 900
-"""Pixels of the PNG copy: the width of a README. In a page, a figure is as wide as its column."""
+WIDTH = 800
+"""Pixels of the PNG copy, which JupyterLab shows in its own size until the pointer is over it: a window of 1,280 pixels with
+the file browser open leaves 833. Otherwise a figure is as wide as its column."""
 
 NARROWEST = 600
 """Pixels of the narrowest column in which titles and captions are not cut."""
@@ -39,7 +40,9 @@ TITLE_LINE, CAPTION_LINE = 22, 16
 """Pixels that each further line takes."""
 
 NAME_LINE = 19
-"""Pixels under a tile for its name."""
+"""Pixels under a tile for one line of its name."""
+NAME_SIZE, SMALLEST_NAME, LETTER = 11.5, 9.0, 6.2
+"""Size of the names under tiles, the least one, and the pixels that a letter of the first takes on average."""
 
 FONT = "Open Sans, Helvetica Neue, Helvetica, Arial, sans-serif"
 
@@ -247,19 +250,24 @@ def picture(
     narrow = min(shown, (NARROWEST - 2 * margin) / (columns * 1.06))
     scale = side / shown
     gap = max(round(0.06 * side), 1)
-    foot = math.ceil(NAME_LINE * side / narrow)  # tiles shrink with the column, names do not
+    letters = max(int(narrow / LETTER), 4)
+    lines = [textwrap.wrap(str(name), letters, break_long_words=False) for name in names]
+    longest = max((len(line) for wrapped in lines for line in wrapped), default=1)
+    size = max(NAME_SIZE * min(letters / longest, 1), SMALLEST_NAME)
+    letters = max(int(narrow / LETTER * NAME_SIZE / size), 4)
+    foot = NAME_LINE + (NAME_LINE - 4) * (max(map(len, lines), default=1) - 1)
+    foot = math.ceil(foot * side / narrow)  # tiles shrink with the column, names do not
     source, under, width, height = mosaic(tiles, columns, gap, foot)
     figure = Chart(go.Image(source=source, zsmooth="fast" if smooth else False, hoverinfo="skip"))
-    letters = max(int(narrow / 6.2), 4)
-    for (x, y), name in zip(under, names, strict=True):
+    for (x, y), wrapped in zip(under, lines, strict=True):
         figure.add_annotation(
             x=round(x, 2),
             y=y,
-            text=shorten(name, letters),
+            text="<br>".join(shorten(line, letters) for line in wrapped),
             showarrow=False,
             yanchor="top",
             yshift=-1,
-            font={"size": 11.5},
+            font={"size": round(size, 1)},
         )
     head = HEAD - 8
     total = round(head + bottom + height / scale)

@@ -36,6 +36,9 @@ SMALLEST = 7
 LINE_NAME = 17
 """Pixels from the name of one vertical reference line to the next."""
 
+PLOT = 690, 353
+"""Pixels of the plot of accuracy against cost, across and up, in a figure of 800."""
+
 ABSENT_LETTERS, ABSENT_LINE = 92, 16
 """Letters per line, and pixels per line, of the names of what was not run."""
 
@@ -140,9 +143,13 @@ def accuracy_against_macs(
     details = [
         _details(row, [c for c in named if c not in ("model", "table")]) for _, row in named.iterrows()
     ]
-    _low, high, floor = _span(
-        frame[list(choices.values())], [v for group in lines.values() for v in group.values()]
-    )
+    spans = {
+        words: _span(frame[column], list(lines.get(words, {}).values())) for words, column in choices.items()
+    }
+    drawn = frame.loc[frame[list(choices.values())].notna().any(axis=1), "parameters"]  # a cross has no area
+    most = (drawn if len(drawn) else frame["parameters"]).max()
+    radius = frame["parameters"].astype(float).map(lambda p: _diameter(p, most) / 2)
+    radii = pd.DataFrame({"across": radius / PLOT[0], "up": radius / PLOT[1]})
     left, right = math.log10(frame["macs"].min()) - 0.3, math.log10(frame["macs"].max()) + 0.3
     numbers = [n for n in TABLE_COLORS if (frame["table"] == n).any()]
 
@@ -150,9 +157,10 @@ def accuracy_against_macs(
         """y, text and its position, of each table's bubbles and then of its crosses."""
         score = frame[choices[words]].astype(float)
         across = (frame["macs"].astype(float).map(math.log10) - left) / (right - left)
-        bottom, top = _ends(floor, high)
+        high, floor = spans[words]
+        bottom, top = _ends(high, floor)
         levels = [(value - bottom) / (top - bottom) for value in lines.get(words, {}).values()]
-        beside = text_positions(across, (score - bottom) / (top - bottom), frame["model"], levels)
+        beside = text_positions(across, (score - bottom) / (top - bottom), frame["model"], levels, radii)
         traces = []
         for own in (frame.index[frame["table"] == n] for n in numbers):
             texts = [str(m) if pd.notna(v) else "" for m, v in zip(frame["model"][own], score[own])]
@@ -173,8 +181,7 @@ def accuracy_against_macs(
         found = _line_layout(lines.get(words, {}))
         return found | {"annotations": found["annotations"] + _under_the_axis(absent[words])}
 
-    drawn = frame.loc[frame[list(choices.values())].notna().any(axis=1), "parameters"]  # a cross has no area
-    figure, most = Chart(), (drawn if len(drawn) else frame["parameters"]).max()
+    figure = Chart()
     for i, trace in enumerate(heights(next(iter(choices)))):
         number, crosses = numbers[i // 2], bool(i % 2)
         own = frame[frame["table"] == number]
@@ -194,7 +201,8 @@ def accuracy_against_macs(
     for words in choices:
         traces = heights(words)
         drawn = {part: [trace[part] for trace in traces] for part in ("y", "text", "textposition")}
-        buttons.append({"label": words, "method": "update", "args": [drawn, layout(words)]})
+        changed = layout(words) | {"yaxis.range": plain(_ends(*spans[words]), 2)}
+        buttons.append({"label": words, "method": "update", "args": [drawn, changed]})
     menus = [
         {
             "type": "buttons",
@@ -231,7 +239,7 @@ def accuracy_against_macs(
         tickvals=[10.0**d for d in decades],
         ticktext=[f"{10.0**d:,g}" for d in decades],
     )
-    figure.update_yaxes(title_text="accuracy (%)", range=plain(_ends(floor, high), 2))
+    figure.update_yaxes(title_text="accuracy (%)", range=plain(_ends(*spans[next(iter(choices))]), 2))
     return figure
 
 
@@ -329,15 +337,15 @@ def with_and_without_metadata(
 # --- parts -------------------------------------------------------------------------------------------------------
 
 
-def _span(scores: pd.DataFrame, levels: Sequence[float]) -> tuple[float, float, float]:
-    """(lowest, highest, where crosses stand) of scores and lines, percent."""
-    values = [float(v) for v in scores.astype(float).to_numpy().ravel() if pd.notna(v)] + list(levels)
+def _span(scores: pd.Series, levels: Sequence[float]) -> tuple[float, float]:
+    """(highest, where crosses stand) of scores and lines, percent."""
+    values = [float(v) for v in scores.astype(float) if pd.notna(v)] + list(levels)
     if not values:
-        return 0.0, 100.0, 0.0
-    return min(values), max(values), min(values) - 0.12 * max(max(values) - min(values), 4.0)
+        return 100.0, 0.0
+    return max(values), min(values) - 0.12 * max(max(values) - min(values), 4.0)
 
 
-def _ends(floor: float, high: float) -> tuple[float, float]:
+def _ends(high: float, floor: float) -> tuple[float, float]:
     """The range of the accuracy axis; above, there is room for a name over the largest bubble."""
     return floor - 0.05 * (high - floor), high + 0.17 * (high - floor)
 
