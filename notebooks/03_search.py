@@ -36,7 +36,7 @@ shared_theta: bool = False  # one theta for all cells instead of one a cell
 search_epochs: int = None  # passes over the training split; None: by mode
 batch_size: int = None  # images a step; None: by mode (in mode full, the largest that memory allows)
 precision: str = "auto"  # auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16 or bf16
-device: str = "auto"  # auto, cpu or cuda
+device: str = "auto"  # auto, cpu, cuda or mps
 seed: int = 0  # of initialisation, order and dropout
 run_dir: str = None  # where runs are written; None: runs/ of the repository
 

@@ -43,7 +43,7 @@ seeds: int = 3  # how often the derived network is trained
 controls: int = None  # random genotypes trained as a control; None: as many as seeds, 0: none
 inherit: bool = True  # train a second time from the weights of the supernet
 precision: str = "auto"  # auto (fp16 on CUDA, fp32 elsewhere), fp32, fp16 or bf16
-device: str = "auto"  # cpu, cuda or auto
+device: str = "auto"  # auto, cpu, cuda or mps
 seed: int = 0  # of the search and of the first training
 run_dir: str = None  # where runs are written; None: runs/ of the repository
 

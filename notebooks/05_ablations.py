@@ -28,7 +28,7 @@ from IPython.display import display
 from scipy.stats import f_oneway
 
 from bionas import figures
-from bionas.studies import published, results
+from bionas.studies import published, report, results
 from bionas.studies.searches.tables import in_words
 from bionas.studies.table1 import tables as grids
 from bionas.studies.table1.grid import BUDGETS, table_one
@@ -49,7 +49,7 @@ theta_learning_rate: float = 0.003  # that search's: ten times the paper's, so t
 warmup_epochs: int = 0  # of that search: epochs before theta moves
 max_skips: int = None  # that search ends once more edges than this are led by skip_connect; None: never
 batch_size: int = 16  # of that search
-device: str = "auto"  # auto, cpu or cuda
+device: str = "auto"  # auto, cpu, cuda or mps
 seed: int = 0  # of that search
 run_dir: str = None  # where runs are written; None: runs/ of the repository
 
@@ -252,7 +252,8 @@ figures.cost_clouds(
 
 # %%
 fits = lines.drop(columns=["preset", "torch", "code", "command"]).set_index("points")
-print(fits.round({"slope_mb_per_giga": 2, "intercept_mb": 2, "correlation": 4, "scatter_pct": 1}).to_string())
+fits = fits.round({"slope_mb_per_giga": 2, "intercept_mb": 2, "correlation": 4, "scatter_pct": 1})
+print(fits.rename(columns={"slope_mb_per_giga": "MB per 10^9", "intercept_mb": "MB at 0"}).to_string())
 hand = counted.set_index("exp_id").loc["E012"]
 if pd.isna(hand["gmacs_median"]):
     print(f"E012, the network made by hand: {results.not_run('table1_cost')}")
@@ -382,9 +383,14 @@ if len(courses):
 
 # %%
 if len(guarded):
-    scores = ["n_seeds", "accuracy_mean", "accuracy_sd", "balanced_accuracy_mean", "balanced_accuracy_sd"]
-    counts = ["skips_at_the_end", "skips_derived", "searched_epochs", "n_stopped", "mmacs", "search_minutes"]
-    display(guarded.set_index("model")[scores + counts])
+    shown = guarded[["model", "n_seeds"]].rename(columns={"n_seeds": "n"})
+    for score in ("accuracy", "balanced_accuracy"):
+        pairs = guarded[[f"{score}_mean", f"{score}_sd"]].itertuples(index=False)
+        shown[score] = [report.mean_sd(*pair, digits=1) for pair in pairs]
+    names = {"skips_at_the_end": "skips at end", "skips_derived": "skips derived", "n_stopped": "stopped"}
+    counts = [*names, "searched_epochs", "mmacs", "search_minutes"]
+    names |= {"searched_epochs": "epochs", "search_minutes": "minutes"}
+    display(shown.join(guarded[counts].map(report.number).rename(columns=names)).set_index("model"))
 
 # %% [markdown]
 # On these specimens skips never lead more than two of the nine edges. A limit of a quarter of the edges is therefore never

@@ -126,7 +126,8 @@ spent = [
     "search_minutes",
 ]
 done = sota_tables.trained(rows)
-sota_tables.blanked(done[spent])
+short = {"n_seeds": "n", "search_minutes": "search"}
+sota_tables.blanked(done[spent]).rename(columns=short).set_index("model")
 
 # %% [markdown]
 # ## 3 · The row that is missing

@@ -284,7 +284,9 @@ print(f"{len(specimens):,} specimens, {len(specimens.class_names)} classes of {t
 fields = tuple(dict.fromkeys(name for preset in METADATA_PRESETS.values() for name in preset))
 schemes = {scheme: specimens.split(scheme, plan.data_seed) for scheme in ("paper", "bin_disjoint")}
 found = leakage_report(schemes["paper"], target, fields)
-found.drop(columns=["determines_target", "balanced"]).round(3)
+print(f"entropy {found['entropy'][0]:.3f} bits, majority class {found['majority'][0]:.3f}")
+shown = ["coverage", "unseen", "accuracy", "accuracy_seen", "majority_seen", "information", "verdict"]
+found.set_index("field")[shown].round(3)
 
 # %%
 figures.leakage_bars(found, specimens.caption)
@@ -304,15 +306,32 @@ print(warning(found, target) or "no field of this collection determines the targ
 # training records.
 
 # %%
-shares = ["accuracy", "balanced_accuracy", "accuracy_seen", "accuracy_unseen"]
+shares = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced",
+    "accuracy_seen": "seen",
+    "accuracy_unseen": "unseen",
+}
 tables = {scheme: metadata_baselines.compare(splits, seed) for scheme, splits in schemes.items()}
-tables["paper"].assign(**(100 * tables["paper"][shares]).round(1))
+
+
+def in_per_cent(scheme):
+    """The table of one split scheme; notebook 01 lists the fields of each preset."""
+    table = tables[scheme]
+    preset = table["model"].str.startswith("boosting")
+    fields = table["fields"].mask(preset, "those of the preset")
+    per_cent = (100 * table[list(shares)]).round(1).rename(columns=shares)
+    return per_cent.assign(model=table["model"], fields=fields).set_index(["model", "fields"])
+
+
+print(tables["paper"].loc[0, ["n", "n_seen", "n_unseen"]].to_dict())
+in_per_cent("paper")
 
 # %% [markdown]
 # The same with no BIN on two sides. What still predicts the order here are the ranks below it.
 
 # %%
-tables["bin_disjoint"].assign(**(100 * tables["bin_disjoint"][shares]).round(1))
+in_per_cent("bin_disjoint")
 
 # %% [markdown]
 # What remains for the image, one number per preset: the errors of boosting on its fields.

@@ -48,7 +48,7 @@ size_name: str = None  # full (224 px), quarter or tiny (64 px); None: full in m
 limit: int = None  # draw that many specimens; None: by mode
 epochs: int = None  # of each training; None: by mode
 batch_size: int = None  # None: by mode
-device: str = "auto"  # cpu, cuda or auto
+device: str = "auto"  # auto, cpu, cuda or mps
 seed: int = 0  # of the trainings
 run_dir: str = None  # where runs are written; None: runs/ of the repository
 
@@ -217,7 +217,8 @@ figures.look_alikes(images, named, caption=specimens.caption)
 measured = seran_study.measured(plan, rows.split(), [seed], size_name)
 table = seran_study.table(measured, plan, "this notebook")
 errors = [f"{error}_mean" for error in seran_study.ERRORS]
-table[["model", *errors, "parameters", "mmacs", "epochs", "images_seen"]].round(1)
+shown = table[["model", *errors, "parameters", "mmacs", "epochs", "images_seen"]].set_index("model")
+shown.rename(columns=lambda name: name.removesuffix("_error_mean")).round(1).map(report.number)
 
 # %% [markdown]
 # Errors in per cent. The top-5 error is small for any model that ranks classes by frequency: see the majority class.

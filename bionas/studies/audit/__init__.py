@@ -56,5 +56,5 @@ def statement(check: str) -> str:
     parts = [f"{row['claim']} ({row['where']})", f"{row['verdict']}: {figure}"]
     if row["innocent_reading"]:
         parts.append(f"An innocent reading: {row['innocent_reading']}")
-    first, *rest = (textwrap.fill(part, 110, subsequent_indent="    ") for part in parts)
+    first, *rest = (textwrap.fill(part, 96, subsequent_indent="    ") for part in parts)
     return "\n".join([first, *(textwrap.indent(part, "    ") for part in rest)])
