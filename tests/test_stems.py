@@ -178,7 +178,12 @@ def test_an_epoch_with_augmentation_draws_variants_by_seed_and_epoch(planned):
 def test_maps_are_computed_once_and_again_for_other_weights_or_photographs(planned, tmp_path):
     plan = planned()
     collection, maps = plan.specimens(), Maps(plan.published(), SIZE)
+    maps.of(collection, tmp_path / "maps")
+    (whole,) = (tmp_path / "maps").glob("*.npy")
+    half = whole.with_name(f".{whole.name}.1-abcd.part")  # what a killed process leaves
+    whole.rename(half)
     first = maps.of(collection, tmp_path / "maps")
+    assert not half.exists()
     files = sorted((tmp_path / "maps").glob("*.npy"))
     before = files[0].stat().st_mtime_ns
     again = maps.of(collection, tmp_path / "maps")

@@ -56,7 +56,7 @@ def retrain(plan: Plan, genotype: str | Path | None = None) -> Run:
 
 
 def _read_data(plan: Plan) -> None:
-    """Read the collection, decoding it where needed; one process decodes while the others wait for it."""
-    plan.splits()
+    """Read the collection, decoding it where needed, and a stem's maps of it; one process does while the others wait."""
+    plan.training_splits()
     plan.encoding()
     distributed.wait()

@@ -156,6 +156,8 @@ class Maps(NamedTuple):
         path = folder / f"maps-{stage.architecture}-{stage.number}-{key[:16]}.npy"
         with locks.exclusive(path.with_suffix(".lock")):
             if not path.exists():
+                for part in folder.glob(f".{path.name}.*.part"):  # of a process that was killed
+                    part.unlink()
                 self._compute(path, images, torch.device(device))
         maps = np.load(path, mmap_mode="r", allow_pickle=False)
         return dataclasses.replace(specimens, images=StemMaps(maps, images, key))
