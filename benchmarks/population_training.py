@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from bionas.studies.eb_lnast.population import OPTIMIZERS, Population, Training, train
-from bionas.studies.eb_lnast.space import Architecture, Space
+from bionas.studies.eb_lnast.space import Architecture, LayerSpace
 from bionas.studies.eb_lnast.tasks import TASKS
 from bionas.system import files
 from bionas.training.runs import commit
@@ -77,7 +77,7 @@ def main() -> None:
     )
     parser.add_argument("--task", default="wdbc", help="wdbc or colour")
     parser.add_argument("--population", type=int, nargs="+", default=[16, 48])
-    parser.add_argument("--neurons", type=int, default=Space().neurons, help="of a layer at most")
+    parser.add_argument("--neurons", type=int, default=LayerSpace().neurons, help="of a layer at most")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a CSV to write")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
-    task, space = TASKS[a.task](), Space(neurons=a.neurons)
+    task, space = TASKS[a.task](), LayerSpace(neurons=a.neurons)
     x = torch.tensor(StandardScaler().fit_transform(task.x)).to(a.device)
     y = torch.tensor(task.y).to(a.device)
     rows = []

@@ -39,7 +39,7 @@ from bionas.studies.eb_lnast import (
     EvolutionLevel,
     GradientLevel,
     Population,
-    Space,
+    LayerSpace,
     Training,
     comparators,
     evolution,
@@ -79,7 +79,7 @@ run_dir: str = None  # where figures are written; None: runs/ of the repository
 
 # %%
 # NBVAL_CHECK_OUTPUT
-space = Space()
+space = LayerSpace()
 largest = space.largest.parameters(30, 2)
 for architecture, performance in (
     (Architecture((32, 32, 32), "relu"), 0.97), (Architecture((8,), "tanh"), 0.97), (Architecture((1,), "tanh"), 0.93),
@@ -186,8 +186,8 @@ pd.Series(
 
 # %%
 asked = {
-    "smoke": (Space(2, 8), Evolution(6, 3), Training(steps=15)),
-    "quick": (Space(), Evolution(12, 10), Training(steps=60)),
+    "smoke": (LayerSpace(2, 8), Evolution(6, 3), Training(steps=15)),
+    "quick": (LayerSpace(), Evolution(12, 10), Training(steps=60)),
     "full": (Budget().space, Budget().evolution, Budget().training),
 }[mode]
 space, settings, training = asked

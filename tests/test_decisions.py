@@ -33,8 +33,9 @@ def test_agreement_is_the_mean_share_of_equal_edges_over_pairs():
     three = genotype("sep_conv_5x5", "max_pool_3x3", "dil_conv_3x3")
     assert agreement([one, one]) == 1
     assert agreement([one, two, three]) == pytest.approx((2 / 3 + 0 + 1 / 3) / 3)
-    with pytest.raises(GenotypeError, match="at least two"):
-        agreement([one])
+    assert np.isnan(agreement([one]))
+    with pytest.raises(GenotypeError, match="same number of cells"):
+        agreement([one, Genotype(one.cells * 2)])
 
 
 def test_a_scaled_rate_gives_the_reach_of_one_epoch_at_the_papers_scale():

@@ -13,7 +13,7 @@ from bionas.errors import SearchError, UnknownName
 from bionas.studies.eb_lnast import evolution as de
 from bionas.studies.eb_lnast.evolution import Evolution, minimise
 from bionas.studies.eb_lnast.search import search
-from bionas.studies.eb_lnast.space import Architecture, Space
+from bionas.studies.eb_lnast.space import Architecture, LayerSpace
 
 
 def sphere(x):
@@ -105,7 +105,7 @@ def test_settings_that_cannot_be_are_refused(wrong):
 
 @pytest.mark.parametrize("embedding", [0, 5])
 def test_every_architecture_survives_the_round_trip(embedding):
-    space = Space(layers=2, neurons=3, activations=("tanh", "relu"), embedding=embedding)
+    space = LayerSpace(layers=2, neurons=3, activations=("tanh", "relu"), embedding=embedding)
     generator, seen = np.random.default_rng(0), set()
     for point in generator.random((3000, space.dimensions)):
         architecture = space.decode(point)
@@ -120,9 +120,9 @@ def test_every_architecture_survives_the_round_trip(embedding):
 
 def test_an_architecture_outside_the_space_and_an_unknown_activation_are_refused():
     with pytest.raises(SearchError, match="not in the space"):
-        Space(layers=1).encode(Architecture((3, 3), "relu"))
+        LayerSpace(layers=1).encode(Architecture((3, 3), "relu"))
     with pytest.raises(UnknownName, match="tanh"):
-        Space(activations=("tan",))
+        LayerSpace(activations=("tan",))
 
 
 def test_parameters_are_those_of_the_network():
@@ -148,7 +148,7 @@ class Known:
 
 
 def test_the_upper_level_finds_the_smallest_that_performs():
-    lower, space = Known(), Space(layers=2, neurons=12, activations=("relu", "tanh"))
+    lower, space = Known(), LayerSpace(layers=2, neurons=12, activations=("relu", "tanh"))
     found = search(space, lower, Evolution(16, 40), seed=0)
     every = [
         Architecture(n, "relu")
@@ -164,7 +164,7 @@ def test_the_upper_level_finds_the_smallest_that_performs():
 
 def test_without_a_penalty_there_is_nothing_to_search():
     with pytest.raises(SearchError, match="penalty"):
-        search(Space(), Known(), Evolution(), 0, penalty=0)
+        search(LayerSpace(), Known(), Evolution(), 0, penalty=0)
 
 
 def test_best_1_bin_starts_every_mutant_from_the_best_member():

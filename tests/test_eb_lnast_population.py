@@ -19,7 +19,7 @@ from bionas.studies.eb_lnast import fields
 from bionas.studies.eb_lnast.evolution import Evolution
 from bionas.studies.eb_lnast.lower import EvolutionLevel, GradientLevel, evolvable, inner_folds, start_seed
 from bionas.studies.eb_lnast.population import OPTIMIZERS, Population, Training, losses, train
-from bionas.studies.eb_lnast.space import ACTIVATIONS, Architecture, Space
+from bionas.studies.eb_lnast.space import ACTIVATIONS, Architecture, LayerSpace
 
 MIXED = [
     Architecture((3,), "tanh"),
@@ -211,7 +211,7 @@ def test_weights_may_be_evolved_where_networks_are_small():
     assert max(float(p.detach().abs().max()) for p in network.parameters()) <= 5
     with pytest.raises(SearchError, match="up to 400"):
         level([Architecture((60,), "tanh")])
-    space = Space(layers=2, neurons=32)
+    space = LayerSpace(layers=2, neurons=32)
     smaller = evolvable(space, level)
     more = dataclasses.replace(smaller, neurons=smaller.neurons + 1)
     assert level.parameters(smaller.largest) <= 400 < level.parameters(more.largest)
@@ -267,7 +267,7 @@ def test_the_metadata_network_of_a_collection_is_searched_and_set_beside_the_mai
     rows, history = fields.compared(
         specimens,
         seed=1,
-        space=Space(1, 4, ("relu",), embedding=2),
+        space=LayerSpace(1, 4, ("relu",), embedding=2),
         evolution=Evolution(4, 1),
         training=Training(steps=5, batch_size=32),
     )

@@ -26,13 +26,13 @@ from bionas.studies.eb_lnast.evolution import Evolution
 from bionas.studies.eb_lnast.lower import GradientLevel, inner_folds
 from bionas.studies.eb_lnast.population import Training
 from bionas.studies.eb_lnast.significance import holm, signed_rank
-from bionas.studies.eb_lnast.space import Architecture, Space
+from bionas.studies.eb_lnast.space import Architecture, LayerSpace
 from bionas.studies.eb_lnast.study import Study
 from bionas.system import files
 from bionas.training import experiments
 
 TINY = Budget(
-    Space(1, 4, ("relu",)),
+    LayerSpace(1, 4, ("relu",)),
     Evolution(4, 1),
     Training(steps=5),
     weights=Evolution(4, 1),
@@ -116,7 +116,7 @@ def test_every_model_fits_predicts_and_says_its_size(name, monkeypatch):
 def test_weights_by_evolution_can_be_asked_for():
     task = tasks.wdbc()
     wide = dataclasses.replace(
-        TINY, lower="evolution", space=Space(2, 32, ("relu",))
+        TINY, lower="evolution", space=LayerSpace(2, 32, ("relu",))
     )  # cut to what evolution bears
     fitted = comparators.fit("eb_lnast", task.x[::8], task.y[::8], wide, 0)
     assert fitted.candidates >= 1 and set(fitted.predict(task.x)) <= {0, 1} and fitted.parameters <= 400
@@ -332,7 +332,7 @@ def test_the_command_on_a_table_of_records(monkeypatch, tmp_path, capsys):
     table["country"] = np.where(places_, "Canada", "Brazil")
     with gzip.open(tmp_path / "records.csv.gz", "wt") as file:
         table.to_csv(file, index=False)
-    tiny = {"space": Space(1, 3, ("relu",), 2), "evolution": Evolution(4, 1), "training": Training(4)}
+    tiny = {"space": LayerSpace(1, 3, ("relu",), 2), "evolution": Evolution(4, 1), "training": Training(4)}
     whole = fields.compared
     asked = []
     monkeypatch.setattr(fields, "compared", lambda s, **o: asked.append(o["seed"]) or whole(s, **o, **tiny))
@@ -361,12 +361,12 @@ def test_the_command_on_a_table_of_records(monkeypatch, tmp_path, capsys):
 def test_the_command_on_the_embedded_specimens(monkeypatch, tmp_path, capsys):
     from bionas.studies.eb_lnast import command, fields
 
-    tiny = {"space": Space(1, 3, ("relu",), 2), "evolution": Evolution(4, 1), "training": Training(4)}
+    tiny = {"space": LayerSpace(1, 3, ("relu",), 2), "evolution": Evolution(4, 1), "training": Training(4)}
     whole, plan = fields.compared, experiments.plan
     monkeypatch.setattr(fields, "compared", lambda s, **o: whole(s, **o, **tiny))
     monkeypatch.setattr(command.experiments, "plan", lambda mode, **o: plan("smoke", **o))
     written = {}
-    monkeypatch.setattr(command, "_write", lambda out, tables: written.update(tables))
+    monkeypatch.setattr(command.report, "write", lambda out, tables: written.update(tables))
     assert (
         main(["eb-lnast", "--task", "embedded", "--repeats", "1", "--run-dir", str(tmp_path / "runs")]) == 0
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -61,11 +60,10 @@ def ablate(
     """Run the rows of Table I under one budget over several seeds; the same command resumes what was stopped."""
     from bionas.studies.table1 import command
 
-    options = SimpleNamespace(
-        rows=rows, seeds=seeds, mode=mode, settings=settings, budget=budget, minutes=minutes,
-        child_epochs=child_epochs, jobs=jobs, engine=engine, address=address, out=out,
+    return command.ablate(
+        rows, seeds=seeds, mode=mode, settings=settings, budget=budget, minutes=minutes, child_epochs=child_epochs,
+        jobs=jobs, engine=engine, address=address, out=out, command=typed(),
     )  # fmt: skip
-    return command.ablate(options, typed())
 
 
 @app.command(group=STUDIES)
@@ -240,16 +238,9 @@ def automl(
     out: Out = None,
 ) -> int:
     """Give AutoML and NAS systems of Table V the same data and the same time; alone, list them."""
-    from bionas.studies import report
     from bionas.studies.automl import command
 
-    options = SimpleNamespace(system=system, budget=budget, seeds=seeds, settings=settings, make_env=make_env)
-    result = command.run(options, typed())
-    if result is None:
-        return 0
-    rows, table = result
-    report.write(out, {"": table, "_runs": rows})
-    return int(rows["note"].str.startswith("failed").any())
+    return command.run(system, budget, seeds, settings, make_env, out, typed())
 
 
 @app.command(group=STUDIES)
@@ -303,7 +294,7 @@ def evidence(
     """Measure what the audit asks: what each input contributes, or what each open choice of the paper changes."""
     from bionas.studies.evidence import command
 
-    return command.run(SimpleNamespace(study=study, settings=settings, seeds=list(seeds), out=out), typed())
+    return command.run(study, settings, list(seeds), out, typed())
 
 
 @app.command(group=STUDIES)
@@ -339,11 +330,10 @@ def eb_lnast(
     """EB-LNAST against its comparators in repeated nested cross-validation; a finished fold is never run again."""
     from bionas.studies.eb_lnast import command
 
-    options = SimpleNamespace(
-        task=task, repeats=repeats, folds=folds, models=models, lower=lower, trials=trials, seed=seed,
-        data_dir=data_dir, metadata=metadata, min_records=min_records, run_dir=run_dir, out=out,
+    return command.run(
+        task, models=models, repeats=repeats, folds=folds, lower=lower, trials=trials, seed=seed, data_dir=data_dir,
+        metadata=metadata, min_records=min_records, run_dir=run_dir, out=out, command=typed(),
     )  # fmt: skip
-    return command.run(options)
 
 
 def _report(rows: pd.DataFrame, plan: Plan, out: str | None, as_json: bool) -> int:

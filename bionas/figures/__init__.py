@@ -42,7 +42,7 @@ from bionas.figures.evidence import (
     shuffled_inputs,
     turned_assumptions,
 )
-from bionas.figures.results import comparison, confusion, reliability, roc_curves
+from bionas.figures.performance import comparison, confusion, reliability, roc_curves
 from bionas.figures.search import (
     alpha_epochs,
     alpha_heatmap,

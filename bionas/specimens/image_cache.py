@@ -142,7 +142,7 @@ class _Block(NamedTuple):
     unreadable: dict[int, str]
 
 
-class _Plan(NamedTuple):
+class _Layout(NamedTuple):
     """Which photographs (`order`) go where: blocks of `block` images, one after the other behind the .npy header."""
 
     photographs: Photographs
@@ -170,7 +170,7 @@ def _build(
 ) -> None:
     """Decode what the journal does not have yet, then give the file its name."""
     n = len(order)
-    plan = _Plan(
+    plan = _Layout(
         photographs, photographs.present, order, size, fit, _block(n, size), _header((n, size, size, 3))
     )
     try:
@@ -237,7 +237,7 @@ class _BlockFile:
 
 
 def _decoded(
-    plan: _Plan, done: dict[int, _Block], files: _Files, file: _BlockFile, workers: int
+    plan: _Layout, done: dict[int, _Block], files: _Files, file: _BlockFile, workers: int
 ) -> Iterator[_Block]:
     """Decode and write the blocks that are not done; each is yielded once the journal has it."""
     journal = files.journal.open("ab", buffering=0)
@@ -257,7 +257,7 @@ def _decoded(
         journal.close()
 
 
-def _decode_block(plan: _Plan, number: int, file: _BlockFile) -> _Block:
+def _decode_block(plan: _Layout, number: int, file: _BlockFile) -> _Block:
     positions = plan.positions(number)
     pixels = np.zeros((len(positions), plan.size, plan.size, 3), dtype=np.uint8)
     unreadable: dict[int, str] = {}
@@ -293,7 +293,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
 # Going on
 
 
-def _resumed(plan: _Plan, files: _Files, file: _BlockFile) -> dict[int, _Block]:
+def _resumed(plan: _Layout, files: _Files, file: _BlockFile) -> dict[int, _Block]:
     """The blocks that the journal says are on disk; the journal keeps these alone.
 
     A block is recorded after it was flushed to the disk, so that the record holds after a power cut too. A line that was
@@ -312,7 +312,7 @@ def _resumed(plan: _Plan, files: _Files, file: _BlockFile) -> dict[int, _Block]:
     return done
 
 
-def _require_space(plan: _Plan, done: dict[int, _Block], files: _Files) -> None:
+def _require_space(plan: _Layout, done: dict[int, _Block], files: _Files) -> None:
     """Raises BionasError where what is still to be decoded does not fit on the disk: better now than after hours."""
     todo = int(plan.present.sum()) - sum(int(plan.present[plan.positions(number)].sum()) for number in done)
     needed, free = todo * plan.size**2 * 3, shutil.disk_usage(files.folder).free

@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bionas.genotype import EDGES, Genotype
@@ -61,9 +60,7 @@ def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
     for model, group in rows.groupby("model", sort=False):
         genotypes = [Genotype.from_json(text) for text in group["genotype"]]
         found = {name: group[name].mean() for name in ("theta_reach", "margin", "least_margin", "entropy")}
-        found |= {"margin_sd": group["margin"].std(), "agreement": np.nan}
-        if len(genotypes) > 1:
-            found["agreement"] = agreement(genotypes)
+        found |= {"margin_sd": group["margin"].std(), "agreement": agreement(genotypes)}
         for name, value in found.items():
             table.loc[table["model"] == model, name] = round(float(value), 4)
     last = ["source", "code", "command"]

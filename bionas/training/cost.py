@@ -55,8 +55,7 @@ def cost(
     parameters = sum(p.numel() for p in model.parameters())
     looks_at_values = hasattr(model, "theta")  # a supernet reads its alphas to know what to compute
     device = next(model.parameters()).device if looks_at_values else "meta"
-    twin = copy.deepcopy(model).to(device).eval()
-    inputs = _specimens(1, image_size, len(vocabulary_sizes), n_numeric, image_only, device)
+    twin, inputs = _prepared(model, 1, image_size, len(vocabulary_sizes), n_numeric, image_only, device)
     held = [*twin.parameters(), *twin.buffers(), *tree_leaves(inputs)]
     counter, memory = FlopCounterMode(display=False), LiveTensors(held)
     # A fused kernel is not counted by every version of PyTorch, and keeps its memory to itself: written out, it is.
@@ -140,8 +139,7 @@ def peak_memory(
             f"peak memory cannot be measured on {device}, only on CUDA; cost(...)['peak_mb'] counts it."
         )
     before = torch.cuda.memory_allocated(device)
-    twin = copy.deepcopy(model).to(device).eval()
-    inputs = _specimens(batch, image_size, len(vocabulary_sizes), n_numeric, image_only, device)
+    twin, inputs = _prepared(model, batch, image_size, len(vocabulary_sizes), n_numeric, image_only, device)
     torch.cuda.reset_peak_memory_stats(device)
     with torch.inference_mode():
         twin(*inputs)
@@ -172,8 +170,7 @@ def latency(
     Returns:
         median_ms and iqr_ms of a pass (the spread between the quartiles), batch, threads, device, n (measurements).
     """
-    twin = copy.deepcopy(model).to(device).eval()
-    inputs = _specimens(batch, image_size, len(vocabulary_sizes), n_numeric, image_only, device)
+    twin, inputs = _prepared(model, batch, image_size, len(vocabulary_sizes), n_numeric, image_only, device)
     threads = threads or torch.get_num_threads()
     # On import the timer complains of a CUDA toolkit without a device, which it would not use: imported when asked for.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -193,12 +190,13 @@ def latency(
     }
 
 
-def _specimens(
-    n: int, size: int, fields: int, n_numeric: int, image_only: bool, device: Any
-) -> tuple[Any, ...]:
-    """Inputs of the right shapes: grey images, every field unknown, every measurement average."""
+def _prepared(
+    model: nn.Module, n: int, size: int, fields: int, n_numeric: int, image_only: bool, device: Any
+) -> tuple[nn.Module, tuple[Any, ...]]:
+    """A copy of the model in evaluation on `device`, and n inputs: grey images, every field unknown, measurements average."""
+    twin = copy.deepcopy(model).to(device).eval()
     image = torch.zeros(n, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
     if image_only:
-        return (image,)
+        return twin, (image,)
     categorical = torch.zeros(n, fields, dtype=torch.long, device=device)
-    return (image, Metadata(categorical, torch.zeros(n, n_numeric, device=device)))
+    return twin, (image, Metadata(categorical, torch.zeros(n, n_numeric, device=device)))

@@ -49,13 +49,15 @@ def decisiveness(alphas: Any) -> Decisiveness:
 def agreement(genotypes: Sequence[Genotype]) -> float:
     """Mean over all pairs of searches of the share of edges with the same primitive; 1 where all found the same.
 
-    Two uniformly random genotypes of K primitives agree on about 1/K of their edges.
+    Two uniformly random genotypes of K primitives agree on about 1/K of their edges. NaN for fewer than two genotypes.
 
     Raises:
-        GenotypeError: fewer than two genotypes, or of different depths.
+        GenotypeError: genotypes of different depths.
     """
-    if len(genotypes) < 2 or len({len(genotype) for genotype in genotypes}) > 1:
-        raise GenotypeError("agreement needs at least two genotypes of the same number of cells.")
+    if len({len(genotype) for genotype in genotypes}) > 1:
+        raise GenotypeError("agreement needs genotypes of the same number of cells.")
+    if len(genotypes) < 2:
+        return float("nan")
     chosen = np.array([[cell.operations for cell in genotype.cells] for genotype in genotypes])
     pairs = [(i, j) for i in range(len(chosen)) for j in range(i)]
     return float(np.mean([(chosen[i] == chosen[j]).mean() for i, j in pairs]))

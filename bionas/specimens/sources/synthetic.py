@@ -22,7 +22,7 @@ from bionas.errors import SpecimenError
 from bionas.specimens.images import ImageStore
 from bionas.specimens.schema import COLUMNS, NUMERIC
 from bionas.specimens.sources import SOURCES, Collected
-from bionas.specimens.synthetic import ORDERS, Family, Order, SpecimenPlan, draw, plan_specimen
+from bionas.specimens.synthetic import ORDERS, Family, Individual, Order, draw, plan_specimen
 from bionas.system.files import replacing, write_csv
 from bionas.system.progress import progress
 
@@ -72,7 +72,7 @@ class Sketch(NamedTuple):
     genus: str
     species: int
     bin_number: int
-    plan: SpecimenPlan
+    plan: Individual
     seed: int  # of the collection
 
 
@@ -230,7 +230,7 @@ def _record(sketch: Sketch, strength: float) -> dict[str, object]:
     }
 
 
-def _measure(plan: SpecimenPlan, rng: np.random.Generator, blur: float) -> tuple[float, float, float]:
+def _measure(plan: Individual, rng: np.random.Generator, blur: float) -> tuple[float, float, float]:
     """Sides of the crop and area of the animal, in pixels of the uncropped photograph.
 
     The magnification differs from plate to plate and the outline is found by a machine: both blur what size says.
@@ -344,7 +344,7 @@ def _read_records(path: Path, count: int) -> pd.DataFrame | None:
     return frame if tuple(frame.columns) == COLUMNS and len(frame) == count else None
 
 
-def _draw_all(plans: Sequence[SpecimenPlan], image_size: int, path: Path) -> None:
+def _draw_all(plans: Sequence[Individual], image_size: int, path: Path) -> None:
     pixels = np.empty((len(plans), image_size, image_size, 3), dtype=np.uint8)
     for index, plan in enumerate(progress(plans, desc="drawing specimens", unit="specimen", mininterval=1.0)):
         pixels[index] = draw(plan, image_size)

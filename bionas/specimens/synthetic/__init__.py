@@ -7,7 +7,7 @@ verbs; the same plan gives the same picture at every size.
 """
 
 from bionas.specimens.synthetic.photograph import draw
-from bionas.specimens.synthetic.plan import SpecimenPlan, plan_specimen
+from bionas.specimens.synthetic.plan import Individual, plan_specimen
 from bionas.specimens.synthetic.taxa import ORDERS, Family, Order
 
-__all__ = ["ORDERS", "Family", "Order", "SpecimenPlan", "draw", "plan_specimen"]
+__all__ = ["ORDERS", "Family", "Individual", "Order", "draw", "plan_specimen"]

@@ -8,11 +8,11 @@ from bionas.specimens.synthetic.body import Body, measure
 from bionas.specimens.synthetic.canvas import Canvas, blend, lobe, shade
 from bionas.specimens.synthetic.coverings import draw_covering
 from bionas.specimens.synthetic.look import COLOURS
-from bionas.specimens.synthetic.plan import SpecimenPlan
+from bionas.specimens.synthetic.plan import Individual
 from bionas.specimens.synthetic.wings import WingFrame, draw_wing
 
 
-def draw_animal(canvas: Canvas, plan: SpecimenPlan, rng: np.random.Generator) -> None:
+def draw_animal(canvas: Canvas, plan: Individual, rng: np.random.Generator) -> None:
     """Draw the whole animal, parts nearer to the viewer last."""
     body, view = measure(plan), plan.pose.view
     _tails(canvas, plan, body, rng)
@@ -32,7 +32,7 @@ def draw_animal(canvas: Canvas, plan: SpecimenPlan, rng: np.random.Generator) ->
         _wings(canvas, plan, body, rng, near=True)
 
 
-def _trunk(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Generator) -> None:
+def _trunk(canvas: Canvas, plan: Individual, body: Body, rng: np.random.Generator) -> None:
     look, lateral = plan.look, plan.pose.view == "lateral"
     solid = {"opacity": look.opacity, "gloss": look.gloss * (1.0 if rng.random() < 0.8 else 0.2)}
     arch = (0.25 * body.thorax + look.hump) if lateral else 0.0
@@ -78,7 +78,7 @@ def _trunk(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Genera
 
 def _abdomen(
     canvas: Canvas,
-    plan: SpecimenPlan,
+    plan: Individual,
     body: Body,
     droop: float,
     joint: float,
@@ -130,7 +130,7 @@ def _abdomen(
 
 
 def _head(
-    canvas: Canvas, plan: SpecimenPlan, body: Body, lateral: bool, solid: dict, rng: np.random.Generator
+    canvas: Canvas, plan: Individual, body: Body, lateral: bool, solid: dict, rng: np.random.Generator
 ) -> None:
     look = plan.look
     drop = -0.25 * body.head if lateral else 0.0
@@ -174,7 +174,7 @@ def _head(
             )
 
 
-def _legs(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Generator) -> None:
+def _legs(canvas: Canvas, plan: Individual, body: Body, rng: np.random.Generator) -> None:
     look, lateral = plan.look, plan.pose.view == "lateral"
     pairs = look.leg_pairs
     if look.leg_roots == "front":
@@ -222,7 +222,7 @@ def _legs(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Generat
             _leg(canvas, plan, np.array(points), look.hind_femur if hind else 1.0, dim=lateral and side > 0)
 
 
-def _leg(canvas: Canvas, plan: SpecimenPlan, points: np.ndarray, femur: float, dim: bool) -> None:
+def _leg(canvas: Canvas, plan: Individual, points: np.ndarray, femur: float, dim: bool) -> None:
     width = plan.look.leg_width
     colour = shade(plan.legs, 0.2) if dim else plan.legs
     opacity = min(0.95, plan.look.opacity)
@@ -242,7 +242,7 @@ def _leg(canvas: Canvas, plan: SpecimenPlan, points: np.ndarray, femur: float, d
         )
 
 
-def _antennae(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Generator) -> None:
+def _antennae(canvas: Canvas, plan: Individual, body: Body, rng: np.random.Generator) -> None:
     look = plan.look
     for side in (-1, 1):
         curl, splay, lost = rng.normal(0, 0.55), rng.uniform(0.25, 0.75), rng.random() < 0.06
@@ -266,7 +266,7 @@ def _antennae(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Gen
         _antenna(canvas, plan, path, length)
 
 
-def _antenna(canvas: Canvas, plan: SpecimenPlan, path: np.ndarray, length: float) -> None:
+def _antenna(canvas: Canvas, plan: Individual, path: np.ndarray, length: float) -> None:
     style = plan.look.antennae
     colour = shade(plan.legs, -0.3)
     thin, thick = 0.012, 0.022
@@ -296,7 +296,7 @@ def _antenna(canvas: Canvas, plan: SpecimenPlan, path: np.ndarray, length: float
             canvas.hairs(path, path + sign * aside * reach + along * reach * 0.6, 0.009, colour, 0.75)
 
 
-def _tails(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Generator) -> None:
+def _tails(canvas: Canvas, plan: Individual, body: Body, rng: np.random.Generator) -> None:
     look = plan.look
     root = body.tail + 0.02
     tone = shade(plan.legs, -0.2)
@@ -336,7 +336,7 @@ def _tails(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Genera
 
 def _wings(
     canvas: Canvas,
-    plan: SpecimenPlan,
+    plan: Individual,
     body: Body,
     rng: np.random.Generator,
     far: bool = False,
@@ -374,7 +374,7 @@ def _wings(
 
 
 def _hair(
-    canvas: Canvas, plan: SpecimenPlan, outlines: list[tuple[np.ndarray, float]], rng: np.random.Generator
+    canvas: Canvas, plan: Individual, outlines: list[tuple[np.ndarray, float]], rng: np.random.Generator
 ) -> None:
     """Bristles along the outline, their number in proportion to the hairiness of the family."""
     for outline, strength in outlines:

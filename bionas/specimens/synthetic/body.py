@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bionas.specimens.synthetic.plan import SpecimenPlan
+from bionas.specimens.synthetic.plan import Individual
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Body:
     head: float
 
 
-def measure(plan: SpecimenPlan) -> Body:
+def measure(plan: Individual) -> Body:
     """The proportions of a planned specimen, of total length 1."""
     look = plan.look
     lengths = np.array([look.abdomen[0], look.waist[0], look.thorax[0], look.pronotum[0], look.head[0]])

@@ -6,10 +6,10 @@ import numpy as np
 
 from bionas.specimens.synthetic.body import Body
 from bionas.specimens.synthetic.canvas import Canvas, Colour, blend, lobe, shade
-from bionas.specimens.synthetic.plan import SpecimenPlan
+from bionas.specimens.synthetic.plan import Individual
 
 
-def draw_covering(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Generator) -> None:
+def draw_covering(canvas: Canvas, plan: Individual, body: Body, rng: np.random.Generator) -> None:
     """Draw the covering of the family, if any. In ventral view only its rim is visible."""
     kind = plan.look.covering
     if kind == "elytra":
@@ -38,7 +38,7 @@ def _halves(
     return halves
 
 
-def _elytra(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Generator) -> None:
+def _elytra(canvas: Canvas, plan: Individual, body: Body, rng: np.random.Generator) -> None:
     look = plan.look
     head = body.thorax_front - 0.01
     tail = head - look.cover * (head - body.tail) * 1.01
@@ -75,7 +75,7 @@ def _elytra(canvas: Canvas, plan: SpecimenPlan, body: Body, rng: np.random.Gener
 
 def _marks(
     canvas: Canvas,
-    plan: SpecimenPlan,
+    plan: Individual,
     tail: float,
     head: float,
     wide: float,
@@ -95,7 +95,7 @@ def _marks(
                 canvas.film(points, shade(plan.accent, -0.2 if sum(plan.accent) > sum(colour) else -0.5), 0.8)
 
 
-def _hemelytra(canvas: Canvas, plan: SpecimenPlan, body: Body) -> None:
+def _hemelytra(canvas: Canvas, plan: Individual, body: Body) -> None:
     """Leathery bases, clear tips, crossed over the back behind a triangular scutellum."""
     head, tail = body.thorax_front - 0.02, body.tail - 0.08
     wide = 1.08 * max(body.abdomen, body.thorax)
@@ -136,7 +136,7 @@ def _hemelytra(canvas: Canvas, plan: SpecimenPlan, body: Body) -> None:
     canvas.solid(triangle, shade(plan.body, -0.2), gloss=0.15)
 
 
-def _tegmina(canvas: Canvas, plan: SpecimenPlan, body: Body) -> None:
+def _tegmina(canvas: Canvas, plan: Individual, body: Body) -> None:
     look = plan.look
     head = body.thorax_front
     tail = head - look.cover * (head - body.tail)
@@ -155,7 +155,7 @@ def _tegmina(canvas: Canvas, plan: SpecimenPlan, body: Body) -> None:
     canvas.line(np.array([[tail + 0.02, 0.0], [head, 0.0]]), 0.01, shade(colour, -0.6), 0.8)
 
 
-def _shield(canvas: Canvas, plan: SpecimenPlan, body: Body) -> None:
+def _shield(canvas: Canvas, plan: Individual, body: Body) -> None:
     wide = 0.78 * body.abdomen
     front, back = body.thorax_front + 0.02, body.tail + 0.12
     canvas.solid(

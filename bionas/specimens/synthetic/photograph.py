@@ -7,14 +7,14 @@ from PIL import Image, ImageFilter
 
 from bionas.specimens.synthetic.anatomy import draw_animal
 from bionas.specimens.synthetic.canvas import Canvas
-from bionas.specimens.synthetic.plan import SpecimenPlan
+from bionas.specimens.synthetic.plan import Individual
 
 FLOORS = np.array(
     [[208, 218, 224], [214, 217, 221], [208, 215, 214], [220, 218, 212], [200, 212, 221], [213, 212, 220]]
 )
 
 
-def draw(plan: SpecimenPlan, size: int) -> np.ndarray:
+def draw(plan: Individual, size: int) -> np.ndarray:
     """Draw the plan as a picture: uint8 (size, size, 3), deterministic to the byte."""
     fine = max(2, -(-224 // size)) if size < 224 else 2
     canvas = Canvas(size * fine, plan.pose)
@@ -27,7 +27,7 @@ def draw(plan: SpecimenPlan, size: int) -> np.ndarray:
 
 
 def _develop(
-    painted: Image.Image, mask: Image.Image, plan: SpecimenPlan, rng: np.random.Generator, size: int
+    painted: Image.Image, mask: Image.Image, plan: Individual, rng: np.random.Generator, size: int
 ) -> np.ndarray:
     """Light, shadow, reflections, focus, colour softness and grain."""
     floor, glare = _well(size, plan, rng)
@@ -58,7 +58,7 @@ def _develop(
     return np.clip(np.asarray(photograph, dtype=np.float32) + grain, 0, 255).astype(np.uint8)
 
 
-def _well(size: int, plan: SpecimenPlan, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _well(size: int, plan: Individual, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The lit floor and its reflections, both float32 (size, size, 3) on the scale 0-255."""
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     y, x = axis[:, None], axis[None, :]
@@ -88,7 +88,7 @@ def _well(size: int, plan: SpecimenPlan, rng: np.random.Generator) -> tuple[np.n
     return floor, glare[..., None] * fringe
 
 
-def _debris(canvas: Canvas, plan: SpecimenPlan, rng: np.random.Generator) -> None:
+def _debris(canvas: Canvas, plan: Individual, rng: np.random.Generator) -> None:
     """Dust, fibres and occasionally a detached leg."""
     centre = np.array(plan.pose.centre) - 0.5
     for _ in range(int(rng.poisson(2.2))):

@@ -16,7 +16,7 @@ from bionas.specimens.synthetic.look import COLOURS, Look, WingPair
 
 
 @dataclass(frozen=True)
-class SpecimenPlan:
+class Individual:
     """A specimen ready to be drawn."""
 
     look: Look
@@ -40,7 +40,7 @@ class SpecimenPlan:
         return sum(length * width for length, width in parts) / total**2
 
 
-def plan_specimen(look: Look, genus: str, species: int, rng: np.random.Generator) -> SpecimenPlan:
+def plan_specimen(look: Look, genus: str, species: int, rng: np.random.Generator) -> Individual:
     """Draw one individual of `genus` (its name determines the variation, the species number a smaller one)."""
     habit = np.random.default_rng([zlib.crc32(genus.encode()), 7])
     finer = np.random.default_rng([zlib.crc32(genus.encode()), 11, species])
@@ -62,7 +62,7 @@ def plan_specimen(look: Look, genus: str, species: int, rng: np.random.Generator
     left_kept, right_kept = (bool(not wingless and rng.random() > 0.05) for _ in range(2))
     if rng.random() < 0.08:  # washed out by ethanol
         body, look = blend(body, (214, 200, 172), 0.55), replace(look, opacity=look.opacity * 0.8)
-    return SpecimenPlan(
+    return Individual(
         look=look,
         body=body,
         accent=_recolour(accent, rng, 0.1),

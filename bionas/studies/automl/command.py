@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
+from collections.abc import Sequence
 
 import pandas as pd
 
 from bionas.errors import AutoMLError
+from bionas.studies import report
 from bionas.studies.automl import study
 from bionas.studies.automl.systems import SYSTEMS
 from bionas.training.configuration import from_settings
@@ -26,31 +27,46 @@ SHOWN = (
 UNITS = {"s": 1 / 60, "m": 1.0, "h": 60.0, "": 1.0}
 
 
-def run(options: SimpleNamespace, command: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Run the chosen systems: one row per run, and the summary, which is printed. None where none was chosen.
+def run(
+    systems: Sequence[str],
+    budget: str,
+    seeds: Sequence[int],
+    settings: Sequence[str],
+    make_env: str | None,
+    out: str | None,
+    command: str,
+) -> int:
+    """Run the chosen systems and print their summary: 0, or 1 where a run failed. Alone, list the systems.
+
+    Args:
+        budget: wall time of each run, as `minutes` reads it.
+        settings: choices of the plan as NAME=VALUE.
+        make_env: make the environment of this system instead.
+        out: name of the tables in data/results; None writes none.
 
     Raises:
         UnknownName: no such system or parameter.
         AutoMLError: a budget that is not a time; an environment that cannot be made.
     """
-    if options.make_env:
-        system = SYSTEMS[options.make_env]
+    if make_env:
+        system = SYSTEMS[make_env]
         if system.environment is None:
             raise AutoMLError(
                 f"{system.name} shares this environment: pip install -c constraints.txt -e '.[automl]'"
             )
         print(f"{system.name}: {system.environment.make()}")
-        return None
-    if not options.system:
+        return 0
+    if not systems:
         print(catalogue().to_string(index=False))
-        return None
-    for name in options.system:
+        return 0
+    for name in systems:
         SYSTEMS.require(name)
-    plan = from_settings(options.settings)
-    rows = study.measured(plan, options.system, options.seeds, minutes(options.budget))
+    plan = from_settings(settings)
+    rows = study.measured(plan, systems, seeds, minutes(budget))
     table = study.table(rows, plan, command)
     print(table.reindex(columns=SHOWN).to_string(index=False, na_rep=""))
-    return rows, table
+    report.write(out, {"": table, "_runs": rows})
+    return int(rows["note"].str.startswith("failed").any())
 
 
 def minutes(text: str) -> float:

@@ -17,9 +17,9 @@ from bionas.studies.eb_lnast.evolution import Evolution, minimise
 from bionas.studies.eb_lnast.lower import EvolutionLevel, GradientLevel
 from bionas.studies.eb_lnast.population import Population, Training, train
 from bionas.studies.eb_lnast.search import Found, search
-from bionas.studies.eb_lnast.space import ACTIVATIONS, Architecture, Space
+from bionas.studies.eb_lnast.space import ACTIVATIONS, Architecture, LayerSpace
 from bionas.studies.eb_lnast.study import Study, claims, measured, summary
-from bionas.studies.eb_lnast.tasks import TASKS, Task
+from bionas.studies.eb_lnast.tasks import TASKS, TabularTask
 
 __all__ = [
     "ACTIVATIONS",
@@ -31,10 +31,10 @@ __all__ = [
     "EvolutionLevel",
     "Found",
     "GradientLevel",
+    "LayerSpace",
     "Population",
-    "Space",
     "Study",
-    "Task",
+    "TabularTask",
     "Training",
     "claims",
     "measured",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-import shlex
 import sys
-from pathlib import Path
-from types import SimpleNamespace
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -16,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from bionas.errors import BionasError, UnknownName
 from bionas.specimens import load_specimens
 from bionas.specimens.collection import SpecimenSet
+from bionas.studies import report
 from bionas.studies.eb_lnast import fields, study
 from bionas.studies.eb_lnast.comparators import Budget
 from bionas.studies.eb_lnast.tasks import TASKS
@@ -27,91 +27,83 @@ RECORDS, EMBEDDED = "records", "embedded"
 """Two tasks more: the metadata of any table of records, and those of the embedded (synthetic) specimens."""
 
 
-def run(options: SimpleNamespace) -> int:
-    """Run the study or the metadata comparison; returns the exit code."""
+def run(
+    task: str,
+    *,
+    models: Sequence[str] = (),
+    repeats: int = 10,
+    folds: int = 5,
+    lower: str = "gradient",
+    trials: int = 40,
+    seed: int = 0,
+    data_dir: str | None = None,
+    metadata: str = "leak_free",
+    min_records: int | None = None,
+    run_dir: str | None = None,
+    out: str | None = None,
+    command: str,
+) -> int:
+    """Run the study or the metadata comparison; returns the exit code. The parameters are those of `bionas eb-lnast`.
+
+    Raises:
+        UnknownName: no such task.
+        BionasError: an option that the task does not take, or lacks.
+    """
+    if task not in (known := [*TASKS, RECORDS, EMBEDDED]):
+        raise UnknownName("task", task, known)
+    for flag, value in (("--data-dir", data_dir), ("--min-records", min_records)):
+        if task != RECORDS and value:
+            raise BionasError(f"--task {task} has its own data and takes no {flag}; --task {RECORDS} does.")
     torch.set_num_threads(1)  # networks of a few hundred parameters: a second thread costs more than it gives
     with threadpool_limits(1):  # the same of scikit-learn's, which where cores are shared wait for each other
-        return _measured(options)
-
-
-def _measured(options: SimpleNamespace) -> int:
-    command = "bionas " + shlex.join(sys.argv[1:])
-    if options.task not in (known := [*TASKS, RECORDS, EMBEDDED]):
-        raise UnknownName("task", options.task, known)
-    for flag, given in (("--data-dir", options.data_dir), ("--min-records", options.min_records)):
-        if options.task != RECORDS and given:
-            raise BionasError(
-                f"--task {options.task} has its own data and takes no {flag}; --task {RECORDS} does."
-            )
-    if options.task in (RECORDS, EMBEDDED):
-        return _metadata(options, command)
-    asked = study.Study(
-        options.task,
-        tuple(options.models or study.COMPARED),
-        options.repeats,
-        options.folds,
-        budget=Budget(lower=options.lower, trials=options.trials),
-        seed=options.seed,
-    )
-    run_dir = places.runs(options.run_dir)
-    try:
-        rows = study.measured(asked, run_dir)
-    except KeyboardInterrupt:
-        kept = places.shown(asked.run(run_dir).path)
-        print(f"\nFinished folds are kept in {kept}; the same command resumes.", file=sys.stderr)
-        raise
-    table, claimed = study.summary(rows, asked, command), study.claims(rows)
+        if task in (RECORDS, EMBEDDED):
+            specimens = _specimens(task, seed, data_dir, min_records)
+            rows = metadata_rows(task, specimens, metadata, range(seed, seed + repeats), run_dir)
+            report.write(out, {"_runs": rows.assign(command=command)})
+            return 0
+        budget = Budget(lower=lower, trials=trials)
+        asked = study.Study(task, tuple(models or study.COMPARED), repeats, folds, budget=budget, seed=seed)
+        try:
+            rows = study.measured(asked, places.runs(run_dir))
+        except KeyboardInterrupt:
+            kept = places.shown(asked.run(places.runs(run_dir)).path)
+            print(f"\nFinished folds are kept in {kept}; the same command resumes.", file=sys.stderr)
+            raise
+        table, claimed = study.summary(rows, asked, command), study.claims(rows)
     print(table.loc[:, "model":"seconds"].round(2).to_string(index=False))
     print(claimed.to_string(index=False) if len(claimed) else "The published claims need eb_lnast.")
-    _write(options.out, {"": table, "_runs": rows, "_claims": claimed.assign(command=command)})
+    report.write(out, {"": table, "_runs": rows, "_claims": claimed.assign(command=command)})
     return 0
 
 
-def _specimens(options: SimpleNamespace) -> SpecimenSet:
-    if options.task == EMBEDDED:
-        return experiments.plan("quick", seed=options.seed).specimens()
-    if not options.data_dir:
+def _specimens(task: str, seed: int, data_dir: str | None, min_records: int | None) -> SpecimenSet:
+    if task == EMBEDDED:
+        return experiments.plan("quick", seed=seed).specimens()
+    if not data_dir:
         raise BionasError(f"--task {RECORDS} needs --data-dir FILE, a table (.csv, .tsv, also with .gz).")
-    return load_specimens("records", options.data_dir, min_records=options.min_records or 500)
+    return load_specimens("records", data_dir, min_records=min_records or 500)
 
 
-def _metadata(options: SimpleNamespace, command: str) -> int:
-    specimens = _specimens(options)
-    config = {
-        "task": options.task,
-        "data": specimens.fingerprint,
-        "metadata": options.metadata,
-        "space": str(fields.SPACE),
-    }
-    config |= {"training": str(fields.TRAINING), "evolution": str(fields.EVOLUTION)}
+def metadata_rows(
+    task: str, specimens: SpecimenSet, metadata: str, seeds: range, run_dir: str | None
+) -> pd.DataFrame:
+    """One row per model and seed: the metadata network beside its comparators. Finished seeds are only read."""
+    settings = {"space": fields.SPACE, "training": fields.TRAINING, "evolution": fields.EVOLUTION}
+    config = {"task": task, "data": specimens.fingerprint, "metadata": metadata}
+    config |= {name: dataclasses.asdict(value) for name, value in settings.items()}
     config["versions"] = versions.of("eb_lnast", "specimens")
     identity = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
-    name = f"{options.task}-{options.metadata}-{identity}"
-    run = runs.Run(places.runs(options.run_dir) / "eb_lnast" / name)
-    run.begin(config, runs.provenance(options.seed, "cpu", specimens.fingerprint))
+    run = runs.Run(places.runs(run_dir) / "eb_lnast" / f"{task}-{metadata}-{identity}")
+    run.begin(config, runs.provenance(seeds[0], "cpu", specimens.fingerprint))
     tables = []
-    for seed in progress(
-        range(options.seed, options.seed + options.repeats), desc=f"eb-lnast {options.task}", unit="seed"
-    ):
+    for seed in progress(seeds, desc=f"eb-lnast {task}", unit="seed"):
         path = run.path / "rows" / f"seed{seed}.csv"
         if not path.exists():
-            rows, history = fields.compared(specimens, metadata=options.metadata, seed=seed)
+            rows, history = fields.compared(specimens, metadata=metadata, seed=seed)
             files.write_csv(run.path / "histories" / f"seed{seed}.csv", history)
             files.write_csv(path, rows.assign(code=runs.commit()))
         tables.append(pd.read_csv(path))
-    rows = pd.concat(tables, ignore_index=True)
-    rows = rows.assign(metadata=options.metadata, source=specimens.caption, command=command)
-    shown = rows.groupby("model", sort=False)[
-        ["accuracy", "balanced_accuracy", "f1_macro", "parameters", "seconds"]
-    ]
-    print(shown.agg(["mean", "std"]).round(4).to_string())
-    _write(options.out, {"_runs": rows})
-    return 0
-
-
-def _write(out: str | None, tables: dict[str, pd.DataFrame]) -> None:
-    if out:
-        folder = Path(places.root()) / "data" / "results"
-        for ending, table in tables.items():
-            files.write_csv(folder / f"{out}{ending}.csv", table)
-        print(f"written: {', '.join(places.shown(folder / f'{out}{ending}.csv') for ending in tables)}")
+    rows = pd.concat(tables, ignore_index=True).assign(metadata=metadata, source=specimens.caption)
+    shown = ["accuracy", "balanced_accuracy", "f1_macro", "parameters", "seconds"]
+    print(rows.groupby("model", sort=False)[shown].agg(["mean", "std"]).round(4).to_string())
+    return rows

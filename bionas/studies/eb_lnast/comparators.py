@@ -46,7 +46,7 @@ from bionas.studies.eb_lnast.lower import (
 )
 from bionas.studies.eb_lnast.population import Training
 from bionas.studies.eb_lnast.search import PENALTY, LowerLevel, search
-from bionas.studies.eb_lnast.space import Space
+from bionas.studies.eb_lnast.space import LayerSpace
 from bionas.studies.eb_lnast.tuning import tuned
 
 MODELS: Registry = Registry("model")
@@ -86,7 +86,7 @@ class Budget:
         trees, epochs: of forest and boosting; of the MLPs of fixed architecture at most.
     """
 
-    space: Space = field(default_factory=Space)
+    space: LayerSpace = field(default_factory=LayerSpace)
     evolution: Evolution = field(default_factory=Evolution)
     training: Training = field(default_factory=Training)
     penalty: float = PENALTY

@@ -26,10 +26,10 @@ from bionas.studies.eb_lnast.evolution import Evolution
 from bionas.studies.eb_lnast.lower import start_seed
 from bionas.studies.eb_lnast.population import Population, Training, train
 from bionas.studies.eb_lnast.search import PENALTY, search
-from bionas.studies.eb_lnast.space import Architecture, Space
+from bionas.studies.eb_lnast.space import Architecture, LayerSpace
 from bionas.training.evaluation import majority_row
 
-SPACE = Space(layers=3, neurons=64, embedding=16)
+SPACE = LayerSpace(layers=3, neurons=64, embedding=16)
 """d_f up to that of the main model (16)."""
 
 TRAINING = Training(steps=600, learning_rate=0.01, weight_decay=1e-4, batch_size=512)
@@ -170,7 +170,7 @@ def compared(
     metadata: str = "leak_free",
     split: str = "paper",
     seed: int = 0,
-    space: Space = SPACE,
+    space: LayerSpace = SPACE,
     evolution: Evolution = EVOLUTION,
     training: Training = TRAINING,
     reference_learning_rate: float = 1e-3,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bionas.errors import SearchError
 from bionas.studies.eb_lnast.evolution import Evolution, minimise
 from bionas.studies.eb_lnast.population import Population, Training, losses, train
-from bionas.studies.eb_lnast.space import Architecture, Space
+from bionas.studies.eb_lnast.space import Architecture, LayerSpace
 
 INNER_FOLDS = 3
 """Inside every outer training part, for EB-LNAST and for every comparator that chooses something."""
@@ -166,7 +166,7 @@ class EvolutionLevel:
         return alone.member(0)
 
 
-def evolvable(space: Space, level: EvolutionLevel) -> Space:
+def evolvable(space: LayerSpace, level: EvolutionLevel) -> LayerSpace:
     """`space` with so few neurons a layer that the weights of its largest network may be evolved (`MOST_EVOLVED`).
 
     Raises:

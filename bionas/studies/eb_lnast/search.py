@@ -21,7 +21,7 @@ from torch import nn
 
 from bionas.errors import SearchError
 from bionas.studies.eb_lnast.evolution import Evolution, minimise
-from bionas.studies.eb_lnast.space import Architecture, Space
+from bionas.studies.eb_lnast.space import Architecture, LayerSpace
 
 PENALTY = 10.0
 
@@ -57,7 +57,7 @@ class Found:
 
 
 def search(
-    space: Space,
+    space: LayerSpace,
     lower: LowerLevel,
     evolution: Evolution,
     seed: int,

@@ -1,6 +1,6 @@
 """What EB-LNAST's upper level searches: number of hidden layers, neurons of each, activation (abstract).
 
-A `Space` decodes a point of the unit cube to an `Architecture` and back. The abstract names what is searched, not its
+A `LayerSpace` decodes a point of the unit cube to an `Architecture` and back. The abstract names what is searched, not its
 ranges or its encoding: those here are ours.
 """
 
@@ -50,7 +50,7 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class Space:
+class LayerSpace:
     """Architectures of 1 to `layers` hidden layers of 1 to `neurons` neurons, with one activation for all of them.
 
     A point of [0, 1]^D holds, in this order: the number of layers, the neurons of each possible layer (those past the

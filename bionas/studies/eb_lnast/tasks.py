@@ -41,7 +41,7 @@ STRAY, NOISE, LEVELS = 0.06, 0.012, 1023
 
 
 @dataclass(frozen=True)
-class Task:
+class TabularTask:
     """A table to classify: x (N, D) float64, y (N,) int64, names of classes and features, and in words what it is."""
 
     name: str
@@ -59,10 +59,10 @@ class Task:
 
 
 @TASKS.register("wdbc")
-def wdbc() -> Task:
+def wdbc() -> TabularTask:
     """Wisconsin Diagnostic Breast Cancer: 212 malignant and 357 benign masses, 30 measurements of cell nuclei."""
     data = load_breast_cancer()
-    return Task(
+    return TabularTask(
         "wdbc",
         data.data.astype(float),
         data.target.astype(np.int64),
@@ -73,7 +73,7 @@ def wdbc() -> Task:
 
 
 @TASKS.register("colour")
-def colour(per_class: int = 80, seed: int = COLOUR_SEED) -> Task:
+def colour(per_class: int = 80, seed: int = COLOUR_SEED) -> TabularTask:
     """Readings of an RGB sensor over coloured surfaces under light that varies, drawn by the program.
 
     A surface of a class has hue, saturation and value uniform in its ranges (`COLOURS`). Each reading has its own
@@ -91,7 +91,7 @@ def colour(per_class: int = 80, seed: int = COLOUR_SEED) -> Task:
     stray = generator.uniform(0, STRAY, (len(y), 1))
     seen = (reflected + stray) * light + generator.normal(0, NOISE, reflected.shape)
     rgb = np.round(np.clip(seen, 0, 1) * LEVELS) / LEVELS
-    return Task(
+    return TabularTask(
         "colour",
         np.hstack([rgb, rgb_to_hsv(rgb)]),
         y.astype(np.int64),

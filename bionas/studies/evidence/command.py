@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
+from collections.abc import Sequence
 
 import pandas as pd
 
 from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens.metadata import METADATA_PRESETS, preset_fields
-from bionas.studies import metadata_baselines
+from bionas.studies import metadata_baselines, report
 from bionas.studies.evidence import assumptions, inputs
-from bionas.system import files, places
 from bionas.training import experiments
 from bionas.training.configuration import from_settings
 from bionas.training.experiments import Plan
@@ -19,30 +18,25 @@ from bionas.training.experiments import Plan
 SCHEMES = ("paper", "bin_disjoint")
 
 
-def run(options: SimpleNamespace, command: str) -> int:
-    """Run the study that was typed and write its tables.
+def run(study: str, settings: Sequence[str], seeds: Sequence[int], out: str | None, command: str) -> int:
+    """Run a study, print its table and, with `out`, write its tables to data/results/.
+
+    Args:
+        study: a name of `STUDIES`.
+        settings: choices of the plan as NAME=VALUE.
 
     Raises:
         UnknownName: no such study; the errors of `experiments.plan` and of the studies.
     """
-    if options.study not in STUDIES:
-        raise UnknownName("study", options.study, STUDIES)
-    plan = from_settings(options.settings)
-    tables = STUDIES[options.study](plan, options, command)
-    print(
-        next(iter(tables.values()))
-        .drop(columns=["command", "source", "code"])
-        .to_string(index=False, na_rep="")
-    )
-    if options.out:
-        for ending, table in tables.items():
-            path = places.root() / "data" / "results" / f"{options.out}{ending}.csv"
-            files.write_csv(path, table)
-            print(f"written: {places.shown(path)}")
+    if study not in STUDIES:
+        raise UnknownName("study", study, STUDIES)
+    tables = STUDIES[study](from_settings(settings), seeds, command)
+    print(tables[""].drop(columns=["command", "source", "code"]).to_string(index=False, na_rep=""))
+    report.write(out, tables)
     return 0
 
 
-def _inputs(plan: Plan, options: SimpleNamespace, command: str) -> dict[str, pd.DataFrame]:
+def _inputs(plan: Plan, seeds: Sequence[int], command: str) -> dict[str, pd.DataFrame]:
     """Image, metadata, both; with photographs also what shuffling does, and how the image-and-metadata network errs."""
     specimens = plan.specimens()
     with_images = specimens.images is not None
@@ -57,7 +51,7 @@ def _inputs(plan: Plan, options: SimpleNamespace, command: str) -> dict[str, pd.
         *presets,
         *("+".join(fields) for fields in metadata_baselines.removals(specimens) if not with_images),
     ]
-    rows = inputs.measured(plan, choices, SCHEMES, options.seeds)
+    rows = inputs.measured(plan, choices, SCHEMES, seeds)
     counted = [
         metadata_baselines.compare(specimens.split(s, plan.data_seed)).assign(split=s) for s in SCHEMES
     ]
@@ -69,10 +63,10 @@ def _inputs(plan: Plan, options: SimpleNamespace, command: str) -> dict[str, pd.
     if not with_images:
         return tables
     tables["_remains"] = inputs.remains(rows)
-    tables["_permuted"] = inputs.permuted(plan, choices, SCHEMES, options.seeds)
+    tables["_permuted"] = inputs.permuted(plan, choices, SCHEMES, seeds)
     shown = dataclasses.replace(plan, split=SCHEMES[0])
-    plans = [dataclasses.replace(shown, seed=seed) for seed in options.seeds]
-    genotype = inputs.network_of(shown, options.seeds[0])
+    plans = [dataclasses.replace(shown, seed=seed) for seed in seeds]
+    genotype = inputs.network_of(shown, seeds[0])
     runs = [experiments.retrain(seeded, genotype) for seeded in plans]
     of_runs = {"split": shown.split, "metadata": shown.metadata}
     tables["_classes"] = inputs.by_class(shown, runs).assign(**of_runs)
@@ -80,10 +74,10 @@ def _inputs(plan: Plan, options: SimpleNamespace, command: str) -> dict[str, pd.
     return tables
 
 
-def _assumptions(plan: Plan, options: SimpleNamespace, command: str) -> dict[str, pd.DataFrame]:
-    rows = assumptions.measured(plan, options.seeds)
+def _assumptions(plan: Plan, seeds: Sequence[int], command: str) -> dict[str, pd.DataFrame]:
+    rows = assumptions.measured(plan, seeds)
     return {"": assumptions.summary(rows, plan, command), "_runs": rows}
 
 
 STUDIES = {"inputs": _inputs, "assumptions": _assumptions}
-"""What can be asked for, with a function of plan, options and command that returns tables by the ending of their name."""
+"""What can be asked for, with a function of plan, seeds and command that returns tables by the ending of their name."""

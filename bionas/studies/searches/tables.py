@@ -12,7 +12,7 @@ import pandas as pd
 from bionas.genotype import Genotype
 from bionas.studies.searches.intervals import bootstrap
 from bionas.studies.searches.study import CONTROL, Study, stopped
-from bionas.training import decisions
+from bionas.training.decisions import agreement
 from bionas.training.evaluation import majority_row
 
 SHOWN = ("strategy", "n_searches", "balanced_accuracy", "low", "high", "difference", "difference_low",
@@ -27,11 +27,6 @@ def runs_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         key = Genotype.from_json(json.dumps(genotype)).key() if genotype else ""
         plain.append({**{k: v for k, v in row.items() if k != "genotype"}, "key": key})
     return pd.DataFrame(plain).round(5)
-
-
-def agreement(genotypes: Sequence[Genotype]) -> float:
-    """`decisions.agreement` of the networks found; NaN for one search."""
-    return decisions.agreement(genotypes) if len(genotypes) > 1 else float("nan")
 
 
 def correct(study: Study, row: dict[str, Any]) -> np.ndarray:
