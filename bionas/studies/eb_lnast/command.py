@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -88,9 +89,10 @@ def metadata_rows(
     task: str, specimens: SpecimenSet, metadata: str, seeds: range, run_dir: str | None
 ) -> pd.DataFrame:
     """One row per model and seed: the metadata network beside its comparators. Finished seeds are only read."""
-    settings = {"space": fields.SPACE, "training": fields.TRAINING, "evolution": fields.EVOLUTION}
-    config = {"task": task, "data": specimens.fingerprint, "metadata": metadata}
-    config |= {name: dataclasses.asdict(value) for name, value in settings.items()}
+    config: dict[str, Any] = {"task": task, "data": specimens.fingerprint, "metadata": metadata}
+    config["space"] = dataclasses.asdict(fields.SPACE)
+    config["training"] = dataclasses.asdict(fields.TRAINING)
+    config["evolution"] = dataclasses.asdict(fields.EVOLUTION)
     config["versions"] = versions.of("eb_lnast", "specimens")
     identity = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
     run = runs.Run(places.runs(run_dir) / "eb_lnast" / f"{task}-{metadata}-{identity}")
