@@ -312,7 +312,9 @@ def test_unreadable_images_are_skipped_listed_and_counted(folder):
     (folder.path / "images/p07.png").write_text("no image at all")
     intact = (folder.path / "images/p08.png").read_bytes()
     (folder.path / "images/p08.png").write_bytes(intact[: len(intact) // 2])
-    with pytest.raises(SpecimenError, match=r"3 of 12 images cannot be read \(25.0%\).*max_unreadable=5.0%"):
+    with pytest.raises(
+        SpecimenError, match=r"3 of 12 photographs cannot be read \(25.0%\).*max_unreadable=5.0%"
+    ):
         folder.write().load()
     for _ in range(2):  # decoded, then from the cache
         specimens = folder.load(max_unreadable=0.3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import numbers
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from bionas.specimens.notes import require_balance
 from bionas.specimens.sources import (
     SOURCES,
     Collected,
+    Reading,
     bioscan1m,
     bioscan5m,
     folder,
@@ -110,19 +111,23 @@ def load_specimens(
         raise UnknownName("choice of missing_images", missing_images, ("error", "skip"))
     known = inspect.signature(collect).parameters
     options = [name for name, parameter in known.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
-    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values())
+    of_reading = [field.name for field in fields(Reading)] if "reading" in known else []
     for name in source_options:
-        if name not in options and not open_ended:
-            raise UnknownName(f"option of source {source!r}", name, options)
-    asked = {"target": target, "missing_images": missing_images, "image_store": image_store}
-    found = collect(
-        None if data_dir is None else Path(data_dir),
-        image_size=image_size,
-        cache_dir=places.root() / cache_dir,  # an absolute path stays as it is
-        seed=seed,
-        **{name: value for name, value in asked.items() if name in options},
+        if name not in (*options, *of_reading):
+            raise UnknownName(f"option of source {source!r}", name, [*options, *of_reading])
+    asked = {
+        "image_size": image_size,
+        "cache_dir": places.root() / cache_dir,  # an absolute path stays as it is
+        "seed": seed,
+        "target": target,
+        "missing_images": missing_images,
+        "image_store": image_store,
         **source_options,
-    )
+    }
+    given = {name: asked[name] for name in options if name in asked}
+    if of_reading:
+        given["reading"] = Reading(**{name: asked[name] for name in of_reading if name in asked})
+    found = collect(None if data_dir is None else Path(data_dir), **given)
     plausible_records, implausible = plausible(found.records)
     found = found._replace(records=plausible_records, notes=(*found.notes, *implausible))
     min_records = found.default_min_records if min_records is None else min_records

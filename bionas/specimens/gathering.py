@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from bionas.errors import SpecimenError
 from bionas.specimens.archives import Archive
@@ -22,8 +23,9 @@ from bionas.specimens.csv_file import CsvFile
 from bionas.specimens.folders import skip_remedy
 from bionas.specimens.images import Images
 from bionas.specimens.notes import SHOWN, LeftOut, some
-from bionas.specimens.photographs import FolderPhotographs, Photographs, ZippedPhotographs
+from bionas.specimens.photographs import FolderPhotographs, Photographs, ZippedPhotographs, locate
 from bionas.specimens.schema import NAMIBIA, has_country_codes
+from bionas.specimens.sources import Reading
 from bionas.specimens.streaming import open_images
 from bionas.system.files import replacing
 
@@ -94,26 +96,6 @@ def home_of(data_dir: Path, folders: Sequence[str], holds: Sequence[str]) -> Pat
             f"It is the folder that holds {folders[0]}/."
         )
     return data_dir / folders[0]
-
-
-def require_photographs(
-    home: Path, package: str, archives: list[Path], others: list[Path], remedy: str
-) -> None:
-    """
-    Raises:
-        SpecimenError: `home` has neither the extracted package nor `archives` of it; the message says which packages
-            (extracted, or in `others`) are there.
-    """
-    images = home / "images"
-    if archives or (images / package).is_dir():
-        return
-    extracted = sorted(path.name for path in images.iterdir() if path.is_dir()) if images.is_dir() else []
-    there = some([*extracted, *(path.name for path in others)])
-    raise SpecimenError(
-        f"no photographs of the package {package!r}: neither {images / package} nor a ZIP of it is there. "
-        + (f"There is: {there}. " if there else "")
-        + f"{_sentence(remedy)}; `images=False` opens the records alone."
-    )
 
 
 def photographs_left(photographs: Photographs, archives: Sequence[Path], cache_dir: Path) -> tuple[str, ...]:
@@ -241,24 +223,13 @@ def country_codes_kept(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def paired(
-    records: NamedRecords,
-    photographs: Photographs,
-    *,
-    image_size: int,
-    fit: str,
-    cache_dir: Path,
-    missing_images: str,
-    max_unreadable: float,
-    workers: int | None,
-    image_store: str = "auto",
-    remedy: str,
+    records: NamedRecords, photographs: Photographs, reading: Reading, remedy: str, fit: str = "stretch"
 ) -> Paired:
     """Each record with its photograph decoded; photograph i belongs to row i.
 
     Args:
-        missing_images: records without a photograph are an "error", or left out and counted with "skip".
-        max_unreadable: share of photographs that may be damaged before the collection is refused.
         remedy: what brings missing photographs, as a clause without a full stop.
+        fit: where `reading` names none.
 
     Raises:
         SpecimenError: photographs are missing, all of them are, or too many are damaged.
@@ -277,31 +248,100 @@ def paired(
                 f"none of the {len(frame):,} photographs of {table} is there; the first would be "
                 f"{photographs.name(0)!r}. {_sentence(remedy)}; `images=False` opens the records alone."
             )
-        if missing_images == "error":
+        if reading.missing_images == "error":
             raise SpecimenError(
                 f"{summary}: {listed}{more}. {_sentence(remedy)}; {skip_remedy()} continues without their records."
             )
         notes.append(LeftOut(f"{summary}; their records were skipped: {listed}{more}.", len(absent)))
         there = np.flatnonzero(photographs.present)
         frame, photographs = frame.iloc[there].reset_index(drop=True), photographs.subset(there)
+    found = decoded(frame, photographs, reading, "download them again", fit)
+    return found._replace(notes=(*notes, *found.notes))
 
+
+def decoded(
+    frame: pd.DataFrame, photographs: Photographs, reading: Reading, remedy: str, fit: str = "stretch"
+) -> Paired:
+    """The records whose photograph can be read, with their images; photograph i belongs to row i.
+
+    Args:
+        remedy: what to do about damaged photographs, as a clause without a full stop.
+        fit: where `reading` names none.
+
+    Raises:
+        SpecimenError: more than `reading.max_unreadable` are damaged.
+        UnknownName: no such fit or image store.
+    """
     store, unreadable = open_images(
-        photographs, image_size, fit, cache_dir, workers, image_store, max_unreadable
+        photographs,
+        reading.image_size,
+        reading.fit or fit,
+        reading.cache_dir,
+        reading.workers,
+        reading.image_store,
+        reading.max_unreadable,
     )
-    max_unreadable = float(max_unreadable)
-    if unreadable:
-        listed = some(f"{photographs.name(i)} ({why})" for i, why in sorted(unreadable.items())[:SHOWN])
-        more = f" and {len(unreadable) - SHOWN:,} more" if len(unreadable) > SHOWN else ""
-        found = (
-            f"{len(unreadable):,} of {len(frame):,} photographs cannot be read ({len(unreadable) / len(frame):.1%}): "
-            f"{listed}{more}"
+    if not unreadable:
+        return Paired(frame, store, ())
+    most = float(reading.max_unreadable)
+    listed = some(f"{photographs.name(i)} ({why})" for i, why in sorted(unreadable.items()))
+    share = len(unreadable) / len(frame)
+    found = f"{len(unreadable):,} of {len(frame):,} photographs cannot be read ({share:.1%}): {listed}"
+    if share > most:
+        raise SpecimenError(
+            f"{found}. More than max_unreadable={most:.1%} are damaged: {remedy}, or raise max_unreadable."
         )
-        if len(unreadable) > max_unreadable * len(frame):
+    kept = np.setdiff1d(np.arange(len(frame)), list(unreadable))
+    note = LeftOut(f"{found}. They were skipped.", len(unreadable))
+    return Paired(frame.iloc[kept].reset_index(drop=True), store.subset(kept), (note,))
+
+
+class Package(NamedTuple):
+    """An image package of a BIOSCAN download.
+
+    Args:
+        home: the folder of the download.
+        name: of the package.
+        archives: its ZIPs that are there.
+        others: the ZIPs of all packages, for messages.
+        tree: its folder inside the ZIPs.
+    """
+
+    home: Path
+    name: str
+    archives: list[Path]
+    others: list[Path]
+    tree: str
+
+    def paired(
+        self,
+        records: NamedRecords,
+        members: pa.Array | pa.ChunkedArray,
+        reading: Reading,
+        fetch: str,
+        count_left: bool = True,
+    ) -> Paired:
+        """The records with their photographs, which are called `members`, extracted or in the ZIPs.
+
+        Args:
+            fetch: the command that downloads the package, without its data folder.
+            count_left: note how many photographs belong to no record.
+
+        Raises:
+            SpecimenError: the package is not there (the message says which are), or as `paired`.
+        """
+        remedy = f"`{fetch} --data-dir {self.home.parent}` downloads them"
+        images = self.home / "images"
+        if not self.archives and not (images / self.name).is_dir():
+            folders = images.iterdir() if images.is_dir() else ()
+            there = [*sorted(f.name for f in folders if f.is_dir()), *(path.name for path in self.others)]
             raise SpecimenError(
-                f"{found}. More than max_unreadable={max_unreadable:.1%} are damaged: download them again, or raise "
-                "max_unreadable."
+                f"no photographs of the package {self.name!r}: neither {images / self.name} nor a ZIP of it is there. "
+                + (f"There is: {some(there)}. " if there else "")
+                + f"{_sentence(remedy)}; `images=False` opens the records alone."
             )
-        notes.append(LeftOut(f"{found}. They were skipped.", len(unreadable)))
-        kept = np.setdiff1d(np.arange(len(frame)), list(unreadable))
-        frame, store = frame.iloc[kept].reset_index(drop=True), store.subset(kept)
-    return Paired(frame, store, tuple(notes))
+        archives = list(map(str, self.archives))
+        photographs = locate(self.home, archives, self.tree, members, reading.cache_dir)
+        found = paired(records, photographs, reading, remedy)
+        left = photographs_left(photographs, self.archives, reading.cache_dir) if count_left else ()
+        return found._replace(notes=(*left, *found.notes))

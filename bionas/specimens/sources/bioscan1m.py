@@ -25,16 +25,13 @@ from bionas.specimens.columnar import read_columns
 from bionas.specimens.fetch.catalogue import ALL_PACKAGES
 from bionas.specimens.gathering import (
     NamedRecords,
+    Package,
     barcodes_of,
     existing,
     home_of,
-    paired,
-    photographs_left,
-    require_photographs,
     unknown_blanked,
 )
-from bionas.specimens.photographs import locate
-from bionas.specimens.sources import SOURCES, Collected
+from bionas.specimens.sources import SOURCES, Collected, Reading
 
 FOLDERS = ("bioscan1m", "bioscan")
 PREFIX = "bioscan"  # of the members of the ZIPs; extracted, it becomes `bioscan1m`
@@ -74,36 +71,23 @@ FETCH = "bionas fetch bioscan1m"
 @SOURCES.register("bioscan1m")
 def bioscan1m(
     data_dir: Path | None,
+    reading: Reading,
     *,
-    image_size: int,
-    cache_dir: Path,
-    seed: int,
     target: str = "order",
-    missing_images: str = "error",
     package: str = "cropped_256",
     partitioning: str = "large_insect_order",
     images: bool = True,
-    fit: str = "stretch",
-    max_unreadable: float = 0.05,
-    workers: int | None = None,
-    image_store: str = "auto",
     renamed: Mapping[str, str] | None = None,
 ) -> Collected:
     """Records and photographs of a BIOSCAN-1M download.
 
     Args:
         data_dir: the folder that holds `bioscan1m/`, or that folder itself.
-        image_size, fit: side of the decoded square, and how a photograph becomes one: "crop", "pad" or "stretch".
-        cache_dir: where the decoded images are kept, and the metadata in columns.
-        seed: not used; nothing is drawn.
+        reading: how photographs are decoded, and the folder of caches.
         target: the column that must be there.
-        missing_images: records whose photograph is not there are an "error", or left out and counted with "skip".
         package: of photographs: one of `ALL_PACKAGES`.
         partitioning: which of `PARTITIONINGS` becomes the column `split` (train, val, test, no_split).
         images: False for the records alone.
-        max_unreadable: share of photographs that may be damaged before the collection is refused.
-        workers: threads that decode.
-        image_store: "auto", "decoded" or "stream" (`streaming.open_images`).
         renamed: {header in the table: column}, for a table whose headers were changed.
 
     Raises:
@@ -125,13 +109,13 @@ def bioscan1m(
     found = read_columns(
         table,
         tuple(columns),
-        cache_dir=cache_dir,
+        cache_dir=reading.cache_dir,
         required=("processid", "image_file", "chunk_number", partitioning, target),
         renamed=renamed,
     )
     records, _ = unknown_blanked(found.frame, UNKNOWN)  # most names are "not_classified": nothing to note
     records["split"] = records[partitioning].cat.rename_categories({"validation": "val"})
-    keys = barcodes_of(table, cache_dir, renamed)
+    keys = barcodes_of(table, reading.cache_dir, renamed)
     if keys is not None:
         records["dna_barcode"] = keys
     notes = found.notes
@@ -139,26 +123,15 @@ def bioscan1m(
         return Collected(
             records, None, notes, default_min_records=MIN_RECORDS, origin="BIOSCAN-1M", rows=found.rows
         )
-    remedy = f"`{FETCH} --package {package} --data-dir {home.parent}` downloads them"
-    archives = _archives(home, package)
-    require_photographs(
-        home, package, archives, [path for name in ALL_PACKAGES for path in _archives(home, name)], remedy
-    )
     tree = f"{PREFIX}/images/{package}"
-    photographs = locate(home, list(map(str, archives)), tree, members(records, tree), cache_dir)
-    pairs = paired(
+    others = [path for name in ALL_PACKAGES for path in _archives(home, name)]
+    pairs = Package(home, package, _archives(home, package), others, tree).paired(
         NamedRecords(records, "processid", table.name),
-        photographs,
-        image_size=image_size,
-        fit=fit,
-        cache_dir=cache_dir,
-        missing_images=missing_images,
-        max_unreadable=max_unreadable,
-        workers=workers,
-        image_store=image_store,
-        remedy=remedy,
+        members(records, tree),
+        reading,
+        f"{FETCH} --package {package}",
     )
-    notes += (*photographs_left(photographs, archives, cache_dir), *pairs.notes)
+    notes += pairs.notes
     return Collected(pairs.records, pairs.images, notes, False, MIN_RECORDS, "BIOSCAN-1M", found.rows)
 
 

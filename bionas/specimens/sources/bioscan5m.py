@@ -26,16 +26,13 @@ from bionas.specimens.columnar import read_columns, split_names
 from bionas.specimens.fetch.catalogue import ALL_PACKAGES
 from bionas.specimens.gathering import (
     NamedRecords,
+    Package,
     barcodes_of,
     existing,
     home_of,
-    paired,
-    photographs_left,
-    require_photographs,
 )
-from bionas.specimens.photographs import locate
 from bionas.specimens.schema import coded
-from bionas.specimens.sources import SOURCES, Collected
+from bionas.specimens.sources import SOURCES, Collected, Reading
 
 FOLDER = "bioscan5m"
 METADATA = "metadata/csv/BIOSCAN_5M_Insect_Dataset_metadata.csv"
@@ -49,36 +46,23 @@ FETCH = "bionas fetch bioscan5m"
 @SOURCES.register("bioscan5m")
 def bioscan5m(
     data_dir: Path | None,
+    reading: Reading,
     *,
-    image_size: int,
-    cache_dir: Path,
-    seed: int,
     target: str = "order",
-    missing_images: str = "error",
     package: str = "cropped_256",
     splits: str | None = None,
     images: bool = True,
-    fit: str = "stretch",
-    max_unreadable: float = 0.05,
-    workers: int | None = None,
-    image_store: str = "auto",
     renamed: Mapping[str, str] | None = None,
 ) -> Collected:
     """Records and photographs of a BIOSCAN-5M download.
 
     Args:
         data_dir: the folder that holds `bioscan5m/`, or that folder itself.
-        image_size, fit: side of the decoded square, and how a photograph becomes one: "crop", "pad" or "stretch".
-        cache_dir: where the decoded images are kept, and the metadata in columns.
-        seed: not used; nothing is drawn.
+        reading: how photographs are decoded, and the folder of caches.
         target: the column that must be there.
-        missing_images: records whose photograph is not there are an "error", or left out and counted with "skip".
         package: of photographs: one of `ALL_PACKAGES`.
         splits: BIOSCAN's names joined by `+` ("train+val+test", "pretrain", "seen", "unseen", "all"); None for all.
         images: False for the records alone.
-        max_unreadable: share of photographs that may be damaged before the collection is refused.
-        workers: threads that decode.
-        image_store: "auto", "decoded" or "stream" (`streaming.open_images`).
         renamed: {header in the table: column}, for a table whose headers were changed.
 
     Raises:
@@ -96,38 +80,28 @@ def bioscan5m(
     records, notes, _, rows = read_columns(
         table,
         splits=splits,
-        cache_dir=cache_dir,
+        cache_dir=reading.cache_dir,
         required=("processid", "split", "chunk", target),
         renamed=renamed,
     )
-    keys = barcodes_of(table, cache_dir, renamed)
+    keys = barcodes_of(table, reading.cache_dir, renamed)
     if keys is not None:
-        records["dna_barcode"] = keys if wanted is None else keys[_rows_of(table, wanted, cache_dir, renamed)]
+        records["dna_barcode"] = (
+            keys if wanted is None else keys[_rows_of(table, wanted, reading.cache_dir, renamed)]
+        )
     origin = f"BIOSCAN-5M ({splits})" if splits else "BIOSCAN-5M"
     if not images:
         return Collected(records, None, notes, default_min_records=MIN_RECORDS, origin=origin, rows=rows)
-    archives, remedy = (
-        _archives(home, package, wanted),
-        f"{FETCH} --package {package} --split {splits or 'all'}",
-    )
-    remedy = f"`{remedy} --data-dir {home.parent}` downloads them"
-    require_photographs(home, package, archives, _archives(home, "", None), remedy)
     tree = f"{FOLDER}/images/{package}"
-    photographs = locate(home, list(map(str, archives)), tree, members(records, tree), cache_dir)
-    pairs = paired(
+    chosen = Package(home, package, _archives(home, package, wanted), _archives(home, "", None), tree)
+    found = chosen.paired(
         NamedRecords(records, "processid", table.name),
-        photographs,
-        image_size=image_size,
-        fit=fit,
-        cache_dir=cache_dir,
-        missing_images=missing_images,
-        max_unreadable=max_unreadable,
-        workers=workers,
-        image_store=image_store,
-        remedy=remedy,
+        members(records, tree),
+        reading,
+        f"{FETCH} --package {package} --split {splits or 'all'}",
+        count_left=wanted is None,
     )
-    notes += photographs_left(photographs, archives, cache_dir) if wanted is None else ()
-    return Collected(pairs.records, pairs.images, (*notes, *pairs.notes), False, MIN_RECORDS, origin, rows)
+    return Collected(found.records, found.images, (*notes, *found.notes), False, MIN_RECORDS, origin, rows)
 
 
 def members(records: pd.DataFrame, tree: str) -> pa.ChunkedArray:

@@ -18,44 +18,30 @@ import pandas as pd
 from bionas.errors import SpecimenError
 from bionas.specimens.filenames import FileNames
 from bionas.specimens.folders import Found, find_images, from_sub_folders, skip_remedy
-from bionas.specimens.gathering import country_codes_kept, existing
+from bionas.specimens.gathering import country_codes_kept, decoded, existing
 from bionas.specimens.measurements import numbers
 from bionas.specimens.notes import SHOWN, LeftOut, some
 from bionas.specimens.photographs import FolderPhotographs
 from bionas.specimens.schema import NUMERIC, missing
-from bionas.specimens.sources import SOURCES, Collected
-from bionas.specimens.streaming import open_images
+from bionas.specimens.sources import SOURCES, Collected, Reading
 from bionas.specimens.tables import FILE_NAMES, Table, read_table
 
 
 @SOURCES.register("folder")
 def folder(
     data_dir: Path | None,
+    reading: Reading,
     *,
-    image_size: int,
-    cache_dir: Path,
-    seed: int,
     target: str = "order",
-    missing_images: str = "error",
     labels: str | None = None,
-    fit: str = "crop",
-    max_unreadable: float = 0.05,
-    workers: int | None = None,
-    image_store: str = "auto",
 ) -> Collected:
     """Specimens of a folder of photographs.
 
     Args:
         data_dir: the folder.
-        image_size, fit: side of the decoded square, and how a photograph becomes one: "crop", "pad" or "stretch".
-        cache_dir: where the decoded images are kept.
-        seed: not used; nothing is drawn.
+        reading: how photographs are decoded, cropped to a square unless it says otherwise.
         target: the column that must be there.
-        missing_images: rows without their photograph are an "error", or left out and counted with "skip".
         labels: name of the table, relative to `data_dir`.
-        max_unreadable: share of photographs that may be damaged before the folder is refused.
-        workers: threads that decode; None for the machine's processors.
-        image_store: "auto", "decoded" or "stream" (`streaming.open_images`).
 
     Raises:
         SpecimenError: the folder, the table or too many photographs cannot be used; the message names rows and files.
@@ -65,34 +51,18 @@ def folder(
     found = find_images(data_dir)
     table_file = _table_file(data_dir, labels)
     if table_file is None:
-        records, notes, rows = from_sub_folders(data_dir, found, target, missing_images)
+        records, notes, rows = from_sub_folders(data_dir, found, target, reading.missing_images)
     else:
         table = read_table(table_file)
-        records, notes = _from_table(data_dir, table, table_file.name, found, target, missing_images)
+        records, notes = _from_table(data_dir, table, table_file.name, found, target, reading.missing_images)
         rows = table.rows
         notes = [*notes, *_about_unlabelled(found, records)]
 
     photographs = FolderPhotographs(data_dir, records["file"].tolist())
-    store, unreadable = open_images(
-        photographs, image_size, fit, cache_dir, workers, image_store, max_unreadable
-    )
-    max_unreadable = float(max_unreadable)
-    if unreadable:
-        listed = some(
-            [f"{records['file'][position]} ({reason})" for position, reason in sorted(unreadable.items())]
-        )
-        share = len(unreadable) / len(records)
-        summary = f"{len(unreadable):,} of {len(records):,} images cannot be read ({share:.1%}): {listed}"
-        if share > max_unreadable:
-            raise SpecimenError(
-                f"{summary}. More than max_unreadable={max_unreadable:.1%} are damaged: copy them again from the "
-                "original, take their rows out of the table, or raise max_unreadable."
-            )
-        notes.append(LeftOut(f"{summary}. They were skipped.", len(unreadable)))
-        kept = np.setdiff1d(np.arange(len(records)), list(unreadable))
-        records, store = records.iloc[kept].reset_index(drop=True), store.subset(kept)
+    remedy = "copy them again from the original, take their rows out of the table"
+    pairs = decoded(records, photographs, reading, remedy, fit="crop")
     origin = f"Photographs in {data_dir.resolve().name}"
-    return Collected(records, store, tuple(notes), origin=origin, rows=rows)
+    return Collected(pairs.records, pairs.images, (*notes, *pairs.notes), origin=origin, rows=rows)
 
 
 def _about_unlabelled(found: Found, records: pd.DataFrame) -> list[str]:

@@ -26,7 +26,7 @@ from bionas.specimens.gathering import NamedRecords, existing, nearest, paired, 
 from bionas.specimens.notes import some
 from bionas.specimens.photographs import FolderPhotographs
 from bionas.specimens.schema import RANKS, is_missing
-from bionas.specimens.sources import SOURCES, Collected
+from bionas.specimens.sources import SOURCES, Collected, Reading
 from bionas.specimens.streamed_json import kind, stream_items
 
 RECORDS, DESCRIPTIONS = "insect_records", "description_records"
@@ -39,31 +39,18 @@ FETCH = "bionas fetch insects1m"
 @SOURCES.register("insects1m")
 def insects1m(
     data_dir: Path | None,
+    reading: Reading,
     *,
-    image_size: int,
-    cache_dir: Path,
-    seed: int,
-    missing_images: str = "error",
     metadata: str | None = None,
     images: bool = True,
-    fit: str = "crop",
-    max_unreadable: float = 0.05,
-    workers: int | None = None,
-    image_store: str = "auto",
 ) -> Collected:
     """The records of an Insect-1M JSON and those of their photographs that were downloaded.
 
     Args:
         data_dir: the folder of the JSON and of `images/`, or the JSON itself.
-        image_size, fit: side of the decoded square, and how a photograph becomes one: "crop", "pad" or "stretch".
-        cache_dir: where the decoded images are kept.
-        seed: not used; nothing is drawn.
-        missing_images: records whose photograph was not downloaded are an "error", or left out and counted with "skip".
+        reading: how photographs are decoded, cropped to a square unless it says otherwise.
         metadata: name of the JSON in `data_dir`; None where it is the only one.
         images: False for the records alone.
-        max_unreadable: share of photographs that may be damaged before the collection is refused.
-        workers: threads that decode.
-        image_store: "auto", "decoded" or "stream" (`streaming.open_images`).
 
     Raises:
         SpecimenError: the JSON is malformed (line and column), a key is missing (the nearest is named), or photographs
@@ -71,7 +58,7 @@ def insects1m(
     """
     data_dir = existing(data_dir, "insects1m", "the folder of the Insect-1M JSON", file_too=True)
     path = _metadata_file(data_dir, metadata)
-    records, notes = read_insects1m(path, links=images and missing_images == "error")
+    records, notes = read_insects1m(path, links=images and reading.missing_images == "error")
     origin, rows = "Insect-1M", len(records)
     records, repeats = without_repeats(NamedRecords(records, "processid", path.name))
     notes += repeats
@@ -80,18 +67,8 @@ def insects1m(
             records, None, tuple(notes), default_min_records=MIN_RECORDS, origin=origin, rows=rows
         )
     photographs = FolderPhotographs(path.parent, insect_image_names(path.parent, records["processid"]))
-    found = paired(
-        NamedRecords(records, "processid", path.name),
-        photographs,
-        image_size=image_size,
-        fit=fit,
-        cache_dir=cache_dir,
-        missing_images=missing_images,
-        max_unreadable=max_unreadable,
-        workers=workers,
-        image_store=image_store,
-        remedy=f"`{FETCH} --records {path} --data-dir {path.parent}` downloads what is missing",
-    )
+    remedy = f"`{FETCH} --records {path} --data-dir {path.parent}` downloads what is missing"
+    found = paired(NamedRecords(records, "processid", path.name), photographs, reading, remedy, fit="crop")
     return Collected(found.records, found.images, (*notes, *found.notes), False, MIN_RECORDS, origin, rows)
 
 

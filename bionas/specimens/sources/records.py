@@ -35,9 +35,7 @@ SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".txt", ".txt.gz")
 def records(
     data_dir: Path | None,
     *,
-    image_size: int,
     cache_dir: Path,
-    seed: int,
     target: str = "order",
     table: str | None = None,
     renamed: Mapping[str, str] | None = None,
@@ -46,7 +44,6 @@ def records(
 
     Args:
         data_dir: the table (.csv, .tsv, or one of them with .gz), or a folder that holds it.
-        image_size, seed: not used; there are no images, and nothing is drawn.
         cache_dir: where the table is kept in columns.
         target: the column that must be there.
         table: name of the table where `data_dir` is a folder of several.
