@@ -11,8 +11,7 @@ import torch
 from bionas.errors import ChoiceError, GenotypeError
 from bionas.genotype import CellGenotype, Genotype
 from bionas.training.decisions import agreement, decisiveness
-from bionas.training.loop import schedule_of
-from bionas.training.recipe import FitConfig, SearchConfig, theta_rate
+from bionas.training.recipe import FitConfig, SearchConfig, schedule_of, theta_rate
 
 
 def test_margins_and_entropy_by_hand():

@@ -54,31 +54,13 @@ from bionas.training.runs import Run
 from bionas.training.stems import StemChoices
 
 MODES: dict[str, dict[str, Any]] = {
-    "smoke": {
-        "preset": "tiny",
-        "search_epochs": 2,
-        "epochs": 2,
-        "batch_size": 32,
-        "limit": 240,
-        "theta_learning_rate": "scaled",
-    },
-    "quick": {
-        "preset": "quick",
-        "search_epochs": 10,
-        "epochs": 20,
-        "batch_size": 64,
-        "limit": None,
-        "theta_learning_rate": "scaled",
-    },
-    "full": {
-        "preset": "paper",
-        "search_epochs": 50,
-        "epochs": 100,
-        "batch_size": "auto",
-        "limit": None,
-        "theta_learning_rate": "paper",
-    },
-}
+    "smoke": {"preset": "tiny", "search_epochs": 2, "epochs": 2, "batch_size": 32, "limit": 240,
+              "theta_learning_rate": "scaled"},
+    "quick": {"preset": "quick", "search_epochs": 10, "epochs": 20, "batch_size": 64, "limit": None,
+              "theta_learning_rate": "scaled"},
+    "full": {"preset": "paper", "search_epochs": 50, "epochs": 100, "batch_size": "auto", "limit": None,
+             "theta_learning_rate": "paper"},
+}  # fmt: skip
 """What a mode stands for where a plan does not say otherwise. Results of `smoke` mean nothing: it shows that the code runs."""
 
 FEW_PHOTOGRAPHS = 2000
@@ -394,16 +376,7 @@ class Plan(ThetaSearch, StemChoices, Training):
             uses: the subsystems whose code decides the run's numbers (`versions`).
             more: what else makes it this run.
         """
-        of_data = (
-            "source",
-            "source_options",
-            "target",
-            "unlabelled",
-            "min_records",
-            "bin_buckets",
-            "limit",
-            "data_seed",
-        )
+        of_data = "source source_options target unlabelled min_records bin_buckets limit data_seed".split()
         return {
             **{name: getattr(self, name) for name in of_data},
             "metadata": self.encoding().preset,

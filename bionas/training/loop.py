@@ -22,7 +22,6 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.optim import lr_scheduler
 from tqdm.auto import tqdm
 
 from bionas.errors import CheckpointError, TrainingError, UnknownName
@@ -36,7 +35,7 @@ from bionas.training import distributed
 from bionas.training.balance import criterion
 from bionas.training.batch_size import LARGEST, largest_batch_size
 from bionas.training.random_state import random_state, set_random_state
-from bionas.training.recipe import DEVICES, FitConfig
+from bionas.training.recipe import DEVICES, FitConfig, schedule_of
 from bionas.training.runs import Run, provenance
 
 HEADLESS_LINES = 5
@@ -370,27 +369,6 @@ class Tally:
         loss, right, images = distributed.summed([self.loss, self.right, self.images], self.trainer.device)
         n = max(images, 1)
         return {"train_loss": loss / n, "train_accuracy": right / n, "images": int(images)}
-
-
-def schedule_of(
-    optimizer: torch.optim.Optimizer, config: FitConfig, steps: int, warmup: int = 0
-) -> lr_scheduler.LRScheduler:
-    """The schedule of w's rate over `steps` updates; the first `warmup` of them rise linearly to the rate."""
-    if config.schedule == "one_cycle":
-        return lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1)
-    if warmup:
-        rest = max(1, steps - warmup)
-        falling = config.schedule == "cosine"
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            return (1 + math.cos(math.pi * min(1.0, (step - warmup) / rest))) / 2 if falling else 1.0
-
-        return lr_scheduler.LambdaLR(optimizer, factor)
-    if config.schedule == "cosine":
-        return lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    return lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
 def free_memory() -> None:

@@ -8,6 +8,10 @@ and a name after `-p`.
 from __future__ import annotations
 
 import dataclasses
+import math
+
+import torch
+from torch.optim import lr_scheduler
 
 from bionas.specimens.augmentation import AUGMENTATIONS
 from bionas.training.choices import Checked, choice
@@ -142,3 +146,24 @@ def theta_rate(choice: float | str, steps: int) -> float:
     if choice == "scaled":
         return max(PAPER_THETA_RATE, LEAST_REACH / max(steps, 1))
     return float(choice)
+
+
+def schedule_of(
+    optimizer: torch.optim.Optimizer, config: FitConfig, steps: int, warmup: int = 0
+) -> lr_scheduler.LRScheduler:
+    """The schedule of w's rate over `steps` updates; the first `warmup` of them rise linearly to the rate."""
+    if config.schedule == "one_cycle":
+        return lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1)
+    if warmup:
+        rest = max(1, steps - warmup)
+        falling = config.schedule == "cosine"
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return (1 + math.cos(math.pi * min(1.0, (step - warmup) / rest))) / 2 if falling else 1.0
+
+        return lr_scheduler.LambdaLR(optimizer, factor)
+    if config.schedule == "cosine":
+        return lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0)
