@@ -136,7 +136,7 @@ class Genotype:
             )
 
     def describe(self) -> str:
-        """One line a cell, in words."""
+        """One line per cell, in words."""
         lines = [f"{len(self)} cell{'s' * (len(self) != 1)} from the primitive set {self.primitive_set!r}"]
         for index, cell in enumerate(self.cells):
             z1, z2 = _equations(cell.operations)

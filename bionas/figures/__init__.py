@@ -1,7 +1,7 @@
 """Every figure of the project: plain data in, a plotly figure or an SVG drawing out.
 
 Plotly figures: `collection` and `world` (specimens, records, splits, where they were collected), `search` (primitives,
-the weights of a search), `results` (a trained network), `evidence` (inputs and assumptions), `ablation` (Table I),
+the weights of a search), `performance` (a trained network), `evidence` (inputs and assumptions), `ablation` (Table I),
 `sota` (Tables II to V), `companions` (SERAN and EB-LNAST). They take what the CSV files of a run hold, or arrays and
 dicts, and round what they draw. `caption` is shown under the title and says where the data come from. `keep` writes a
 figure into the README's folder.

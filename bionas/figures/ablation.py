@@ -26,14 +26,14 @@ COSTS = {
 """What accuracy is drawn against: our column and its axis, the paper's column and its axis."""
 
 SEEDS = ("#4477aa", "#228833", "#aa3377", "#ccbb44", "#66ccee")
-"""Colours of runs that differ in nothing but their seed."""
+"""Colours of runs that differ only in their seed."""
 
 REFERENCE = "E009"
 """The row that the comparison of both starts from: the paper's own network."""
 
 
 def front(cost: pd.Series, score: pd.Series) -> list:
-    """The Pareto front: labels of what nothing beats at less or equal cost, from cheap to expensive."""
+    """The Pareto front: labels of points that no other point beats at the same or lower cost, by cost."""
     kept, best = [], -np.inf
     for label in (
         pd.DataFrame({"cost": cost, "score": -score}).sort_values(["cost", "score"], kind="stable").index
@@ -45,7 +45,7 @@ def front(cost: pd.Series, score: pd.Series) -> list:
 
 
 def accuracy_against_cost(table: pd.DataFrame, cost: str = "flops", caption: str = "") -> Chart:
-    """A dot an experiment, the Pareto front as a line; buttons change between ours, the paper's, and both.
+    """One dot per experiment, the Pareto front as a line; buttons change between ours, the paper's, and both.
 
     Cost is on a log scale: fusions over tokens cost ten times the others.
 
@@ -352,7 +352,7 @@ def skip_courses(epochs: pd.DataFrame, caption: str = "") -> Chart:
 def cost_clouds(
     genotypes: pd.DataFrame, experiments: pd.DataFrame, lines: pd.DataFrame, caption: str = ""
 ) -> Chart:
-    """Weights against multiply-accumulates of random genotypes, a dot each; the paper's experiments and their line.
+    """Weights against multiply-accumulates of random genotypes, one dot per genotype; the paper's experiments and their line.
 
     Args:
         genotypes: primitive_set, gmacs, weights_mb.

@@ -1,4 +1,4 @@
-"""Figures of a collection: how many of what, what they look like, what their records hold and give away."""
+"""Figures of a collection: class counts, photographs, completeness of the records, splits, accuracy of single fields."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def missingness(records: pd.DataFrame, caption: str = "") -> Chart:
         showlegend=False,
     )
     full = sum(g == 1 for g in given)
-    title = f"What the records hold: {full} of {len(fields)} fields are complete"
+    title = f"Fields of the records: {full} of {len(fields)} fields are complete"
     sheet(
         figure,
         title,
@@ -215,7 +215,7 @@ def split_sizes(frame: pd.DataFrame, caption: str = "") -> Chart:
     """How each class is divided.
 
     Args:
-        frame: class, train, val, test: counts, one row a class.
+        frame: class, train, val, test: counts, one row per class.
     """
     total = frame[list(SIDES)].sum(axis=1)
     names = [str(c) for c in frame["class"]]
@@ -258,7 +258,7 @@ def split_schemes(frame: pd.DataFrame, caption: str = "") -> Chart:
 
     Args:
         frame: scheme; train, val, test: specimens; drift (points); bins_crossing, countries_crossing (missing where there
-            are none); refused: why the scheme does not fit, else "". One row a scheme.
+            are none); refused: why the scheme does not fit, else "". One row per scheme.
     """
     names = [f"{scheme} " for scheme in frame["scheme"]]
     figure = Chart()
@@ -311,7 +311,7 @@ def split_schemes(frame: pd.DataFrame, caption: str = "") -> Chart:
 def _disjoint_title(frame: pd.DataFrame) -> str:
     counted = frame[frame["bins_crossing"].notna()]
     if counted.empty:
-        return "The same specimens, divided in different ways"
+        return "Split schemes of one collection"
     disjoint = int((counted["bins_crossing"] == 0).sum())
     return f"{disjoint} of {len(counted)} split schemes keep every BIN on one side"
 
@@ -329,7 +329,7 @@ def leakage_bars(frame: pd.DataFrame, caption: str = "") -> Chart:
     """Accuracy of each metadata field alone, by looking its value up, above the majority class.
 
     Args:
-        frame: field, accuracy, majority (shares of 1), one row a field.
+        frame: field, accuracy, majority (shares of 1), one row per field.
     """
     fields = [str(f) for f in frame["field"]]
     accuracy, majority = frame["accuracy"].to_numpy(float), float(frame["majority"].iloc[0])

@@ -18,7 +18,7 @@ ACTIVATION_COLORS = {"relu": "#4477aa", "leaky_relu": "#66ccee", "tanh": "#e0a10
 OURS, THEIRS = "#3d5a80", "#b9bdc4"
 
 PANELS = 3
-"""Small multiples a row."""
+"""Small multiples per row."""
 
 
 def attention(image: np.ndarray, trunk: np.ndarray, mask: np.ndarray, caption: str = "") -> Chart:
@@ -26,7 +26,7 @@ def attention(image: np.ndarray, trunk: np.ndarray, mask: np.ndarray, caption: s
 
     Args:
         image: uint8 (S, S, 3).
-        trunk, mask: (K, H, W) numbers, a channel each. T and H of a channel share one scale, M runs from 0 (paper) to 1
+        trunk, mask: (K, H, W) numbers, one map per channel. T and H of a channel share one scale, M runs from 0 (paper) to 1
             (ink).
     """
     product = (1 + mask) * trunk
@@ -155,7 +155,7 @@ def population_evolution(history: pd.DataFrame, generations: Sequence[int] = (),
     """A population, one panel per generation: size against performance, one colour per activation.
 
     Args:
-        history: generation, member, activation, parameters, performance (a share of 1), objective, one row a generation
+        history: generation, member, activation, parameters, performance (a share of 1), objective, one row per generation
             and member, as `search.Found` holds it.
         generations: those to show; six from the first to the last where not given. The member with the smallest
             objective of each is ringed.
@@ -257,10 +257,10 @@ def colour_readings(
 def pareto(
     frame: pd.DataFrame, score: str = "accuracy", highlight: Sequence[str] = (), caption: str = ""
 ) -> Chart:
-    """Size against performance, a point a model; the line joins those that no smaller model equals.
+    """Size against performance, one point per model; the line joins those that no smaller model equals.
 
     Args:
-        frame: model, parameters, `score`, <score>_sd (per cent), one row a model.
+        frame: model, parameters, `score`, <score>_sd (per cent), one row per model.
         highlight: models to see first.
     """
     ordered = frame.sort_values(["parameters", score], ascending=[True, False])

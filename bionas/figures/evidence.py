@@ -1,4 +1,4 @@
-"""What our own runs say to the audit: inputs given and taken away, inputs shuffled, open choices turned, classes by size."""
+"""Figures of the audit from our own runs: inputs added, removed and shuffled, open choices changed, classes by size."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], capt
         1,
         shared_xaxes=True,
         vertical_spacing=0.12,
-        subplot_titles=[f"division: {s}" for s in splits],
+        subplot_titles=[f"split: {s}" for s in splits],
     )
     looks = {"metadata": (GREY, "circle", 0.16), "image + metadata": (BLUE, "circle", -0.16)}
     for row, split in enumerate(splits, start=1):
@@ -91,7 +91,7 @@ def input_contributions(frame: pd.DataFrame, majority: Mapping[str, float], capt
 
 
 def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], caption: str = "") -> Chart:
-    """Metadata alone with fewer and fewer fields: one panel per split scheme, one row per choice of fields, for BINs that
+    """Metadata alone as fields are removed: one panel per split scheme, one row per choice of fields, for BINs that
     occur in training and for those that do not.
 
     Args:
@@ -107,10 +107,10 @@ def fields_taken_away(frame: pd.DataFrame, majority: Mapping[str, float], captio
         len(splits),
         shared_yaxes=True,
         horizontal_spacing=0.04,
-        subplot_titles=[f"division: {s}" for s in splits],
+        subplot_titles=[f"split: {s}" for s in splits],
     )
     symbols = dict(zip(models, ("circle", "diamond-open", "square-open", "cross"), strict=False))
-    kinds = {"accuracy_seen": ("BIN shown in training", BLUE), "accuracy_unseen": ("BIN never shown", ACCENT)}
+    kinds = {"accuracy_seen": ("BIN in training", BLUE), "accuracy_unseen": ("BIN not in training", ACCENT)}
     for column, split in enumerate(splits, start=1):
         of_split = frame[frame["split"] == split]
         for kind, (name, color) in kinds.items():
@@ -352,7 +352,7 @@ def _fields_title(frame: pd.DataFrame, fields: list[str]) -> str:
     first, last = unseen.get(fields[0], math.nan), unseen.get(fields[-1], math.nan)
     if math.isfinite(first) and math.isfinite(last):
         return f"Records alone, BINs not in training: {first:.0f} % with the most fields, {last:.0f} % with the fewest"
-    return "Accuracy of records alone, with fewer and fewer fields"
+    return "Accuracy of records alone, as fields are removed"
 
 
 def _recall_title(means: pd.DataFrame) -> str:

@@ -17,7 +17,7 @@ PAPER = "#fdfcf9"
 GRID = "#e3e0d8"
 """Grid lines, frames, empty bars."""
 ACCENT = "#c8502d"
-"""The one thing to look at."""
+"""Highlight of a figure."""
 
 PRIMITIVE_COLORS: dict[str, str] = {
     "sep_conv_3x3": "#88ccee",

@@ -131,7 +131,7 @@ def reliability(frame: pd.DataFrame, caption: str = "") -> Chart:
     """Confidence against accuracy, and how many specimens are in each bin.
 
     Args:
-        frame: low, high, confidence, accuracy, n, one row a bin, as in a run's reliability.csv.
+        frame: low, high, confidence, accuracy, n, one row per bin, as in a run's reliability.csv.
     """
     filled = frame[frame["n"] > 0]
     gap = filled["accuracy"] - filled["confidence"]
@@ -197,7 +197,7 @@ def comparison(
     """Models side by side: one dot per training, a bar for the mean, numbers at the right. Rows keep the frame's order.
 
     Args:
-        frame: model, `metric` (a share of 1), one row a model x seed.
+        frame: model, `metric` (a share of 1), one row per model and seed.
         highlight: the model to see first.
     """
     models = [str(m) for m in frame["model"].unique()]

@@ -97,7 +97,7 @@ def published_scores(
         )
     sheet(
         figure,
-        f"{below} of {len(backbones)} published backbones lie under always answering {order}",
+        f"{below} of {len(backbones)} published backbones score below always answering {order}",
         caption,
         height=rows(len(frame), 23) + 64,
         left=190,
@@ -139,7 +139,7 @@ def accuracy_against_macs(
     """
     frame = frame[frame["macs"].notna()].reset_index(drop=True)
     scale, lines = SCALES[unit], lines or {}
-    named = frame.rename(columns={"macs": f"MACs an image ({scale})"})
+    named = frame.rename(columns={"macs": f"MACs per image ({scale})"})
     details = [
         _details(row, [c for c in named if c not in ("model", "table")]) for _, row in named.iterrows()
     ]
@@ -232,7 +232,7 @@ def accuracy_against_macs(
     )
     decades = range(math.ceil(left), math.floor(right) + 1)
     figure.update_xaxes(
-        title_text=f"multiply-accumulates an image ({scale}, logarithmic)",
+        title_text=f"multiply-accumulates per image ({scale}, logarithmic)",
         type="log",
         range=plain((left, right), 3),
         tickmode="array",
@@ -392,7 +392,7 @@ def _diameter(parameters: float, most: float) -> float:
 
 
 def _details(row: pd.Series, columns: Sequence[str]) -> str:
-    """Everything a row knows, a line each."""
+    """All values of a row, one line per value."""
     lines = [f"<b>{row['model']}</b>"]
     for name in columns:
         value = row[name]

@@ -27,7 +27,7 @@ def alpha_explorer(alphas: pd.DataFrame, primitives: Sequence[str] | None = None
     """Cell, edge and epoch -> the weights of that edge, who leads and by how much, and the cell derived at that epoch.
 
     Args:
-        alphas: `COLUMNS`, one row an epoch x cell x edge x primitive; epoch 0 is before training.
+        alphas: `COLUMNS`, one row per epoch, cell, edge and primitive; epoch 0 is before training.
         primitives: their order in the picture; that of the frame if not given.
 
     Raises:

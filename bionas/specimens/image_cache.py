@@ -196,7 +196,7 @@ def _build(
             ) from error
         raise BionasError(
             f"no space left in {files.folder} while the photographs of {files.label} were decoded. What is done is kept: "
-            "free some space and run the same command again, it goes on from there."
+            "free some space and run the same command again, it resumes."
         ) from error
 
 

@@ -40,7 +40,7 @@ def lookup_leakage(train: SpecimenSet, test: SpecimenSet, fields: Iterable[str])
         field; coverage: share of test specimens that have a value; unseen: share of those that training never showed;
         accuracy: of the look-up, over all test specimens; majority: accuracy of always answering the majority class;
         balanced: balanced accuracy of the look-up when a training specimen's vote counts as the inverse of its class's
-        size, so that the commonest class does not drown what a column knows (knowing nothing gives 1 / classes).
+        size, so that the commonest class does not hide what a column predicts (a constant column gives 1 / classes).
     """
     largest = int(np.bincount(train.labels, minlength=len(train.class_names)).argmax())
     majority = float(np.mean(test.labels == largest)) if len(test) else math.nan

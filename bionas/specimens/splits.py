@@ -1,7 +1,7 @@
 """Schemes that divide a collection into training, validation and test specimens (section IV; others are ours).
 
 A scheme is a function `(records, labels, seed) -> (train, val, test)` of sorted positions, registered in `SPLITS`. The
-result depends on its arguments alone. A scheme may declare two keywords: `told`, the text after a colon in its name
+result depends on its arguments alone. A scheme may declare two keywords: `argument`, the text after a colon in its name
 (`official:pretrain+train/val/test`, `grouped:trap`), and `together`, (N,) codes of specimens that must stay on one side
 (-1: none). `divide` is the entry point.
 """
@@ -57,19 +57,19 @@ def divide(
         UnknownName: no such scheme, or no such column.
         SpecimenError: the scheme does not fit these records; the message names what was found.
     """
-    name, colon, told = scheme.partition(":")
+    name, colon, argument = scheme.partition(":")
     if group is not None and scheme == "paper":
-        name, colon, told, group = "grouped", ":", group, None
+        name, colon, argument, group = "grouped", ":", group, None
     sides = SPLITS[name]
     takes = inspect.signature(sides).parameters
-    if colon and "told" not in takes:
+    if colon and "argument" not in takes:
         raise SpecimenError(f"split={scheme!r}: {name!r} takes nothing after a colon. Use split={name!r}.")
     groups = None if group is None else _groups(records, group)
     if groups is not None and name not in ("bin_disjoint", "official"):
         raise SpecimenError(f"split={scheme!r} cannot be combined with group={group!r}. Use split='paper'.")
     if groups is not None and name != "official":
         together = linked(groups, together)
-    options: dict[str, object] = {"told": told} if colon else {}
+    options: dict[str, object] = {"argument": argument} if colon else {}
     if "together" in takes:
         options["together"] = together
     found = sides(records, labels, seed, **options)
@@ -154,7 +154,7 @@ def long_tailed(
     labels: np.ndarray,
     seed: int,
     *,
-    told: str = "20",
+    argument: str = "20",
     together: np.ndarray | None = None,
 ) -> Sides:
     """`long_tailed:RATIO`: `paper`, its training side thinned so that class sizes fall by powers to 1 / RATIO of the first.
@@ -166,11 +166,13 @@ def long_tailed(
         SpecimenError: the ratio is not a number of at least 1.
     """
     try:
-        ratio = float(told)
+        ratio = float(argument)
     except ValueError:
         ratio = 0.0
     if not 1 <= ratio < np.inf:
-        raise SpecimenError(f"split='long_tailed:{told}': write a ratio of at least 1, as in long_tailed:20.")
+        raise SpecimenError(
+            f"split='long_tailed:{argument}': write a ratio of at least 1, as in long_tailed:20."
+        )
     train, val, test = paper(records, labels, seed, together=together)
     generator = np.random.default_rng([seed, 1])
     counts = np.bincount(labels[train])
@@ -184,10 +186,12 @@ def long_tailed(
 
 
 @SPLITS.register("official")
-def official(records: pd.DataFrame, labels: np.ndarray, seed: int, *, told: str = "train/val/test") -> Sides:
+def official(
+    records: pd.DataFrame, labels: np.ndarray, seed: int, *, argument: str = "train/val/test"
+) -> Sides:
     """The sides named in the records' column `split`: train, val (or validation), test.
 
-    Rows of another name (BIOSCAN-5M has `pretrain` and others) or without one are on none of the three, unless `told`
+    Rows of another name (BIOSCAN-5M has `pretrain` and others) or without one are on none of the three, unless `argument`
     includes it: the names of the three sides, in this order, with / between the sides and + between names. For example
     `official:pretrain+train/val/test+test_unseen`. `seen` and `unseen` are `bioscan_dataset`'s groups of splits.
 
@@ -196,14 +200,14 @@ def official(records: pd.DataFrame, labels: np.ndarray, seed: int, *, told: str 
             side ("tarin"); the message lists what the column holds.
         UnknownName: a name that is neither BIOSCAN-5M's nor in the column.
     """
-    scheme = "official" if told == "/".join(SIDES) else f"official:{told}"
+    scheme = "official" if argument == "/".join(SIDES) else f"official:{argument}"
     if "split" not in records:
         raise SpecimenError(
             f"split={scheme!r} needs a column `split` in the records; there is none. "
             f"Columns: {', '.join(map(str, records.columns))}. split='paper' divides any collection."
         )
     held = _split_names(records["split"])
-    wanted = _told_names(told, scheme, held.texts)
+    wanted = _side_names(argument, scheme, held.texts)
     found = np.bincount(held.codes + 1, minlength=len(held.texts) + 1)
     count = dict(zip(held.texts, found[1:], strict=True)) | ({"no value": found[0]} if found[0] else {})
     absent = [name for side in wanted for name in side if not count.get(name)]
@@ -247,11 +251,11 @@ def _split_names(column: pd.Series) -> Coded:
     return Coded(np.array([*own, -1], dtype=np.int32)[codes], list(place))
 
 
-def _told_names(told: str, scheme: str, held: list[str]) -> list[list[str]]:
+def _side_names(argument: str, scheme: str, held: list[str]) -> list[list[str]]:
     """The names of each side, as in "pretrain+train/val/test"."""
     known = dict.fromkeys((*SPLIT_NAMES, *held))
     sides: list[list[str]] = []
-    for part in told.lower().split("/"):
+    for part in argument.lower().split("/"):
         names = [SAME_SIDE.get(name.strip(), name.strip()) for name in part.split("+")]
         for name in names:
             if name and name not in known and name not in METASPLITS:
@@ -301,7 +305,7 @@ def grouped(
     labels: np.ndarray,
     seed: int,
     *,
-    told: str = "",
+    argument: str = "",
     together: np.ndarray | None = None,
 ) -> Sides:
     """`grouped:COLUMN`: no value of the column on two sides, as near 70 / 20 / 10 of every class as whole groups allow.
@@ -312,16 +316,16 @@ def grouped(
         UnknownName: no such column.
         SpecimenError: no column was named, or it has fewer than three groups.
     """
-    if not told:
+    if not argument:
         raise SpecimenError(
             f"split='grouped' needs a column, as in split='grouped:{records.columns[0]}'. "
             f"Columns: {', '.join(map(str, records.columns))}."
         )
-    groups = _linked_further(linked(_groups(records, told)), together)
+    groups = _linked_further(linked(_groups(records, argument)), together)
     n_groups = int(groups.max(initial=-1)) + 1
     if n_groups < len(SIDES):
         raise SpecimenError(
-            f"split='grouped:{told}' needs at least three groups, one per side; the column {told!r} has {n_groups}."
+            f"split='grouped:{argument}' needs at least three groups, one per side; the column {argument!r} has {n_groups}."
         )
     if n_groups <= FEW_GROUPS:
         return _positions(balanced_sides(groups, labels, n_groups, seed)[groups])

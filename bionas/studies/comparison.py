@@ -106,7 +106,7 @@ def backbones(
 
 def not_run(names: Sequence[str]) -> dict[str, str]:
     """Model -> note for the published backbones that are not among `names`."""
-    cost = "{:,.1f} M parameters, {:,.1f} GMACs an image at {} px"
+    cost = "{:,.1f} M parameters, {:,.1f} GMACs per image at {} px"
     return {
         b.name: f"{NOT_RUN}: not chosen ({cost.format(b.mparameters, b.gmacs, b.native)})"
         for b in paper_backbones()

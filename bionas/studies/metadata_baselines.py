@@ -113,7 +113,7 @@ def compare(splits: Splits, seed: int = 0) -> pd.DataFrame:
     """All of them on the test specimens: the majority class; `back_off` on all its fields, with the finest taken
     away one at a time, and with the coarsest taken away one at a time; boosting on each preset that has fields.
 
-    Returns one row a model: model; fields; accuracy, balanced_accuracy over all test specimens; accuracy_seen and
+    Returns one row per model: model; fields; accuracy, balanced_accuracy over all test specimens; accuracy_seen and
     accuracy_unseen: over those whose BIN training has and has not shown (a missing BIN is in neither); n, n_seen, n_unseen.
     NaN where a group is empty.
     """

@@ -89,7 +89,7 @@ def summary(
             means and named in the note.
         metrics: columns of `rows`, shares of one.
         by: the columns of `rows` that define a group.
-        notes: models that were not run -> why; one row each, at the end.
+        notes: models that were not run -> why; one row per model, at the end.
     """
     table = [{"model": MAJORITY, "augment": "none", "n_seeds": 0, **majority(plan, metrics)}]
     for key, group in rows.groupby(list(by), sort=False):

@@ -194,7 +194,7 @@ def _rows(part: Part, name: str) -> pd.DataFrame:
         recall, accuracy = frame[f"recall_weighted_{ending}"], frame[f"accuracy_{ending}"]
         frame[f"recall_weighted_{ending}"] = recall.where(recall.notna(), accuracy)
     frame["model"] = [_registered(model) for model in frame["model"]]
-    frame.loc[frame["model"] == MAJORITY, "inputs"] = ""  # it sees nothing
+    frame.loc[frame["model"] == MAJORITY, "inputs"] = ""  # it has no input
     return frame.astype({"n_seeds": int, "pretrained": bool, "frozen": bool})
 
 

@@ -72,7 +72,7 @@ NOT_RECORDED = "not recorded"
 
 
 def side_by_side(number: str, metric: str = "accuracy", rows: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A table of the paper with ours beside it, a row a model as printed, the majority class first, BioAutoML-NAS last.
+    """A table of the paper with ours beside it, one row per model as printed, the majority class first, BioAutoML-NAS last.
 
     Columns (source, what): the paper's accuracy on its two data sets, then a column for each collection and protocol,
     "mean ± sd (seeds)" in percent, or "not run". Ours begin with the same columns whatever has been run; protocols that
@@ -289,7 +289,7 @@ def not_run(rows: pd.DataFrame | None = None) -> pd.DataFrame:
 
 
 def budgets(rows: pd.DataFrame | None = None) -> pd.DataFrame:
-    """What each training of a collection's backbones and of BioAutoML-NAS consumed, a row a collection.
+    """What each training of a collection's backbones and of BioAutoML-NAS used, one row per collection.
 
     Columns: collection; networks; images_seen of a training (every value that occurs); equal, whether there is only
     one. The search of BioAutoML-NAS comes on top and is in its `search_minutes`. The systems of Table V have a budget

@@ -128,7 +128,7 @@ def peak_memory(
 
     Args:
         model, image_size, vocabulary_sizes, n_numeric, image_only: as in `cost`, whose `peak_mb` needs no GPU.
-        batch: specimens a pass.
+        batch: specimens per pass.
 
     Raises:
         BionasError: `device` is no CUDA device: only there is an allocator that keeps account.
@@ -163,7 +163,7 @@ def latency(
 
     Args:
         model, image_size, vocabulary_sizes, n_numeric, image_only: as in `cost`.
-        batch: specimens a pass.
+        batch: specimens per pass.
         device: where to measure; the model itself is not moved.
         threads: of the CPU; PyTorch's current number where not given.
 

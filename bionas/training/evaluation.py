@@ -206,7 +206,7 @@ SHOWN = ("accuracy", "balanced_accuracy", "f1_weighted", "f1_macro", "auc_macro"
 def predictions_frame(
     specimens_records: pd.DataFrame, labels: Any, probabilities: Any, class_names: Sequence[str]
 ) -> pd.DataFrame:
-    """One row a specimen: processid and file where the records have them, truth, predicted, confidence, p_<class>.
+    """One row per specimen: processid and file where the records have them, truth, predicted, confidence, p_<class>.
 
     `labels` may hold -1 where the truth is not known; `truth` is then empty.
     """

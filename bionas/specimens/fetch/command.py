@@ -146,7 +146,7 @@ def _asked(asker: requests.Session, urls: Sequence[str]) -> tuple[int | None, st
 
 
 def _images(options: SimpleNamespace) -> int:
-    """Insect-1M: many small files, a link each."""
+    """Insect-1M: many small files, one link per file."""
     if options.records is None:
         raise FetchError(
             "say where the records of Insect-1M are: --records FILE.json, with its insect_records and their image_url. "

@@ -1,4 +1,4 @@
-"""`failed.csv`: the links that did not give an image, one row each, until a later run gets them."""
+"""`failed.csv`: the links that did not give an image, one row per link, until a later run gets them."""
 
 from __future__ import annotations
 

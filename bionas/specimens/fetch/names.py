@@ -1,6 +1,6 @@
 """Path of an Insect-1M image under the data folder: `images/<first digits of the id>/<id>.jpg`.
 
-At most 10,000 files a folder for ids of up to seven digits. The suffix is that of the image's own format: nearly all of
+At most 10,000 files per folder for ids of up to seven digits. The suffix is that of the image's own format: nearly all of
 them are JPEG, and `.jpg` is the name of one that is not there yet.
 """
 

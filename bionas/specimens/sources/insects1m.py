@@ -6,7 +6,7 @@ under the key `No Taxon`. Names are written "Beetles (Coleoptera)" or "Coleopter
 `description_records` are texts about taxa; nothing here uses them.
 
 `bionas fetch insects1m` downloads the photographs to `images/` beside the JSON, where this source looks for them. The
-JSON is read record by record into one small code a rank and record, so that a million records take some tens of
+JSON is read record by record into one small code per rank and record, so that a million records take some tens of
 megabytes (`streamed_json`).
 """
 

@@ -46,7 +46,7 @@ def plan_specimen(look: Look, genus: str, species: int, rng: np.random.Generator
     finer = np.random.default_rng([zlib.crc32(genus.encode()), 11, species])
     names = look.colours
     first, second = habit.choice(len(names), 2)
-    if rng.random() < 0.2:  # colour varies more within a genus than one would like
+    if rng.random() < 0.2:  # colour varies within a genus
         first = int(rng.integers(len(names)))
     body, accent = COLOURS[names[first]], COLOURS[names[second]]
     body = _recolour(blend(body, accent, 0.3 * finer.random()), rng, 0.12)

@@ -27,7 +27,7 @@ KEPT_EVERY = 5.0
 
 
 class OutOfTime(Exception):
-    """The time is up; caught by the code that knows the best result so far."""
+    """The time is up; caught by the code that holds the best result so far."""
 
 
 class Clock:

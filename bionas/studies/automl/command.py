@@ -82,7 +82,7 @@ def minutes(text: str) -> float:
 
 
 def catalogue() -> pd.DataFrame:
-    """The systems: model (the paper's name), typed, here (whether it can be run now), note."""
+    """The systems: model (the paper's name), typed (its name here), here (whether it can be run now), note."""
 
     def here(system) -> str:
         try:

@@ -59,7 +59,7 @@ def run_of(plan: Plan, name: str, minutes: float) -> tuple[Run, dict[str, Any]]:
 
 
 def inputs_of(plan: Plan) -> str:
-    """Every system sees the images, and the metadata of the plan where it has any."""
+    """Every system gets the images, and the metadata of the plan where it has any."""
     return "image+metadata" if plan.encoding().fields else "image"
 
 

@@ -32,13 +32,13 @@ from bionas.training.recipe import FitConfig
 from bionas.training.runs import Run
 
 MARGIN = 0.9
-"""Share of the remaining time that is planned for: a machine is not equally fast throughout."""
+"""Share of the remaining time that is planned for: the speed of a machine varies."""
 TIMED_BATCHES = 12
 """Steps that are timed in order to know what an epoch takes; the first is not counted."""
 
 
 class Pruned(Exception):
-    """Raised to end a training that is not worth continuing."""
+    """Raised to end a training that the search prunes."""
 
 
 class Watched(Fit):

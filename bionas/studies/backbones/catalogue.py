@@ -45,7 +45,7 @@ class Backbone:
         architecture: timm's name, with the tag of its weights where one is meant.
         table: of the paper; None for a variant that the paper does not have.
         native: side of the square input it was made for, pixels.
-        mparameters, gmacs: millions of parameters and 10^9 MACs an image, at 21 classes and the native size.
+        mparameters, gmacs: millions of parameters and 10^9 MACs per image, at 21 classes and the native size.
         step, smallest: it takes each multiple of `step` pixels from `smallest` on.
         sized: its layers depend on the input size (a position for each patch), which is passed when it is built.
         note: what a reader should know of it.

@@ -105,7 +105,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def measured(plan: Plan, seeds: Sequence[int], names: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row a retraining, those as declared first. Finished runs are only read.
+    """One row per retraining, those as declared first. Finished runs are only read.
 
     Args:
         names: of `VARIANTS`; all by default.

@@ -78,7 +78,7 @@ def recipe(plan: Plan) -> FitConfig:
 def measured(
     plan: Plan, rows: Sequence[str], seeds: Sequence[int], size_name: str | None = None
 ) -> pd.DataFrame:
-    """One row a run: every one of `rows` (names of `seran.ROWS`) with every seed, all under the plan's budget.
+    """One row per run: every one of `rows` (names of `seran.ROWS`) with every seed, all under the plan's budget.
 
     Finished runs are only read; an interrupted one resumes.
 

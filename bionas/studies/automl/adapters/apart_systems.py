@@ -1,6 +1,6 @@
 """The systems with an environment of their own: AutoKeras, AutoGluon (images and metadata) and TPOT (a table).
 
-TPOT sees declared features of the images (`tabular`) instead of the images.
+TPOT reads declared features of the images (`tabular`) instead of the images.
 """
 
 from bionas.studies.automl.apart import apart

@@ -1,6 +1,6 @@
 """AutoGluon multimodal 1.6 (Tang et al. 2024): an image backbone and an MLP of the metadata, fused, within a time limit.
 
-It knows pretrained backbones alone: a checkpoint that was never trained is given to it instead, so that it starts from
+It accepts pretrained backbones only. It is given a checkpoint with initial weights, so that it starts from
 scratch as all others do. Its rates are those of tuning such a backbone, and are set. The rest is its own: augmentation,
 schedule, the average of its best three checkpoints.
 """
@@ -18,7 +18,7 @@ EPOCHS = {"smoke": 2, "quick": 20, "full": 100}
 """At the most, by mode: as many as a network of ours; 20 are AutoGluon's own."""
 BATCH = 32
 RATES = {"optim.lr": 1e-3, "optim.lr_choice": "single_stage"}
-"""From scratch, all layers learn alike."""
+"""From scratch, all layers have the same rate."""
 
 
 class Record:
@@ -159,7 +159,7 @@ def untrained(seed, image_size):
 
 
 def table(arrays, side):
-    """A row a specimen: the file of its image, made in the folder `side`, its metadata, and its label where that is known."""
+    """One row per specimen: the file of its image, made in the folder `side`, its metadata, and its label where that is known."""
     import pandas as pd
     from PIL import Image
 
@@ -180,7 +180,7 @@ def types(shown):
 
 
 def answerable(arrays, labels):
-    """Those of `arrays` whose label is among `labels`: AutoGluon cannot be shown others."""
+    """Those of `arrays` whose label is among `labels`: AutoGluon does not accept others."""
     kept = np.isin(arrays["labels"], labels)
     return {name: values[kept] for name, values in arrays.items()}
 

@@ -1,7 +1,7 @@
 """AutoKeras 3 (Jin et al. 2023) on the torch backend: a search over one fixed kind of image block, with metadata merged.
 
 The kind is fixed ("vanilla", its plain convolutions) because the other kinds ask for pretrained weights in a later trial.
-Half of the time is for trials of a few epochs; the rest goes on with the best of them. The best epoch so far is kept in
+Half of the time is for trials of a few epochs; the rest continues the best of them. The best epoch so far is kept in
 memory, so that both can be broken off anywhere.
 """
 
@@ -21,11 +21,11 @@ RESERVED = 0.03
 """Of the time, for the answers."""
 BATCH = 32
 PATIENCE = 10
-"""Epochs without a gain after which a training ends: AutoKeras's own."""
+"""Epochs without a gain after which a training ends: AutoKeras's default."""
 
 
 class TimeUp(BaseException):
-    """Not an Exception: a tuner takes those for a failed trial and goes on."""
+    """Not an Exception: a tuner treats those as a failed trial and continues."""
 
 
 class Record:
@@ -36,7 +36,7 @@ class Record:
         images: in the training split.
 
     Attributes:
-        trials: a row each, in order.
+        trials: one row per trial, in order.
         seen: training images drawn.
         reserved: this share of the time is not for what is being trained.
         model: the best so far, with its trial in `chosen`; before any epoch is complete, the one that is being trained.
@@ -120,7 +120,7 @@ def fit(task, train, val):
     )
 
     class Watch(keras.callbacks.Callback):
-        """Tells the record, which is outside of it: a tuner copies its callbacks."""
+        """Reports to the record. A tuner copies its callbacks, so the record is kept outside of them."""
 
         def on_train_batch_end(self, batch, logs=None):
             record.batch(batch)

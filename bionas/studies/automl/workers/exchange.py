@@ -20,7 +20,7 @@ def left(task):
 
 
 def spread(probabilities, classes, n_classes):
-    """(N, K) probabilities of the classes that a system knows -> (N, n_classes), 0 for the others."""
+    """(N, K) probabilities of the classes that a system has -> (N, n_classes), 0 for the others."""
     full = np.zeros((len(probabilities), n_classes))
     full[:, np.asarray(classes, dtype=int)] = probabilities
     return full / full.sum(axis=1, keepdims=True)
