@@ -91,9 +91,8 @@ PRESETS: dict[str, NetworkConfig] = {
 }
 """`tiny` and `quick` take seconds and minutes; `narrow` searches at full depth and twice the resolution of `laptop`
 with few channels, for derived networks that are then trained as wide as their MACs allow (`Plan.max_mmacs`). `on_stem` has
-few cells, for the small maps of a pretrained stem. `paper` is
-fitted to what the paper prints for its best network, 2.95 GFLOPs and 40.06 MB, read as MACs and fp32 weights: the medians
-over random genotypes of the full set (`benchmarks/table1_cost.py`)."""
+few cells, for the small maps of a pretrained stem. `paper` is fitted to the 2.95 GFLOPs and 40.06 MB that the paper prints,
+read as MACs and fp32 weights: the medians over random genotypes of the full set (`benchmarks/table1_cost.py`)."""
 
 
 def preset(name: str) -> NetworkConfig:
@@ -438,10 +437,8 @@ class DerivedNetwork(_Network):
                 f"{supernet.primitive_set!r} does not have. Derive it from a search over the same set."
             )
         apart = ("theta", "relaxation.", "cells.")
-        trained, own = (
-            {k: v for k, v in network.state_dict().items() if not k.startswith(apart)}
-            for network in (supernet, self)
-        )
+        states = (network.state_dict().items() for network in (supernet, self))
+        trained, own = ({k: v for k, v in state if not k.startswith(apart)} for state in states)
         shapes, own_shapes = ({k: v.shape for k, v in part.items()} for part in (trained, own))
         if supernet.config.stages() != self.config.stages() or shapes != own_shapes:
             raise GenotypeError(

@@ -44,7 +44,7 @@ DATA = (
     "Atlas of Living Australia (www.ala.org.au): its occurrence service lists the records of class Insecta with an image; "
     "the 200 species with most of them as of October 2018, 34,789 photographs, of which 34,525 of 123 species were kept "
     "after review by eye. Neither the list nor the crops are published. Download the images of such a query, one folder "
-    "a species, and read them with source=folder, target=species, split=seran."
+    "per species, and read them with source=folder, target=species, split=seran."
 )
 
 SIZE_OF_MODE = {"smoke": "tiny", "quick": "quarter", "full": "full"}
@@ -145,9 +145,8 @@ def curves(rows: pd.DataFrame, plan: Plan) -> pd.DataFrame:
         )
         parts.append(of_run.assign(row=row.row, model=row.model, seed=row.seed))
     frame = pd.concat(parts, ignore_index=True)
-    return frame[
-        ["row", "model", "seed", "epoch", "train_error", "val_error", "train_loss", "val_loss"]
-    ].round(5)
+    shown = ["row", "model", "seed", "epoch", "train_error", "val_error", "train_loss", "val_loss"]
+    return frame[shown].round(5)
 
 
 def over_fitting(courses: pd.DataFrame) -> pd.DataFrame:
