@@ -68,7 +68,7 @@ def test_the_summary_begins_with_the_majority_and_ends_with_what_was_not_run(row
     assert table["accuracy_sd"][2] == pytest.approx(100 * abs(own[0] - own[1]) / 2**0.5, abs=0.01)
     assert "seed 0 failed: " in table["note"][1] and "seed 1 failed: " in table["note"][1]
     (coatnet,) = table.loc[table["model"] == "CoAtNet-7", "note"]
-    assert coatnet == "not run: not chosen (2,447.5 M parameters, 2,567.5 GMACs an image at 512 px)"
+    assert coatnet == "not run: not chosen (2,447.5 M parameters, 2,567.5 GMACs per image at 512 px)"
     assert "VGG16" not in table["model"].tolist()
 
 

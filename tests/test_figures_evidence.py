@@ -61,9 +61,9 @@ def test_a_group_without_specimens_is_not_drawn():
     )
     figure = figures.fields_taken_away(frame, {"paper": 0.3, "bin_disjoint": 0.3})
     assert {(t.name, t.x[0], t.y[0]) for t in drawn(figure)} == {
-        ("counting, BIN shown in training", 90.0, 0),
-        ("counting, BIN never shown", 80.0, 0),
-        ("counting, BIN never shown", 70.0, 1),
+        ("counting, BIN in training", 90.0, 0),
+        ("counting, BIN not in training", 80.0, 0),
+        ("counting, BIN not in training", 70.0, 1),
     }
 
 

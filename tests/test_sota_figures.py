@@ -29,7 +29,7 @@ def models():
 
 def test_those_under_the_line_are_hollow_and_counted(models):
     figure = figures.published_scores(models, 71.57, "Diptera", "first", CAPTION)
-    assert figure.alternative.startswith("2 of 3 published backbones lie under always answering Diptera")
+    assert figure.alternative.startswith("2 of 3 published backbones score below always answering Diptera")
     transformers = next(t for t in figure.data if t.name.startswith("Table III"))
     assert (
         list(transformers.x) == [84.7, 65.3]
@@ -56,7 +56,7 @@ def test_area_is_parameters_and_hover_tells_everything(models):
     assert dots["Ours"][2] == SMALLEST  # not known
     assert dots["MAE"][3].split("<br>") == [
         "<b>MAE</b>",
-        "MACs an image (10⁹): 17.5",
+        "MACs per image (10⁹): 17.5",
         "parameters: 25,000,000",
         "first: 84.7",
         "second: 84.6",
