@@ -139,6 +139,7 @@ def test_a_row_that_there_is_not_names_the_nearest(text, words):
 # --- the budget -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_budget_is_what_the_gradient_search_consumes(grid):
     gradient = Trial(grid.rows[3], 0)
     history = Run(grid.run(gradient).path / "search" / "supernet").history

@@ -13,6 +13,8 @@ from bionas.studies.table1.grid import FUSION_NAMES, table_one
 from bionas.system import files, places
 from bionas.training.runs import Run
 
+pytestmark = pytest.mark.slow  # one grid of all rows serves every test
+
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:

@@ -180,6 +180,7 @@ def test_a_shortcut_leads_around_a_block_that_keeps_its_shape():
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_system_leaves_a_run_like_every_other(finished, monkeypatch):
     plan, name, left = finished
     summary, kept = left.summary, json.loads((left.path / "clock.json").read_text())

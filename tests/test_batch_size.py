@@ -107,6 +107,7 @@ def with_room_for(most, model, tried):
     return step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("most", "tries"), [(600, [512]), (300, [512, 256]), (32, [512, 256, 128, 64, 32])])
 def test_a_gpu_is_tried_from_512_down(gpu, capsys, most, tries):
     tried, model = [], network()
@@ -117,6 +118,7 @@ def test_a_gpu_is_tried_from_512_down(gpu, capsys, most, tries):
     assert len(gpu) >= len(tries) - 1  # what a failed try held is given back before the next
 
 
+@pytest.mark.slow
 def test_a_gpu_too_small_for_32_is_said_with_what_to_do(gpu):
     tried, model = [], network()
     with pytest.raises(
@@ -154,6 +156,7 @@ def test_trying_leaves_no_trace(gpu, device, most):
     assert all(p.grad is None for p in model.parameters()) and torch.equal(torch.get_rng_state(), random)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["search", "fit"])
 def test_a_chosen_size_trains_as_the_same_size_given(monkeypatch, tmp_path, kind):
     data = small.sides(64, 32)

@@ -27,11 +27,13 @@ def rows(plan):
     return comparison.measured(plan, seeds=[0, 1], augments=["none"], baselines=[])
 
 
+@pytest.mark.slow
 def test_every_seed_brings_a_derived_network_and_another_random_one(rows):
     assert rows.groupby("model").size().to_dict() == {"derived": 2, "random genotypes": 2}
     assert rows["run"].nunique() == 4
 
 
+@pytest.mark.slow
 def test_networks_can_be_compared_at_equal_cost(rows, plan):  # each as wide as its MACs allow
     assert (rows["channels"] == plan.network().channels).all() and rows["mmacs"].nunique() > 1
     equal = dataclasses.replace(plan, max_mmacs=3.0)

@@ -40,6 +40,7 @@ def run_of(plan, name, seed):
     return Run(dataclasses.replace(plan, seed=seed).folder() / name)
 
 
+@pytest.mark.slow
 def test_each_seed_sees_the_image_each_choice_and_both(rows):
     kinds = [
         ("image", "none"),
@@ -134,6 +135,7 @@ def test_shuffling_is_the_plain_loop_over_one_column(rows, plan, monkeypatch):
     assert table["drop"][0] == pytest.approx(whole - np.mean(left))
 
 
+@pytest.mark.slow
 def test_a_network_loses_what_it_relied_on_and_nothing_else(tmp_path):
     """Trained until it reads the order from its own column, shuffling that column costs it, another does not."""
     plan = experiments.plan(
