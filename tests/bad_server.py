@@ -178,7 +178,6 @@ def waits(monkeypatch):
 
     patience = web.Patience(attempts=4, sleep=waited.append, clock=clock, chance=lambda: 1.0)
     monkeypatch.setattr(web, "PATIENCE", patience)
-    monkeypatch.setattr(web, "TIMEOUT", (2.0, 2.0))
     monkeypatch.setenv("TQDM_DISABLE", "1")
     return waited
 

@@ -165,6 +165,7 @@ def test_bins_of_confidence_are_put_together_over_runs(rows, plan):
 # --- assumptions --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_choice_is_turned_at_a_time(plan):
     rows = assumptions.measured(
         plan, [0], ["one theta for all cells", "no edge removed", "inherited weights"]
@@ -215,6 +216,7 @@ def test_differences_are_paired_by_seed(plan):
     assert table.loc["as declared", "removed_edges"] == 1.5
 
 
+@pytest.mark.slow
 def test_the_command_writes_its_tables(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("bionas.system.places.root", lambda: tmp_path)
     asked = [
