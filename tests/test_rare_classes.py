@@ -81,6 +81,7 @@ def test_an_unbalanced_run_keeps_its_folder_and_the_search_is_never_balanced(tmp
         experiments.plan("smoke", balance="class_weight")
 
 
+@pytest.mark.slow
 def test_one_network_is_trained_under_every_treatment(tmp_path):
     plan = experiments.plan("smoke", search_epochs=1, epochs=1, metadata="none", run_dir=tmp_path)
     rows = imbalance.measured(plan, [0, 1])
