@@ -53,6 +53,7 @@ from bionas.figures import widgets
 from bionas.genotype import EDGES, derive, space_size
 from bionas.network import NetworkConfig, SearchNetwork
 from bionas.operators import PRIMITIVE_SETS
+from bionas.studies import side_by_side
 from bionas.studies.sentences import span_of_weights
 from bionas.system import places
 from bionas.training import experiments
@@ -206,7 +207,13 @@ print(f"odd batches until a theta has moved by 1, at best: {1 / 3e-4:,.0f}")
 # ## 4 · The search
 #
 # The loop is `bionas.trainer.BilevelTrainer`: the two updates above, a progress bar, and a checkpoint after every epoch. Interrupt it
-# and run the cell again: it resumes and ends at exactly the same network.
+# and run the cell again: it resumes and ends at exactly the same network. Section 6 compares two rates of θ; where the processor has
+# several cores, its searches run side by side with this one.
+
+# %%
+rates = {"the paper's rate, 3e-4": "paper", "the rate scaled to the steps": "scaled"}
+at_rates = {name: dataclasses.replace(plan, theta_learning_rate=rate) for name, rate in rates.items()}
+side_by_side.searches([plan, *at_rates.values()])
 
 # %%
 run = experiments.search(plan)
@@ -302,11 +309,7 @@ print(derive([weights], table.columns, reductions=[False], primitive_set="reduce
 # more, both are the same rate.)
 
 # %%
-rates = {"the paper's rate, 3e-4": "paper", "the rate scaled to the steps": "scaled"}
-searches = {
-    name: experiments.search(dataclasses.replace(plan, theta_learning_rate=rate))
-    for name, rate in rates.items()
-}
+searches = {name: experiments.search(at_rate) for name, at_rate in at_rates.items()}
 
 # %%
 compared = {}

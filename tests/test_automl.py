@@ -346,10 +346,25 @@ def test_the_command_writes_both_tables(plan, photographs, constant, capsys, mon
     settings = {**laboratory.CHOICES, "data_dir": photographs, "run_dir": plan.run_dir, "mode": "smoke"}
     words = [word for name, value in settings.items() for word in ("-p", f"{name}={value}")]
     assert (
-        main(["automl", "--system", "nao", "--seeds", "0", "1", "--budget", "30s", "--out", "few", *words])
+        main(
+            [
+                "automl",
+                "--system",
+                "nao",
+                "--seeds",
+                "0",
+                "1",
+                "--budget",
+                "30s",
+                "--out",
+                "few",
+                "--json",
+                *words,
+            ]
+        )
         == 0
     )
-    assert "majority class" in capsys.readouterr().out
+    assert json.loads(capsys.readouterr().out)[0]["model"] == "majority class"
     runs = pd.read_csv(tmp_path / "data" / "results" / "few_runs.csv")
     assert runs["budget_minutes"].tolist() == [0.5, 0.5] and runs["seed"].tolist() == [0, 1]
     assert len(pd.read_csv(tmp_path / "data" / "results" / "few.csv")) == 1 + len(SYSTEMS)
@@ -381,3 +396,5 @@ def test_alone_it_lists_table_v(capsys):
     published = pd.read_csv(places.data("paper/table5_automl_nas.csv"))["model"].tolist()
     assert all(name in told for name in (system.paper for system in SYSTEMS.values()))
     assert {system.paper for system in SYSTEMS.values()} <= set(published)
+    assert main(["automl", "--json"]) == 0
+    assert {row["typed"] for row in json.loads(capsys.readouterr().out)} == set(SYSTEMS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import dataclasses
 import gzip
+import json
 import tomllib
 from pathlib import Path
 
@@ -310,7 +311,8 @@ def test_the_command_from_end_to_end(monkeypatch, tmp_path, capsys):
         "majority",
         "eb_lnast",
     ]
-    assert main([*words, "--run-dir", str(tmp_path / "runs"), "--out", "tiny"]) == 0
+    assert main([*words, "--run-dir", str(tmp_path / "runs"), "--out", "tiny", "--json"]) == 0
+    assert [row["model"] for row in json.loads(capsys.readouterr().out)] == ["majority", "eb_lnast"]
     rows = pd.read_csv(tmp_path / "data" / "results" / "tiny_runs.csv")
     assert (
         rows["model"].tolist() == ["majority", "eb_lnast"] * 2 and (rows["accuracy"].iloc[::2] == 0.1).all()
@@ -348,6 +350,9 @@ def test_the_command_on_a_table_of_records(monkeypatch, tmp_path, capsys):
     words += ["--run-dir", str(tmp_path / "runs"), "--repeats"]
     assert main([*words, "1"]) == 0 and main([*words, "2"]) == 0
     assert asked == [0, 1] and "bioautoml_nas_metadata" in capsys.readouterr().out
+    assert main([*words, "2", "--json"]) == 0
+    shown = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
+    assert 0 <= shown["bioautoml_nas_metadata"]["accuracy_mean"] <= 1
     assert main(["eb-lnast", "--task", "embedded", "--data-dir", str(tmp_path / "records.csv.gz")]) == 2
     assert "takes no --data-dir" in capsys.readouterr().err
     assert main(["eb-lnast", "--min-records", "5"]) == 2

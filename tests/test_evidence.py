@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -231,10 +232,10 @@ def test_the_command_writes_its_tables(tmp_path, monkeypatch, capsys):
         "-p",
         f"run_dir={tmp_path}/runs",
     ]
-    assert main([*asked, "--seeds", "0", "--out", "audit"]) == 0
+    assert main([*asked, "--seeds", "0", "--out", "audit", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["command"].startswith("bionas ")
     endings = ("", "_runs", "_counting", "_remains", "_permuted", "_classes", "_reliability")
     assert {p.name for p in (tmp_path / "data" / "results").iterdir()} == {f"audit{e}.csv" for e in endings}
-    capsys.readouterr()
     assert main(["evidence", "input"]) == 2
     assert "did you mean 'inputs'" in capsys.readouterr().err.lower()
 

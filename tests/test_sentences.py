@@ -13,7 +13,7 @@ from bionas.studies.sentences import difference, interval, span_of_weights
 def test_a_difference_of_single_trainings_has_no_standard_error():
     for ours, others in (([40.0], [35.0]), ([40.0, 41.0], [35.0]), ([40.0], [35.0, 36.0])):
         said = difference(ours, others, "random genotypes")
-        assert "nan" not in said and "no standard error" in said and "above random genotypes" in said
+        assert "nan" not in said and "no standard error" in said and "points above random genotypes" in said
 
 
 def test_a_difference_is_judged_by_its_standard_error():
@@ -22,7 +22,9 @@ def test_a_difference_is_judged_by_its_standard_error():
         ours, others = generator.normal(1, 1, 3), generator.normal(0, 1, 4)
         error = math.sqrt(ours.var(ddof=1) / 3 + others.var(ddof=1) / 4)
         said = difference(ours, others, "x")
-        assert f"standard error {error:.1f}" in said and f"{ours.mean() - others.mean():+.1f} points" in said
+        side = "above" if ours.mean() > others.mean() else "below"
+        assert f"{abs(ours.mean() - others.mean()):.1f} points {side} x" in said
+        assert f"standard error {error:.1f}" in said
         assert ("more than twice" in said) == (abs(ours.mean() - others.mean()) > 2 * error)
 
 

@@ -1,4 +1,4 @@
-"""The command line's application, the options that several commands share, and how tables are shown.
+"""The command line's application and the options that several commands share.
 
 A command is a function in `commands` (notebooks, runs, this installation), `studies` (experiments) or another module of
 this folder, under `@app.command`. Its parameters are the options, its docstring the help, what it returns the exit code:
@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Group, Parameter, validators
 
 from bionas import __version__
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 app = App(
     name="bionas",
@@ -49,17 +46,11 @@ Seeds = Annotated[tuple[NotNegative, ...], Parameter(name=["--seeds", "--seed"],
 Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)]
 Out = Annotated[str | None, Parameter(help="write data/results/NAME.csv and NAME_runs.csv")]
 RunDir = Annotated[str | None, Parameter(help="the folder of run folders (default: runs/)")]
-Json = Annotated[bool, Parameter(name="--json", help="print the table as JSON")]
+Json = Annotated[
+    bool, Parameter(name="--json", help="print the whole table as JSON, and all else on standard error")
+]
 
 
 def typed() -> str:
     """The command as it was typed, for the `command` column of result tables."""
     return "bionas " + shlex.join(sys.argv[1:])
-
-
-def show(table: pd.DataFrame, as_json: bool = False, **format: Any) -> None:
-    """Print a table: aligned columns, or JSON, one object per row."""
-    if as_json:
-        print(table.to_json(orient="records", indent=2, force_ascii=False))
-    else:
-        print(table.to_string(index=False, **format))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from cyclopts import Parameter
 from bionas.cli.app import NOTEBOOKS, OTHER, Json, Positive, RunDir, Settings, app
 from bionas.errors import BionasError, NotebookError, UnknownName
 from bionas.system import places
+from bionas.system.output import show_json
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -82,7 +82,7 @@ def list_notebooks(
             for notebook, declared in parameters.items()
             for p in declared
         ]
-        print(json_text.dumps(rows, indent=2, ensure_ascii=False))
+        show_json(rows)
         return 0
     for notebook, declared in parameters.items():
         print(f"{notebook.stem}: {summary.title(notebook)}")
@@ -107,7 +107,7 @@ def list_runs(
 
     where = places.runs(folder or run_dir)
     if json:
-        print(json_text.dumps(summary.rows(where), indent=2, ensure_ascii=False))
+        show_json(summary.rows(where))
         return 0
     print(summary.text(where))
     if open:
@@ -173,7 +173,7 @@ def info(*, json: Json = False) -> int:
 
     found = summary.installation()
     if json:
-        print(json_text.dumps(found, indent=2))
+        show_json(found)
         return 0
     width = max(map(len, found))
     for name, value in found.items():

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from bionas.cli.app import NOTEBOOKS, Json, Positive, Settings, app, show
+from bionas.cli.app import NOTEBOOKS, Json, Positive, Settings, app
 from bionas.system import places
+from bionas.system.output import show
 
 BIOSCAN_5M = 5_150_850
 

@@ -17,9 +17,9 @@ from bionas.cli.app import (
     Seeds,
     Settings,
     app,
-    show,
     typed,
 )
+from bionas.system.output import show
 
 if TYPE_CHECKING:  # slow to import, and not every command needs them
     import pandas as pd
@@ -55,6 +55,7 @@ def ablate(
         str | None,
         Parameter(help="of the Ray cluster; without one, a cluster of --jobs workers is started here"),
     ] = None,
+    json: Json = False,
     out: Out = None,
 ) -> int:
     """Run the rows of Table I under one budget over several seeds; the same command resumes what was stopped."""
@@ -62,7 +63,7 @@ def ablate(
 
     return command.ablate(
         rows, seeds=seeds, mode=mode, settings=settings, budget=budget, minutes=minutes, child_epochs=child_epochs,
-        jobs=jobs, engine=engine, address=address, out=out, command=typed(),
+        jobs=jobs, engine=engine, address=address, out=out, command=typed(), as_json=json,
     )  # fmt: skip
 
 
@@ -78,13 +79,14 @@ def searches(
     seeds: Seeds = THREE_SEEDS,
     mode: Annotated[str, Parameter(help="smoke, quick or full")] = "quick",
     settings: Settings = (),
+    json: Json = False,
     out: Out = None,
 ) -> int:
     """Give search strategies the same core-minutes, final training included, and test what each found."""
     from bionas.studies.searches import command
 
     chosen = strategies or command.STRATEGIES_SHOWN
-    return command.searches(settings, chosen, seeds, minutes, mode, out, typed())
+    return command.searches(settings, chosen, seeds, minutes, mode, json, out, typed())
 
 
 @app.command(group=STUDIES)
@@ -105,7 +107,8 @@ def reach(
     rows = study.measured(plan, [_rate(text) for text in rates], seeds)
     table = study.summary(rows, plan, typed())
     hidden = ("source", "code", "command", "augment")
-    show(table[[name for name in table if name not in hidden and not name.endswith("_sd")]], json)
+    shown = [name for name in table if name not in hidden and not name.endswith("_sd")]
+    show(table, json, shown)
     report.write(out, {"": table, "_runs": rows})
     return 0
 
@@ -157,7 +160,7 @@ def transfer(
     rows = study.measured(plans, seeds)
     table = study.summary(rows, plans, typed())
     shown = ["collection", "model", "n_seeds", "balanced_accuracy_mean", "balanced_accuracy_sd"]
-    show(table.reindex(columns=[*shown, "difference", "low", "high"]), json, na_rep="")
+    show(table, json, [*shown, "difference", "low", "high"], na_rep="")
     report.write(out, {"": table, "_runs": rows})
     return 0
 
@@ -180,7 +183,7 @@ def imbalance(
     rows = study.measured(plan, seeds, treatments or None)
     table = study.summary(rows, plan, typed())
     shown = ["model", "n_seeds", "accuracy_mean", "balanced_accuracy_mean", f"{study.RARE_RECALL}_mean"]
-    show(table.reindex(columns=[*shown, "difference", "low", "high"]), json, na_rep="")
+    show(table, json, [*shown, "difference", "low", "high"], na_rep="")
     report.write(out, {"": table, "_runs": rows})
     return 0
 
@@ -220,7 +223,7 @@ def baselines(
         "mmacs",
         "note",
     ]
-    show(table.reindex(columns=shown), json, na_rep="")
+    show(table, json, shown, na_rep="")
     report.write(out, {"": table, "_runs": rows})
     return 0
 
@@ -235,12 +238,13 @@ def automl(
     make_env: Annotated[
         str | None, Parameter(help="make the environment that a system needs for itself")
     ] = None,
+    json: Json = False,
     out: Out = None,
 ) -> int:
     """Give AutoML and NAS systems of Table V the same data and the same time; alone, list them."""
     from bionas.studies.automl import command
 
-    return command.run(system, budget, seeds, settings, make_env, out, typed())
+    return command.run(system, budget, seeds, settings, make_env, out, typed(), json)
 
 
 @app.command(group=STUDIES)
@@ -263,7 +267,8 @@ def seran(
     plan = study.study_plan(size, **parsed(settings, Plan))
     runs = study.measured(plan, list(rows or ROWS), seeds, size)
     table = study.table(runs, plan, typed())
-    show(table[[name for name in table if name == "model" or ("error" in name and "sd" not in name)]], json)
+    shown = [name for name in table if name == "model" or ("error" in name and "sd" not in name)]
+    show(table, json, shown)
     report.write(out, {"": table, "_runs": runs, "_curves": study.curves(runs, plan)})
     return 0
 
@@ -289,12 +294,13 @@ def evidence(
     *,
     settings: Settings = (),
     seeds: Seeds = THREE_SEEDS,
+    json: Json = False,
     out: Out = None,
 ) -> int:
     """Measure what the audit asks: what each input contributes, or what each open choice of the paper changes."""
     from bionas.studies.evidence import command
 
-    return command.run(study, settings, list(seeds), out, typed())
+    return command.run(study, settings, list(seeds), out, typed(), json)
 
 
 @app.command(group=STUDIES)
@@ -323,6 +329,7 @@ def eb_lnast(
         Positive | None, Parameter(help="--task records: rarer orders are Other (500)")
     ] = None,
     run_dir: RunDir = None,
+    json: Json = False,
     out: Annotated[
         str | None, Parameter(help="write data/results/NAME.csv, NAME_runs.csv and NAME_claims.csv")
     ] = None,
@@ -332,7 +339,7 @@ def eb_lnast(
 
     return command.run(
         task, models=models, repeats=repeats, folds=folds, lower=lower, trials=trials, seed=seed, data_dir=data_dir,
-        metadata=metadata, min_records=min_records, run_dir=run_dir, out=out, command=typed(),
+        metadata=metadata, min_records=min_records, run_dir=run_dir, out=out, command=typed(), as_json=json,
     )  # fmt: skip
 
 
@@ -341,6 +348,6 @@ def _report(rows: pd.DataFrame, plan: Plan, out: str | None, as_json: bool) -> i
     from bionas.studies import report
 
     table = report.summary(rows, plan, typed())
-    show(table if as_json else table.iloc[:, :10], as_json)
+    show(table, as_json, list(table.columns[:10]))
     report.write(out, {"": table, "_runs": rows})
     return 0

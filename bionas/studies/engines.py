@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, cast
 
 from bionas.errors import BionasError
 from bionas.registry import Registry
+from bionas.system.processors import usable_cores
 
 RAY_RETRIES = 3
 """How often Ray gives a task to another worker when one dies; it resumes from what is on disk."""
@@ -49,7 +50,7 @@ def local(work: Work, tasks: Sequence[Any], jobs: int = 1, address: str | None =
     if address is not None:
         raise BionasError("--address is the address of a Ray cluster: give --engine ray too.")
     if jobs > 1 and len(tasks) > 1:
-        yield from _by_processes(work, tasks, min(jobs, len(tasks)), max(1, (os.cpu_count() or 1) // jobs))
+        yield from _by_processes(work, tasks, min(jobs, len(tasks)), max(1, usable_cores() // jobs))
         return
     for task in tasks:
         yield Event(task, "running")

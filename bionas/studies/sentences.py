@@ -17,7 +17,7 @@ def difference(ours: Sequence[float], others: Sequence[float], against: str) -> 
     """
     own, theirs = np.asarray(ours, dtype=float), np.asarray(others, dtype=float)
     gain = own.mean() - theirs.mean()
-    said = f"{gain:+.1f} points above {against}"
+    said = f"{abs(gain):.1f} points {'below' if gain < 0 else 'above'} {against}"
     if min(len(ours), len(others)) < 2:
         return f"{said}. With a single training there is no standard error: give more seeds to judge the difference."
     error = math.sqrt(own.var(ddof=1) / len(own) + theirs.var(ddof=1) / len(theirs))

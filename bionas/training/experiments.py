@@ -50,8 +50,11 @@ __all__ = [
     "plan",
     "random_controls",
     "random_genotype",
+    "random_genotypes",
     "retrain",
+    "retrain_run",
     "search",
+    "search_run",
 ]
 
 DERIVED = "derived"
@@ -115,19 +118,28 @@ def retrain(plan: Plan, genotype: Genotype, name: str = DERIVED, inherit: Run | 
         CheckpointError: `inherit` is not finished, or searched another supernet than the plan's.
     """
 
+    _require_images(plan)
+    return _fit(plan, _retraining(plan, genotype, name, inherit))
+
+
+def retrain_run(plan: Plan, genotype: Genotype, name: str = "derived", inherit: Run | None = None) -> Run:
+    """The run folder of `retrain` with the same arguments, whether or not it has begun."""
+    return _identity(plan, _retraining(plan, genotype, name, inherit))[2]
+
+
+def _retraining(plan: Plan, genotype: Genotype, name: str, inherit: Run | None) -> Job:
     def build() -> nn.Module:
         network = plan.derived(genotype)
         if inherit is not None:
             network.inherit(_searched(plan, inherit))
         return network
 
-    _require_images(plan)
     identity = {
         "genotype": json.loads(genotype.to_json()),
         "inherit": inherit and inherit.path.name,
         "network": dataclasses.asdict(plan.derived_network(genotype)),
     }
-    return _fit(plan, Job(name, build, identity, genotype=genotype, inherits=inherit is not None))
+    return Job(name, build, identity, genotype=genotype, inherits=inherit is not None)
 
 
 def _searched(plan: Plan, run: Run) -> SearchNetwork:
@@ -152,7 +164,13 @@ def random_controls(plan: Plan, n: int = 3) -> list[Run]:
 
     Drawn uniformly over primitives (`Genotype.random`), the i-th the same for every seed of the plan.
     """
-    return [retrain(plan, random_genotype(plan, i), f"random-{i + 1}") for i in counted(range(n))]
+    drawn = random_genotypes(plan, n).items()
+    return [retrain(plan, genotype, name) for name, genotype in counted(drawn, n)]
+
+
+def random_genotypes(plan: Plan, n: int) -> dict[str, Genotype]:
+    """The genotypes of `random_controls`, by the names of their run folders: "random-1", "random-2", ..."""
+    return {f"random-{i + 1}": random_genotype(plan, i) for i in range(n)}
 
 
 def random_genotype(plan: Plan, i: int) -> Genotype:
@@ -301,10 +319,14 @@ class Job:
     inherits: bool = False
 
 
-def _fit(plan: Plan, job: Job) -> Run:
+def _identity(plan: Plan, job: Job) -> tuple[FitConfig, dict[str, Any], Run]:
     config = job.config or plan.fit_config()
     description = plan.describe(job.uses, role=job.role, **job.identity)
-    run = plan.run(job.role, config, description)
+    return config, description, plan.run(job.role, config, description)
+
+
+def _fit(plan: Plan, job: Job) -> Run:
+    config, description, run = _identity(plan, job)
     if run.complete:
         return run
     set_threads()

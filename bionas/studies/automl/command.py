@@ -11,6 +11,7 @@ from bionas.errors import AutoMLError
 from bionas.studies import report
 from bionas.studies.automl import study
 from bionas.studies.automl.systems import SYSTEMS
+from bionas.system.output import show
 from bionas.training.configuration import from_settings
 
 SHOWN = (
@@ -35,6 +36,7 @@ def run(
     make_env: str | None,
     out: str | None,
     command: str,
+    as_json: bool = False,
 ) -> int:
     """Run the chosen systems and print their summary: 0, or 1 where a run failed. Alone, list the systems.
 
@@ -57,14 +59,14 @@ def run(
         print(f"{system.name}: {system.environment.make()}")
         return 0
     if not systems:
-        print(catalogue().to_string(index=False))
+        show(catalogue(), as_json)
         return 0
     for name in systems:
         SYSTEMS.require(name)
     plan = from_settings(settings)
     rows = study.measured(plan, systems, seeds, minutes(budget))
     table = study.table(rows, plan, command)
-    print(table.reindex(columns=SHOWN).to_string(index=False, na_rep=""))
+    show(table, as_json, SHOWN, na_rep="")
     report.write(out, {"": table, "_runs": rows})
     return int(rows["note"].str.startswith("failed").any())
 

@@ -21,6 +21,7 @@ from bionas.studies.eb_lnast import fields, study
 from bionas.studies.eb_lnast.comparators import Budget
 from bionas.studies.eb_lnast.tasks import TASKS
 from bionas.system import files, places
+from bionas.system.output import show
 from bionas.system.progress import progress
 from bionas.training import experiments, runs, versions
 
@@ -43,6 +44,7 @@ def run(
     run_dir: str | None = None,
     out: str | None = None,
     command: str,
+    as_json: bool = False,
 ) -> int:
     """Run the study or the metadata comparison; returns the exit code. The parameters are those of `bionas eb-lnast`.
 
@@ -59,7 +61,7 @@ def run(
     with threadpool_limits(1):  # the same of scikit-learn's, which where cores are shared wait for each other
         if task in (RECORDS, EMBEDDED):
             specimens = _specimens(task, seed, data_dir, min_records)
-            rows = metadata_rows(task, specimens, metadata, range(seed, seed + repeats), run_dir)
+            rows = metadata_rows(task, specimens, metadata, range(seed, seed + repeats), run_dir, as_json)
             report.write(out, {"_runs": rows.assign(command=command)})
             return 0
         budget = Budget(lower=lower, trials=trials)
@@ -71,7 +73,8 @@ def run(
             print(f"\nFinished folds are kept in {kept}; the same command resumes.", file=sys.stderr)
             raise
         table, claimed = study.summary(rows, asked, command), study.claims(rows)
-    print(table.loc[:, "model":"seconds"].round(2).to_string(index=False))
+    shown = table.loc[:, "model":"seconds"].columns
+    show(table if as_json else table.round(2), as_json, shown)
     print(claimed.to_string(index=False) if len(claimed) else "The published claims need eb_lnast.")
     report.write(out, {"": table, "_runs": rows, "_claims": claimed.assign(command=command)})
     return 0
@@ -86,7 +89,7 @@ def _specimens(task: str, seed: int, data_dir: str | None, min_records: int | No
 
 
 def metadata_rows(
-    task: str, specimens: SpecimenSet, metadata: str, seeds: range, run_dir: str | None
+    task: str, specimens: SpecimenSet, metadata: str, seeds: range, run_dir: str | None, as_json: bool = False
 ) -> pd.DataFrame:
     """One row per model and seed: the metadata network beside its comparators. Finished seeds are only read."""
     config: dict[str, Any] = {"task": task, "data": specimens.fingerprint, "metadata": metadata}
@@ -107,5 +110,7 @@ def metadata_rows(
         tables.append(pd.read_csv(path))
     rows = pd.concat(tables, ignore_index=True).assign(metadata=metadata, source=specimens.caption)
     shown = ["accuracy", "balanced_accuracy", "f1_macro", "parameters", "seconds"]
-    print(rows.groupby("model", sort=False)[shown].agg(["mean", "std"]).round(4).to_string())
+    table = rows.groupby("model", sort=False)[shown].agg(["mean", "std"]).round(4)
+    table.columns = [f"{metric}_{part}" for metric, part in table.columns]
+    show(table.reset_index(), as_json)
     return rows

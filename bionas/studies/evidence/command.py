@@ -18,7 +18,14 @@ from bionas.training.experiments import Plan
 SCHEMES = ("paper", "bin_disjoint")
 
 
-def run(study: str, settings: Sequence[str], seeds: Sequence[int], out: str | None, command: str) -> int:
+def run(
+    study: str,
+    settings: Sequence[str],
+    seeds: Sequence[int],
+    out: str | None,
+    command: str,
+    as_json: bool = False,
+) -> int:
     """Run a study, print its table and, with `out`, write its tables to data/results/.
 
     Args:
@@ -31,7 +38,7 @@ def run(study: str, settings: Sequence[str], seeds: Sequence[int], out: str | No
     if study not in STUDIES:
         raise UnknownName("study", study, STUDIES)
     tables = STUDIES[study](from_settings(settings), seeds, command)
-    print(tables[""].drop(columns=["command", "source", "code"]).to_string(index=False, na_rep=""))
+    show(tables[""], as_json, tables[""].columns.drop(["command", "source", "code"]), na_rep="")
     report.write(out, tables)
     return 0
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bionas.studies.searches.study import BASELINE, HAND, Study, run
 from bionas.studies.searches.tables import SHOWN, runs_table, summary
 from bionas.system import files, places
+from bionas.system.output import show
 from bionas.training.configuration import from_settings
 
 STRATEGIES_SHOWN = ("random", "gradient", "halving", "most_macs", "synflow", HAND, BASELINE)
@@ -18,6 +19,7 @@ def searches(
     seeds: Sequence[int],
     minutes: float,
     mode: str,
+    as_json: bool,
     out: str | None,
     command: str,
 ) -> int:
@@ -29,6 +31,7 @@ def searches(
         seeds: of the searches.
         minutes: core-minutes of a search and its final training together.
         mode: of the plan.
+        as_json: print the whole table as JSON.
         out: name of the tables in data/results and of the study's folder among the runs; without it, "searches", and
             the tables are written into that folder.
         command: as typed, for the tables.
@@ -47,6 +50,6 @@ def searches(
     where = places.root() / "data" / "results" / out if out else study.folder / "searches"
     files.write_csv(where.with_name(f"{where.name}_runs.csv"), runs)
     files.write_csv(where.with_name(f"{where.name}.csv"), table)
-    print(table[[name for name in SHOWN if name in table]].to_string(index=False))
+    show(table, as_json, SHOWN)
     print(f"written: {places.shown(where)}.csv and {where.name}_runs.csv")
     return 130 if interrupted else 0

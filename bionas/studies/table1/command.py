@@ -13,6 +13,7 @@ from bionas.studies.table1.grid import ablate as run_grid
 from bionas.studies.table1.live import LiveTable
 from bionas.studies.table1.tables import runs_table, summary
 from bionas.system import places
+from bionas.system.output import show
 from bionas.training.choices import parsed
 from bionas.training.configuration import Plan, plan
 
@@ -43,6 +44,7 @@ def ablate(
     address: str | None,
     out: str | None,
     command: str,
+    as_json: bool = False,
 ) -> int:
     """Run a grid and write its tables: 0, or 1 where a trial failed, or 130 where it was interrupted.
 
@@ -75,7 +77,7 @@ def ablate(
         print(f"\nbionas: stopped. The same command resumes from {where}.", file=sys.stderr)
     runs = runs_table(grid)
     table = summary(grid, runs, command)
-    print(table[[name for name in SHOWN if name in table]].to_string(index=False))
+    show(table, as_json, SHOWN)
     report.write(out or "ablation", {"": table, "_runs": runs}, None if out else grid.folder)
     failed = runs[runs["status"] == "failed"]
     for run in failed.itertuples():
