@@ -20,6 +20,8 @@ EXTRAS := notebooks,test,site,weights
 
 export PIP_NO_INPUT = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Packages of some hundred megabytes: a slow line is no failure.
+export UV_HTTP_TIMEOUT ?= 600
 
 .PHONY: run test fast lint lab site notebooks setup clean
 
@@ -55,7 +57,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "bionas needs Python 3.11 or newer; none was found. PYTHON=/path/to/python make ..." >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
 		{ echo "$(PYTHON) cannot make an environment: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
-	@echo "Installing into $(VENV), once: about 3 GB to download (PyTorch with its GPU libraries), 7 GB on disk, 3 to 8 minutes."
+	@echo "Installing into $(VENV), once: about 3.3 GB to download (PyTorch with its GPU libraries), 7 GB on disk, 3 to 8 minutes."
 	@if [ -n "$(UV)" ]; then $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS)]' </dev/null; \
 	else $(BIN)/python -m pip install --quiet --progress-bar off -c constraints.txt -e '.[$(EXTRAS)]' </dev/null; fi
 	@touch $@

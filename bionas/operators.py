@@ -36,6 +36,7 @@ class Primitive(nn.Module):
     """A candidate operation of an edge, C channels in and out. Subclasses implement `forward`.
 
     Capabilities, as class or instance attributes; a mixed edge reads them in this order:
+
         gates: forward(x) is x * gate(x). Gates of an edge are added before they are multiplied with x.
         parameter_free: no parameters, so the result is the same on every edge that leaves the same tensor. It is
             computed once per source tensor, and the edge multiplies it by its weight.

@@ -27,8 +27,8 @@ def test_the_page_of_results_is_made_from_the_tables():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_generated_blocks_of_the_readme_are_up_to_date():
-    done = run("-m", "cogapp", "--check", "-I", "tools", "README.md")
+def test_the_generated_blocks_of_readme_and_front_page_are_up_to_date():
+    done = run("-m", "cogapp", "--check", "-I", "tools", "README.md", "docs/index.md")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

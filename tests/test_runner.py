@@ -232,45 +232,72 @@ def test_without_chromium_figures_are_interactive_only(monkeypatch, capsys):
     assert runner.plotly_renderer() == "svg"
 
 
-def test_the_summary_ends_with_the_latest_metrics(tmp_path):
+def made_up_run(folder: Path, config: dict, metrics: dict | None = None) -> None:
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    if metrics:
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "checkpoint" / "last.pt").write_text("")
+        (folder / "predictions.csv").write_text("")
+
+
+def test_the_summary_shows_metrics_and_what_is_not_complete(tmp_path):
     assert "No runs" in summary.text(tmp_path)
-    for name, metrics in (
-        ("search", None),
-        ("derived", {"accuracy": 0.5, "balanced_accuracy": 0.25, "n": 7}),
-    ):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(json.dumps({"role": name}))
-        if metrics:
-            (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
+    made_up_run(tmp_path / "search", {"role": "search"})
+    made_up_run(tmp_path / "resnet", {"role": "resnet"}, {"accuracy": 0.5, "balanced_accuracy": 0.25, "n": 7})
     lines = summary.text(tmp_path).splitlines()
-    assert "search" in lines[1] and "not complete" in lines[1]
-    assert lines[2].endswith("accuracy 50.0 %, balanced accuracy 25.0 %")
+    assert lines[1].endswith("accuracy 50.0 %, balanced accuracy 25.0 %")
+    assert "search" in lines[2] and "not complete" in lines[2]
 
 
-def test_the_summary_names_the_files_of_the_derived_network_and_tells_runs_apart(tmp_path):
+def test_the_summary_begins_with_the_derived_network_and_tells_runs_apart(tmp_path):
     shared = {"role": "derived", "epochs": 20, "source": "folder"}
-    for name, config in (
-        ("derived-3d2636fc", shared | {"seed": 0, "augment": "none"}),
-        ("inherited-00000000", {"role": "inherited", "seed": 0}),
-        ("derived-ea3cf410", shared | {"seed": 1, "augment": "none"}),
-    ):
-        (tmp_path / name / "checkpoint").mkdir(parents=True)
-        (tmp_path / name / "config.json").write_text(json.dumps(config))
-        (tmp_path / name / "metrics.json").write_text('{"accuracy": 0.5, "auc_macro": null}')
-        (tmp_path / name / "checkpoint" / "last.pt").write_text("")
-        (tmp_path / name / "predictions.csv").write_text("")
+    metrics = {"accuracy": 0.5, "balanced_accuracy": 0.4, "auc_macro": None}
+    made_up_run(tmp_path / "derived-3d2636fc", shared | {"seed": 0, "augment": "none"}, metrics)
+    made_up_run(tmp_path / "inherited-00000000", {"role": "inherited", "seed": 0}, metrics)
+    made_up_run(tmp_path / "derived-ea3cf410", shared | {"seed": 1, "augment": "flips"}, metrics)
     rows = {Path(row["folder"]).name: row for row in summary.rows(tmp_path)}
-    assert (
-        next(iter(rows)) == "inherited-00000000"
-    )  # the derived networks are last, where a reader looks first
-    assert rows["derived-3d2636fc"]["differs"] == "seed=0" and rows["derived-ea3cf410"]["differs"] == "seed=1"
+    assert list(rows)[2] == "inherited-00000000"
+    assert rows["derived-3d2636fc"]["differs"] == "seed=0, augment=none"
     assert rows["inherited-00000000"]["differs"] == ""
-    lines = summary.text(tmp_path).splitlines()
-    start = lines.index("The derived network:")
-    last = list(rows)[-1]
-    assert f"{last}/checkpoint/last.pt  model" in lines[start + 1].replace("\\", "/")
-    assert "predictions.csv" in lines[start + 2]
+    lines = [line.replace("\\", "/") for line in summary.text(tmp_path).splitlines()]
+    first = next(iter(rows))
+    assert lines[0].startswith("The derived network: 40.0 % balanced accuracy over 1 training;")
+    assert "no random genotype" in lines[0]
+    assert f"{first}/checkpoint/last.pt  the trained weights" in lines[1] and "predictions.csv" in lines[2]
     json.dumps(summary.rows(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("ours", "said"), [((0.5, 0.52), "20.5 points above"), ((0.2, 0.22), "9.5 points below")]
+)
+def test_the_ending_says_what_was_found_whichever_is_better(tmp_path, ours, said):
+    shared = {"epochs": 20, "mode": "quick", "data_fingerprint": "a"}
+    for i, value in enumerate(ours):
+        config = shared | {"role": "derived", "seed": i, "genotype": "g"}
+        made_up_run(tmp_path / f"derived-{i}", config, {"balanced_accuracy": value})
+    for i, value in enumerate((0.3, 0.31)):
+        config = shared | {"role": f"random-{i + 1}", "seed": 0, "genotype": f"g{i}"}
+        made_up_run(tmp_path / f"random-{i + 1}-x", config, {"balanced_accuracy": value})
+    other = shared | {"role": "random-1", "epochs": 1, "seed": 0}
+    made_up_run(tmp_path / "random-1-other", other, {"balanced_accuracy": 0.9})
+    line = summary.text(tmp_path).splitlines()[0]
+    assert (
+        f"over 2 trainings, {said} 2 random genotypes; standard error" in line
+    )  # not the one of other choices
+
+
+def test_the_ending_of_mode_smoke_claims_nothing(tmp_path):
+    config = {"role": "derived", "seed": 0, "mode": "smoke"}
+    made_up_run(tmp_path / "derived-0", config, {"balanced_accuracy": 0.5})
+    assert "means nothing in mode smoke" in summary.text(tmp_path).splitlines()[0]
+
+
+def test_a_path_is_a_link_on_a_terminal(tmp_path, monkeypatch):
+    page = tmp_path / "03 search.ipynb"
+    assert runner.link(page) == places.shown(page)
+    monkeypatch.setattr(runner.sys.stdout, "isatty", lambda: True)
+    assert page.as_uri() in runner.link(page) and places.shown(page) in runner.link(page)
 
 
 def test_commands_list_one_notebook_runs_of_a_folder_and_this_installation(notebook, tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,8 @@ pytestmark = [
 def site(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("site") / "site"
     command = [sys.executable, ROOT / "tools" / "build_site.py", out]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    known = os.environ | {"GITHUB_REPOSITORY": "someone/bionas", "GITHUB_REF_NAME": "main"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=known)
     assert done.returncode == 0, done.stderr[-3000:]  # broken links are an error of the builder
     return out
 
@@ -68,17 +70,20 @@ def browser(tmp_path_factory):
 
 
 def pages(site: Path) -> list[str]:
-    """The pages that readers open: the front page, the documents and the notebooks."""
-    return [
-        str(path.relative_to(site)) for path in sorted([*site.glob("*.html"), *site.glob("notebooks/*.html")])
-    ]
+    """The pages that readers open: the front page, the documents, the notebooks and the API reference."""
+    found = [*site.glob("*.html"), *site.glob("notebooks/*.html"), *site.glob("api/*.html")]
+    return [str(path.relative_to(site)) for path in sorted(found)]
 
 
 def test_every_notebook_and_document_has_a_page(site):
     found = pages(site)
     expected = [f"notebooks/{path.stem}.html" for path in (ROOT / "notebooks").glob("[0-9]*.ipynb")]
     assert set(expected) <= set(found)
-    assert {"index.html", "results.html", "collections.html", "commands.html"} <= set(found)
+    assert {"index.html", "results.html", "collections.html", "commands.html", "api/cells.html"} <= set(found)
+    for page in expected:
+        text, name = (site / page).read_text(encoding="utf-8"), Path(page).stem
+        assert f"colab.research.google.com/github/someone/bionas/blob/colab/{name}.ipynb" in text
+        assert f"mybinder.org/v2/gh/someone/bionas/main?labpath=notebooks%2F{name}.ipynb" in text
 
 
 def test_pages_open_without_errors_and_fit_the_window(site, address, browser):
@@ -95,6 +100,9 @@ def test_pages_open_without_errors_and_fit_the_window(site, address, browser):
                 "'.bd-article img, .bd-article svg:not(.main-svg), .plotly-figure'))"
                 ".filter(e => e.getBoundingClientRect().right > window.innerWidth + 2).length"
             )
+            wide = browser.execute_script("return document.documentElement.scrollWidth")
+            if wide > inside + 2:
+                complaints.append(f"{page} at {inside} px: the page is {wide} px wide")
             if too_wide:
                 complaints.append(f"{page} at {inside} px: {too_wide} pictures wider than the window")
         errors = [line for line in browser.get_log("browser") if line["level"] == "SEVERE"]

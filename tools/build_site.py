@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import html.parser
 import json
+import os
 import re
 import shutil
 import sys
@@ -17,6 +18,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import colab
 import nbformat
 import plotly
 from sphinx.cmd.build import main as sphinx_build
@@ -45,23 +47,24 @@ def live_figure(spec: dict, name: str) -> str:
     figure = {key: spec[key] for key in ("data", "layout", "frames") if key in spec}
     figure["layout"] = {**figure.get("layout", {}), "autosize": True}
     figure["layout"].pop("width", None)
-    config = {"responsive": True, "displaylogo": False, **spec.get("config", {})}
+    config = {"responsive": True, "displayModeBar": False, **spec.get("config", {})}
     config.pop("plotlyServerURL", None)
     data = json.dumps({**figure, "config": config}).replace("</", "<\\/")
     height = figure["layout"].get("height", 450)
     return (
         f'<div id="{name}" class="plotly-figure" style="height:{height}px"></div>'
         f'<script type="application/json" id="{name}-data">{data}</script>'
-        "<script>(function () {"
-        f'  var spec = JSON.parse(document.getElementById("{name}-data").textContent);'
-        f'  Plotly.newPlot("{name}", spec);'
-        "})();</script>"
+        f'<script>drawFigure("{name}");</script>'
     )
 
 
 def page_of(notebook: Path) -> nbformat.NotebookNode:
-    """The notebook with outputs that need no kernel."""
+    """The notebook with outputs that need no kernel; where the repository is known, with links that open it elsewhere."""
     content = nbformat.read(notebook, as_version=4)
+    if repository := os.environ.get("GITHUB_REPOSITORY"):
+        title, _, rest = content.cells[0].source.partition("\n")
+        links = colab.badges(notebook.stem, repository, os.environ.get("GITHUB_REF_NAME", "main"))
+        content.cells[0].source = f"{title}\n\n{links}\n{rest}"
     for number, cell in enumerate(content.cells):
         if cell.cell_type != "code":
             continue

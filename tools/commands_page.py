@@ -1,4 +1,7 @@
-"""Write docs/commands.md from the command line's own help: `python tools/commands_page.py [--check]`."""
+"""Write docs/commands.md from the command line's own help: `python tools/commands_page.py [--check]`.
+
+`--list` prints the names of the commands.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,15 @@ def text() -> str:
     return HEAD + re.sub(r"\n{3,}", "\n\n", body).strip() + "\n"
 
 
+def names() -> list[str]:
+    """The commands, in the order of the page."""
+    return re.findall(r"^## bionas (\S+)$", text(), re.MULTILINE)
+
+
 def main() -> int:
+    if "--list" in sys.argv:
+        print(*names(), sep="\n")
+        return 0
     made = text()
     if "--check" in sys.argv:
         if PAGE.read_text(encoding="utf-8") != made:

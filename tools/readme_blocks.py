@@ -22,6 +22,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bionas.errors import BionasError  # noqa: E402
 from bionas.studies import audit, published, results, sota_tables  # noqa: E402
 from bionas.studies.report import MAJORITY, NOT_RUN, mean_sd  # noqa: E402
 from bionas.studies.sota_rows import BOTH, EMBEDDED, IMAGE, OURS, PHOTOGRAPHS  # noqa: E402
@@ -40,6 +41,20 @@ def markdown(rows: Sequence[dict[str, str]]) -> str:
 def code(commands: Iterable[str]) -> str:
     """Commands as a code block."""
     return "```\n" + "\n".join(commands) + "\n```\n"
+
+
+LINK = "../data/results/"
+"""The folder of tables, as seen from docs/."""
+
+
+def origin(name: str, commit: object = None) -> str:
+    """Where a row comes from: its CSV, the section with its command, and the commit of the code that trained it."""
+    if commit is None:
+        table = results.table(name)
+        commit = " ".join(table["code"].dropna().unique()) if "code" in table else ""
+    commits = [] if pd.isna(commit) else [word.strip(";+")[:7] for word in str(commit).split()]
+    links = [f"[csv]({LINK}{name}.csv)", f"[command](#{results.entry_of(name)})"]
+    return ", ".join(dict.fromkeys([*links, *commits]))
 
 
 def score(row: pd.Series, metric: str, digits: int = 1, n: str = "n_seeds") -> str:
@@ -66,6 +81,7 @@ def photographs(name: str = "spine_field_orders") -> str:
                 "MACs (M)": mean_sd(row["mmacs"], digits=1, missing=""),
                 "parameters (M)": mean_sd(row["parameters"] / 1e6, missing=""),
                 "minutes": f"{row['minutes']:.1f}{search}" if trained else "",
+                "from": origin(name, row["code"]),
             }
         )
     return markdown(rows)
@@ -95,6 +111,11 @@ def table_one(synthetic: str = "ablation_synthetic", field: str = "ablation_fiel
                 "ours, field photographs (%)": accuracy(on_field[row["row"]])
                 if row["row"] in on_field
                 else "",
+                "from": "; ".join(
+                    origin(name, of["code"])
+                    for name, of in ((synthetic, row), (field, on_field.get(row["row"])))
+                    if of is not None
+                ),
             }
             for row in table1.kept(synthetic).to_dict("records")
         ]
@@ -134,6 +155,7 @@ def backbones(rows: pd.DataFrame | None = None) -> str:
             **{
                 head: sota_tables.majority_cell(rows, where[0], "accuracy") for head, where in columns.items()
             },
+            "from": "; ".join(origin(name) for name in ("backbones_field_orders", "backbones_synthetic")),
         }
     ]
     lines += [
@@ -146,6 +168,11 @@ def backbones(rows: pd.DataFrame | None = None) -> str:
                 head: score(frame.loc[name], "accuracy") if name in frame.index else NOT_RUN
                 for head, frame in own.items()
             },
+            "from": "; ".join(
+                origin(Path(frame.loc[name, "file"]).stem, frame.loc[name, "code"])
+                for frame in own.values()
+                if name in frame.index
+            ),
         }
         for name in names
     ]
@@ -164,6 +191,7 @@ def systems(rows: pd.DataFrame | None = None) -> str:
                 "accuracy (%)": score(row, "accuracy"),
                 "balanced accuracy (%)": score(row, "balanced_accuracy"),
                 "images seen": "" if pd.isna(row["images_seen"]) else f"{int(row['images_seen']):,}",
+                "from": origin("automl_synthetic", row["code"]),
             }
             for _, row in sota_tables.systems(rows).iterrows()
         ]
@@ -184,6 +212,7 @@ def inputs() -> str:
                 "balanced accuracy (%)": mean_sd(
                     row["balanced_accuracy_mean"], row["balanced_accuracy_sd"], 1
                 ),
+                "from": origin("audit_inputs", row["code"]),
             }
             for row in frame.to_dict("records")
         ]
@@ -208,6 +237,15 @@ def eb_lnast() -> str:
                     ("parameters", f"{table.loc[model, 'parameters']:,.0f}"),
                 )
             }
+            | {
+                "from": "; ".join(
+                    origin(
+                        f"eb_lnast_{task}",
+                        results.table(f"eb_lnast_{task}").set_index("model").loc[model, "code"],
+                    )
+                    for task in ("wdbc", "colour")
+                )
+            }
             for model in models
         ]
     )
@@ -215,7 +253,9 @@ def eb_lnast() -> str:
 
 def seran() -> str:
     """SERAN's rows as trained here, with the published test error beside ours."""
-    tables = [results.table(name) for name in ("seran_field_orders", "seran_field_orders_others")]
+    tables = [
+        results.table(name).assign(file=name) for name in ("seran_field_orders", "seran_field_orders_others")
+    ]
     frame = pd.concat([table for table in tables if len(table)], ignore_index=True).drop_duplicates("model")
     return markdown(
         [
@@ -224,6 +264,7 @@ def seran() -> str:
                 "seeds": str(row["n_seeds"]) if row["n_seeds"] else "",
                 "top-1 test error, ours (%)": mean_sd(row["test_top1_error_mean"], row["test_top1_error_sd"]),
                 "published (%)": mean_sd(row["published_test_top1_error"], missing=""),
+                "from": origin(row["file"], row["code"]),
             }
             for row in frame.to_dict("records")
         ]
@@ -246,20 +287,14 @@ VERDICTS = {
 
 
 def findings() -> str:
-    """What was found, one sentence each with its figures and a link, as a list. What was not run is left out."""
-    told = [
-        _audit_finding(),
-        _inputs_finding(),
-        _spine_finding(),
-        _table_one_finding(),
-        _reach_finding(),
-        _lab_finding(),
-    ]
-    return "\n".join(f"- {sentence}" for sentence in told if sentence) + "\n"
+    """What was found: five sentences, each with its figures and a link, as a list."""
+    told = [_audit_finding(), _inputs_finding(), _spine_finding(), _search_finding(), _lab_finding()]
+    return "\n".join(f"- {sentence}" for sentence in told) + "\n"
 
 
 def _audit_finding() -> str:
-    return f"**The paper's claims.** {claims().strip()} [Notebook 07](notebooks/07_audit.ipynb) shows each check."
+    said = claims().strip().rstrip(".").replace("Of", "of", 1)
+    return f"**The paper's claims**: {said} ([notebook 07](notebooks/07_audit.ipynb))."
 
 
 def _inputs_finding() -> str:
@@ -267,48 +302,32 @@ def _inputs_finding() -> str:
     table, image = rows["accuracy_mean"], rows.loc[("image", "none")]
     searched = results.table("image_alone_synthetic").query("row == 'E009'").iloc[0]
     return (
-        "**The metadata contain the answer.** Given the paper's fields without the order itself, a network names "
-        f"{table['metadata', 'no_target']:.1f} % of the synthetic specimens without any image; the same network gets "
-        f"{mean_sd(image['accuracy_mean'], image['accuracy_sd'], 1)} % from images alone (networks searched under the same "
-        f"budget: {mean_sd(searched['accuracy_mean'], searched['accuracy_sd'], 1)} %). [Notebook 07](notebooks/07_audit.ipynb)."
+        "**The metadata contain the answer**: from the paper's fields without the order itself, a network names "
+        f"{table['metadata', 'no_target']:.1f} % of the synthetic specimens without any image, and "
+        f"{mean_sd(image['accuracy_mean'], image['accuracy_sd'], 1)} % from images alone (searched networks "
+        f"{mean_sd(searched['accuracy_mean'], searched['accuracy_sd'], 1)} %; [notebook 07](notebooks/07_audit.ipynb))."
     )
 
 
 def _spine_finding() -> str:
-    rows = results.table("spine_field_orders").query(
-        "augment == 'flips and shifts' or augment == 'flips_and_shifts'"
-    )
+    rows = results.table("spine_field_orders").query("augment == 'flips_and_shifts'")
     score_of = rows.set_index("model")["balanced_accuracy_mean"]
     return (
-        f"**On photographs** (12 orders, at most 37 million MACs) searched networks reach {score_of['derived']:.1f} % balanced accuracy, random "
-        f"genotypes {score_of['random genotypes']:.1f} %, ResNet-18 at four times the cost {score_of['resnet18']:.1f} %. Random search with the "
-        "same minutes was not part of that comparison. [Results](docs/results.md)."
+        f"**On photographs** of 12 orders, searched networks reach {score_of['derived']:.1f} % balanced accuracy, random networks of the "
+        f"same cost {score_of['random genotypes']:.1f} %, ResNet-18 at four times that cost {score_of['resnet18']:.1f} %; the minutes of the "
+        "search are not counted ([results](docs/results.md))."
     )
 
 
-def _table_one_finding() -> str:
+def _search_finding() -> str:
+    reach = results.table("reach_synthetic").set_index("model").loc["theta rate: scaled"]
     rows = results.table("ablation_synthetic")
     rows = rows[rows["row"] != MAJORITY].set_index("row")
     between, within = rows["accuracy_mean"].std(), (rows["accuracy_sd"] ** 2).mean() ** 0.5
     return (
-        f"**Table I at a budget of minutes** does not rank its rows: they differ by {between:.1f} points (standard deviation), seeds of one "
-        f"row by {within:.1f}. [Results](docs/results.md)."
-    )
-
-
-def _reach_finding() -> str:
-    table = results.table("reach_synthetic")
-    if not len(table):
-        return ""
-    paper, scaled = (table.set_index("model").loc[f"theta rate: {rate}"] for rate in ("paper", "scaled"))
-    gap = scaled["accuracy_mean"] - paper["accuracy_mean"]
-    error = sum(row["accuracy_sd"] ** 2 / row["n_seeds"] for row in (paper, scaled)) ** 0.5
-    return (
-        f"**Theta's rate.** Scaled to the few steps of a small collection, it lets theta travel {scaled['theta_reach']:.2f} instead of "
-        f"{paper['theta_reach']:.2f}; the margin of the best primitive over the second grows from {paper['margin']:.4f} to "
-        f"{scaled['margin']:.3f}. {int(scaled['n_seeds'])} searches agree on {100 * scaled['agreement']:.0f} % of their edges "
-        f"({100 * paper['agreement']:.0f} % at the paper's rate, 10 % by chance), and their networks differ by {gap:+.1f} ± {error:.1f} "
-        "points (synthetic). [Notebook 03](notebooks/03_search.ipynb)."
+        f"**A search of minutes is not repeatable**: {int(reach['n_seeds'])} searches agree on {100 * reach['agreement']:.0f} % of their edges "
+        f"(10 % by chance), and the rows of Table I differ by {between:.1f} points where seeds of one row differ by {within:.1f} "
+        "(synthetic; [notebook 03](notebooks/03_search.ipynb), [results](docs/results.md))."
     )
 
 
@@ -316,9 +335,9 @@ def _lab_finding() -> str:
     table = results.table("lab_kinds").query("target == 'order'").set_index("model")
     frozen, majority = table.loc["pretrained, frozen"], table.loc["majority class"]
     return (
-        f"**A laboratory's photographs.** A published network with a linear layer names "
-        f"{mean_sd(100 * frozen['accuracy'], 100 * frozen['accuracy_sd'], 1)} % of the orders of web photographs (majority class "
-        f"{100 * majority['accuracy']:.1f} %) in {frozen['megabytes']:.0f} MB. [`lab_kinds.csv`](data/results/lab_kinds.csv)."
+        f"**A laboratory's photographs**: a published network with a linear layer, {frozen['megabytes']:.0f} MB, names the order of "
+        f"{mean_sd(100 * frozen['accuracy'], 100 * frozen['accuracy_sd'], 1)} % of web photographs (majority class "
+        f"{100 * majority['accuracy']:.1f} %; [`lab_kinds.csv`](data/results/lab_kinds.csv))."
     )
 
 
@@ -335,16 +354,19 @@ WAITS = "waits for computing time"
 """Why a table is not there, where its entry in commands.toml does not say (`not_run`)."""
 
 
-def listing(prefix: str = "") -> str:
+def listing() -> str:
     """Every table of `data/results/`: its files, what it holds, and the command that makes it.
 
-    Args:
-        prefix: of the links, relative to the page.
+    Raises:
+        BionasError: an entry of commands.toml says why it was not run, and has files.
     """
+    for name, entry in results.entries().items():
+        if "not_run" in entry and files_of(name):
+            raise BionasError(f"{results.COMMANDS_FILE}: [{name}] has files: remove its line `not_run`.")
     return markdown(
         [
             {
-                "files": ", ".join(f"[`{path.name}`]({prefix}{path.name})" for path in files_of(name))
+                "files": ", ".join(f"[`{path.name}`]({LINK}{path.name})" for path in files_of(name))
                 or f"{NOT_RUN}: {entry.get('not_run', WAITS)}",
                 "content": entry["holds"].rstrip("."),
                 "command": f"`{results.command(name)}`",

@@ -18,9 +18,6 @@ from bionas.studies import results
 
 PAGE = blocks.ROOT / "docs" / "results.md"
 
-LINK = "../data/results/"
-"""The folder of tables, as seen from the page."""
-
 
 class Section(NamedTuple):
     """A title, what its table shows, the function that makes it, and the entries of commands.toml that it is made of."""
@@ -48,8 +45,10 @@ SECTIONS = (
     ),
     Section(
         "Tables II and III",
-        "The paper's backbones from scratch with the specimens, images seen and recipe of ours, no augmentation. Two costs "
-        "in one cell are those of the photographs and of the synthetic specimens.",
+        "The paper's backbones, trained from scratch on the same specimens, for as many images and with the same recipe as "
+        "BioAutoML-NAS, without augmentation. Where a cell has two costs, the first is on the photographs and the second on "
+        "the synthetic specimens. With metadata only the two cheapest backbones were trained, hence `not run` for the others. "
+        "The remaining twelve backbones were not trained because of their size; the CSV names the cost of each.",
         blocks.backbones,
         (
             "backbones_field_orders",
@@ -80,7 +79,8 @@ SECTIONS = (
     ),
     Section(
         "SERAN",
-        "Width-reduced twins on the field photographs; the published errors are of 123 species at full width.",
+        "The networks of the paper with a quarter of its channels, on the field photographs of 12 orders. The published "
+        "errors are of 123 species and full width, so the two columns are not comparable.",
         blocks.seran,
         ("seran_field_orders", "seran_field_orders_others"),
     ),
@@ -92,27 +92,26 @@ def page() -> str:
     parts = [
         "# Results\n\n"
         "<!-- made by tools/results_page.py: edit that, or the tables in data/results/ -->\n\n"
-        "Every figure of ours is from a table in `data/results/`, which holds its seeds, budget, source, the commit of the "
-        "code that trained it and the command that makes it. Published figures stand in columns of their own. The embedded "
-        "specimens are synthetic: they are drawn by the program.\n"
+        "Every figure of ours is from a table in `data/results/`. The last column of each table below leads to the CSV "
+        "and to the command that makes it, and names the commits of the code that trained; the CSV also holds seeds, budget and source. "
+        "Published figures are in columns of their own. The embedded specimens are synthetic: they are drawn by the "
+        "program.\n"
     ]
     for section in SECTIONS:
         parts.append(
             f"## {section.title}\n\n{section.about}\n\n{section.table()}\n{_provenance(section.made_of)}"
         )
-    parts.append(f"## Every table\n\n{blocks.listing(LINK)}")
+    parts.append(f"## Every table\n\n{blocks.listing()}")
     return "\n".join(parts)
 
 
 def _provenance(names: tuple[str, ...]) -> str:
-    """One line per entry with its files and commits, then the commands."""
-    lines = []
+    """A small heading per entry, to which the rows link, with its files and its command."""
+    parts = []
     for name in names:
-        listed = ", ".join(f"[`{path.name}`]({LINK}{path.name})" for path in blocks.files_of(name))
-        table = results.table(name)
-        commits = "; ".join(table["code"].dropna().unique()) if "code" in table else ""
-        lines.append(f"- {listed or results.NOT_RUN}" + (f" (code: {commits})" if commits else ""))
-    return "\n".join(lines) + "\n\n" + blocks.code(results.command(name) for name in names)
+        listed = ", ".join(f"[`{path.name}`]({blocks.LINK}{path.name})" for path in blocks.files_of(name))
+        parts.append(f"#### {name}\n\n{listed}\n\n{blocks.code([results.command(name)])}")
+    return "\n".join(parts)
 
 
 def main() -> int:

@@ -53,10 +53,10 @@ def run(
         except BionasError as error:
             print(f"bionas: {error}", file=sys.stderr)
             return 1
-    print(f"\nAll done in {runner.duration(time.time() - started)}. Executed notebooks, to open and read:")
+    print(f"\nAll done in {runner.duration(time.time() - started)}.\n{summary.text(jobs[0].run_dir)}")
+    print("Executed notebooks, to open and read:")
     for job in jobs:
-        print(f"  {places.shown(job.executed)}")
-    print(summary.text(jobs[0].run_dir))
+        print(f"  {runner.link(job.executed)}")
     return 0
 
 

@@ -263,8 +263,17 @@ def execute(job: Job, renderer: str | None = None) -> Path:
             os.replace(growing, job.failed)
     with contextlib.suppress(FileNotFoundError):
         job.failed.unlink()
-    print(f"{job.notebook.stem}: done in {duration(time.monotonic() - started)}", flush=True)
+    print(
+        f"{job.notebook.stem}: done in {duration(time.monotonic() - started)}; open {link(job.executed)}",
+        flush=True,
+    )
     return job.executed
+
+
+def link(path: Path) -> str:
+    """A path as shown to a reader; on a terminal it can be clicked (OSC 8)."""
+    shown = places.shown(path)
+    return f"\x1b]8;;{path.as_uri()}\x1b\\{shown}\x1b]8;;\x1b\\" if sys.stdout.isatty() else shown
 
 
 def _described(parameters: dict[str, Any]) -> str:

@@ -11,14 +11,15 @@ from typing import Any
 
 import bionas
 from bionas.errors import BionasError
+from bionas.studies.sentences import difference
 from bionas.system import files, places
 from bionas.system.processors import usable_cores
 
 HEADLINE = ("accuracy", "balanced_accuracy", "f1_macro")
 """The metrics shown, of those in a run's metrics.json; shares of one."""
 
-LAST = "derived"
-"""The role whose runs are shown last, where a reader looks first."""
+FIRST, CONTROLS = "derived", "random-"
+"""The role whose runs are shown first, and how the roles begin whose runs it is compared with."""
 
 NOT_COMPARED = ("code", "versions", "data_fingerprint", "genotype", "network", "phase", "role")
 """Parts of a configuration that do not help to tell two runs of a role apart; of a genotype its drawing does."""
@@ -37,23 +38,54 @@ PACKAGES = (
 
 
 def text(run_dir: Path) -> str:
-    """One line per run below `run_dir`: first the others, then what was evaluated, the derived network last.
+    """The derived network, with what was found and its files; then one line per run below `run_dir`.
 
-    Runs of the same role are followed by what distinguishes them. The last lines name the files of the derived network.
+    Runs of the same role are followed by what distinguishes them.
     """
     found = rows(run_dir)
     if not found:
         return f"No runs in {places.shown(run_dir)}."
     width = max(len(row["run"]) for row in found)
     lines = [f"  {row['run']:<{width}}  {_state(row)}{_differs(row)}" for row in found]
-    last = found[-1]
-    if last["role"] == LAST and last["metrics"]:
-        lines += ["The derived network:", *_files(Path(last["folder"]))]
-    return "\n".join([f"Runs in {places.shown(run_dir)}:", *lines])
+    lines = [f"Runs in {places.shown(run_dir)}:", *lines]
+    first = found[0]
+    if first["role"] == FIRST and first["metrics"]:
+        lines = [f"The derived network: {finding(found)}", *_files(Path(first["folder"])), *lines]
+    return "\n".join(lines)
+
+
+def finding(found: list[dict[str, Any]]) -> str:
+    """One sentence on the derived networks among `rows`: balanced accuracy, and the difference to random genotypes.
+
+    Only runs of the same choices as the first derived one are counted; the networks, and the seeds, may differ.
+    """
+    first = found[0]
+    alike = [row for row in found if row["metrics"] and _comparable(row) == _comparable(first)]
+    derived, controls = (
+        [100 * row["metrics"]["balanced_accuracy"] for row in alike if row["role"].startswith(role)]
+        for role in (FIRST, CONTROLS)
+    )
+    mean = f"{sum(derived) / len(derived):.1f} % balanced accuracy"
+    trained = f"{mean} over {len(derived)} training{'s' if len(derived) > 1 else ''}"
+    if _json(Path(first["folder"]) / "config.json").get("mode") == "smoke":
+        return f"{trained}, which means nothing in mode smoke: it shows that everything runs."
+    if not controls:
+        return f"{trained}; no random genotype was trained beside it."
+    return f"{trained}, {difference(derived, controls, f'{len(controls)} random genotypes')}"
+
+
+def _comparable(row: dict[str, Any]) -> str:
+    """The choices of a run that must be equal for a comparison."""
+    config = _json(Path(row["folder"]) / "config.json")
+    free = ("code", "genotype", "network", "role", "seed")
+    return json.dumps({name: value for name, value in config.items() if name not in free}, sort_keys=True)
 
 
 def rows(run_dir: Path) -> list[dict[str, Any]]:
-    """Each run below `run_dir`, in the order shown: run, folder, role, complete, metrics, and how it differs."""
+    """Each run below `run_dir`: run, folder, role, complete, metrics, and how it differs.
+
+    First the derived networks, newest first; then what else was evaluated; then the rest.
+    """
     folders = sorted((path.parent for path in run_dir.rglob("config.json")), key=_age)
     configs = {folder: _json(folder / "config.json") for folder in folders}
     found = [
@@ -74,7 +106,8 @@ def rows(run_dir: Path) -> list[dict[str, Any]]:
     for row in found:
         same = [configs[Path(other["folder"])] for other in found if other["role"] == row["role"]]
         row["differs"] = _distinction(configs[Path(row["folder"])], same)
-    return sorted(found, key=lambda row: (bool(row["metrics"]), row["role"] == LAST))
+    derived = [row for row in reversed(found) if row["role"] == FIRST and row["metrics"]]
+    return derived + sorted((row for row in found if row not in derived), key=lambda row: not row["metrics"])
 
 
 def _distinction(config: dict[str, Any], same: list[dict[str, Any]]) -> str:
@@ -101,8 +134,8 @@ def _differs(row: dict[str, Any]) -> str:
 
 def _files(folder: Path) -> list[str]:
     descriptions = {
-        "checkpoint/last.pt": "model",
-        "genotype.json": "genotype",
+        "genotype.json": "which primitive on which edge",
+        "checkpoint/last.pt": "the trained weights",
         "predictions.csv": "predictions on the test specimens",
         "by_class.csv": "one row per class",
     }

@@ -31,7 +31,7 @@ def folder() -> Path:
 
 
 def entries() -> dict[str, dict[str, Any]]:
-    """name -> {"command", "holds", "names"}: what stands in commands.toml, in its order.
+    """name -> {"command", "holds", "names", "not_run"}: what stands in commands.toml, in its order.
 
     Raises:
         BionasError: the file is not TOML, or an entry lacks its command.

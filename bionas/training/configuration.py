@@ -1,7 +1,7 @@
 """A `Plan` is every choice of a run: collection, split, metadata, sizes, training, seed.
 
-Each choice is one field with its type, default, help and range. `plan(mode, ...)` makes a `Plan`; the command line (`-p
-NAME=VALUE`) and the configurations of training follow from the same fields. What is done with a plan is in `experiments`.
+Each choice is one field with its type, default, help and range. `plan(mode, ...)` makes a `Plan`; the command line
+(`-p NAME=VALUE`) and the configurations of training follow from the same fields. What is done with a plan is in `experiments`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from bionas.errors import SpecimenError, UnknownName
 from bionas.specimens.metadata import METADATA_PRESETS, preset_fields
 from bionas.studies import metadata_baselines, report
 from bionas.studies.evidence import assumptions, inputs
+from bionas.system.output import show
 from bionas.training import experiments
 from bionas.training.configuration import from_settings
 from bionas.training.experiments import Plan
