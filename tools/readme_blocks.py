@@ -169,9 +169,11 @@ def backbones(rows: pd.DataFrame | None = None) -> str:
                 for head, frame in own.items()
             },
             "from": "; ".join(
-                origin(Path(frame.loc[name, "file"]).stem, frame.loc[name, "code"])
-                for frame in own.values()
-                if name in frame.index
+                dict.fromkeys(
+                    origin(Path(frame.loc[name, "file"]).stem, frame.loc[name, "code"])
+                    for frame in own.values()
+                    if name in frame.index
+                )
             ),
         }
         for name in names
