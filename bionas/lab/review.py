@@ -117,7 +117,8 @@ def write_review(
 def framed(page: str | os.PathLike, height: int = 720) -> str:
     """A review page as an HTML frame for a notebook, `height` pixels high."""
     text = html.escape(Path(page).read_text(encoding="utf-8"))
-    return f'<iframe srcdoc="{text}" title="review" style="width:100%;height:{height}px;border:1px solid #ccc"></iframe>'
+    style = f"width:100%;height:{height}px;border:1px solid #ccc"
+    return f'<div><iframe srcdoc="{text}" title="review" style="{style}"></iframe></div>'
 
 
 def doubtful_first(answers: pd.DataFrame, model: Model) -> pd.DataFrame:
