@@ -122,26 +122,42 @@ def test_predict_killed_a_hundred_times_has_every_row_once(tmp_path):
 
 @needs_fork
 @pytest.mark.slow
-def test_train_killed_again_and_again_ends_in_the_same_model(tmp_path):
-    counts = _counts(tmp_path, "train", 20)
-    assert counts["kills"] >= 5
+def test_train_killed_a_hundred_times_ends_in_the_same_model(tmp_path):
+    counts = _counts(tmp_path, "train", 100)
+    assert counts["kills"] >= 50
     assert counts["same"] == 1
 
 
 def train_killed(place: Path, kills: int) -> dict[str, int]:
-    """Train with fine-tuning, killed `kills` times at random times; then to the end."""
-    generator, counts = random.Random(0), {"kills": 0, "finished": 0}
-    started = time.monotonic()
-    assert forked(lambda: train(place, epochs=3), place / "log.txt") == 0, (place / "log.txt").read_text()
-    whole = time.monotonic() - started
+    """Train with fine-tuning, killed `kills` times at random steps and at either side of random writes; then to the end."""
+    generator, counts, events = random.Random(0), {"kills": 0, "finished": 0}, place / "events.txt"
+
+    def dying_at(fatal: int) -> None:
+        passed, real = 0, os.replace
+
+        def passing(*_) -> None:
+            nonlocal passed
+            passed += 1
+            if passed == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def replace(source, target) -> None:
+            passing()
+            real(source, target)
+            passing()
+
+        os.replace = replace  # of a process of its own
+        train(place, epochs=3, overwrite=True, progress=passing)
+        events.write_text(str(passed))
+
+    assert forked(lambda: dying_at(0), place / "log.txt") == 0, (place / "log.txt").read_text()
     reference = (place / "model" / "model.safetensors").read_bytes()
+    whole = int(events.read_text())
     for _ in range(kills):
-        status = killed_after(
-            lambda: train(place, epochs=3, overwrite=True), generator.uniform(0, whole), place / "log.txt"
-        )
+        status = forked(lambda: dying_at(generator.randint(1, whole // 2)), place / "log.txt")
         counts["kills" if status == -signal.SIGKILL else "finished"] += 1
         assert status in (0, -signal.SIGKILL), (place / "log.txt").read_text()
-    assert forked(lambda: train(place, epochs=3, overwrite=True), place / "log.txt") == 0
+    assert forked(lambda: dying_at(0), place / "log.txt") == 0, (place / "log.txt").read_text()
     counts["same"] = int((place / "model" / "model.safetensors").read_bytes() == reference)
     lab.load(place / "model")
     return counts
