@@ -111,11 +111,13 @@ columns(
 columns(grids.side_by_side(ours), "GFLOPs", "MMACs", "MB", "CPU ms")
 
 # %% [markdown]
-# All columns, the paper's and ours. `updates`: how often a controller, population or predictor was updated after its
+# The other columns, the paper's and ours. `updates`: how often a controller, population or predictor was updated after its
 # warm-up; with fewer than five a search is little more than random search, whatever its name.
 
 # %%
-grids.side_by_side(ours, full=True)
+every = grids.side_by_side(ours, full=True)
+display(columns(every, "precision (%)", "recall (%)", "F1 (%)"))
+columns(every, "operations", "GPU ms", "hours", "GFLOPs (2 x MACs)", "candidates", "updates", "theta reach")
 
 # %%
 learners = ours.dropna(subset="updates")[["row", "strategy", "candidates", "updates"]]

@@ -286,7 +286,8 @@ schemes = {scheme: specimens.split(scheme, plan.data_seed) for scheme in ("paper
 found = leakage_report(schemes["paper"], target, fields)
 print(f"entropy {found['entropy'][0]:.3f} bits, majority class {found['majority'][0]:.3f}")
 shown = ["coverage", "unseen", "accuracy", "accuracy_seen", "majority_seen", "information", "verdict"]
-found.set_index("field")[shown].round(3)
+short = {"accuracy_seen": "seen", "majority_seen": "majority"}
+found.set_index("field")[shown].rename(columns=short).round(3)
 
 # %%
 figures.leakage_bars(found, specimens.caption)
