@@ -135,8 +135,8 @@ def tuning_lines(description: Description) -> list[str]:
         return []
     if "finetuned_steps" not in done:
         return [
-            "The network's features were kept as published. Fine-tuning was not tried; it is kept only where validation says so: "
-            "pass --minutes 20 to try it."
+            "The network's features were kept as published. Fine-tuning was not tried; it would be kept "
+            "only where validation says so: pass --minutes 20 to try it."
         ]
     kept = "kept" if done["finetuned_kept"] else "not better, so the frozen features were kept"
     return [
