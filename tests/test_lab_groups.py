@@ -83,6 +83,9 @@ def test_the_inflation_of_a_random_division_is_measured():
     assert found.random > 0.9  # every specimen was seen
     assert found.grouped < 0.6  # the looks are noise
     assert "--group specimen" in checks.inflation_warning(repeated_evidence(specimens)[0], found)
+    halves = (groups_of(specimens, "specimen") % 2).astype(int)  # two sessions
+    assert checks.inflation(features, specimens.labels, halves) is not None
+    assert checks.inflation(features, specimens.labels, np.zeros(240, dtype=int)) is None
 
 
 def test_colour_alone_is_a_shortcut_only_where_it_tells_the_classes():

@@ -78,14 +78,15 @@ def inflation(
     features: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int = 0
 ) -> Inflation | None:
     """How much a random division flatters a linear classifier; None where a class has too few photographs or groups."""
-    kept = _enough(labels, groups, seed)
+    n_folds = min(FOLDS, len(np.unique(groups)))  # two recording blocks are two folds
+    kept = _enough(labels, groups, seed, n_folds) if n_folds > 1 else None
     if kept is None:
         return None
     features, labels, groups = features[kept], labels[kept], groups[kept]
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    if len(np.unique(groups)) < FOLDS:
+    if len(np.unique(groups)) < n_folds:
         return None
-    grouped = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+    grouped = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     random = (_out_of_fold(features, labels, folds, seed).argmax(1) == _codes(labels)).mean()
     apart = (_out_of_fold(features, labels, grouped, seed, groups).argmax(1) == _codes(labels)).mean()
     return Inflation(float(random), float(apart))
@@ -165,16 +166,18 @@ def suspected_labels(
     return rows[rows["label"] != rows["suggested"]].reset_index(drop=True)
 
 
-def _enough(labels: np.ndarray, groups: np.ndarray | None, seed: int) -> np.ndarray | None:
-    """Positions (at most `LARGEST`) of classes with `FOLDS` photographs, and groups where given; None below two classes."""
+def _enough(
+    labels: np.ndarray, groups: np.ndarray | None, seed: int, n_folds: int = FOLDS
+) -> np.ndarray | None:
+    """Positions (at most `LARGEST`) of classes with `n_folds` photographs, and groups where given; None below two classes."""
     sizes = np.bincount(labels)
     if groups is not None:
         pairs = np.unique(np.stack([labels, groups]), axis=1)
         sizes = np.bincount(pairs[0], minlength=len(sizes))
-    kept = np.flatnonzero((sizes >= FOLDS)[labels])
+    kept = np.flatnonzero((sizes >= n_folds)[labels])
     if len(kept) > LARGEST:
         kept = np.sort(np.random.default_rng(seed).permutation(kept)[:LARGEST])
-        kept = kept[(np.bincount(labels[kept], minlength=len(sizes)) >= FOLDS)[labels[kept]]]
+        kept = kept[(np.bincount(labels[kept], minlength=len(sizes)) >= n_folds)[labels[kept]]]
     return kept if len(np.unique(labels[kept])) > 1 else None
 
 
