@@ -484,7 +484,7 @@ def test_a_folder_of_another_configuration_is_refused_with_what_differs(data, tm
         searching(data, tmp_path, epochs=1, learning_rate=1e-2, description={"network": {"cells": 4}})
     message = str(refused.value)
     assert "learning_rate: 0.001 there, 0.01 now" in message
-    assert "network: {'cells': 3} there, {'cells': 4} now" in message
+    assert "cells: 3 there, 4 now" in message
     assert "epochs" not in message and "another run_dir" in message
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
