@@ -389,3 +389,12 @@ def test_what_runs_is_named_with_its_place_and_the_time_left(capsys):
         ", about 3 min left",
         ", about 2.0 h left",
     ]
+
+
+@pytest.mark.parametrize(
+    "text, value", [("false", False), ("False", False), ("no", False), ("true", True), ("None", None)]
+)
+def test_true_and_false_are_read_in_any_spelling(text, value):
+    assert runner.Parameter("inherit", "bool", "None", "").value(text) is value
+    with pytest.raises(NotebookError, match="true or false"):
+        runner.Parameter("inherit", "bool", "True", "").value("3")

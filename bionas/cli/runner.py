@@ -21,7 +21,7 @@ from typing import Any
 
 from bionas.errors import NotebookError, UnknownName
 from bionas.system import places
-from bionas.training.choices import KINDS
+from bionas.training.choices import KINDS, TRUTH
 
 MODES = ("smoke", "quick", "full")
 CELL_TIMEOUT = {"smoke": 600, "quick": 3600, "full": 14 * 24 * 3600}
@@ -68,7 +68,8 @@ class Parameter:
         kinds = [kind.strip() for kind in re.sub(r"Optional\[(.*)\]", r"\1|None", self.kind).split("|")]
         if self.name.endswith(PATH_SUFFIXES):
             return None if text == "None" else str(Path(text).expanduser().resolve())
-        value = resolve_type(text)
+        guessed = resolve_type(text)
+        value = TRUTH.get(text.lower(), guessed) if kinds[0] == "bool" else guessed
         if value is None and ("None" in kinds or self.default == "None"):
             return None
         declared = tuple(_TYPES[kind] for kind in kinds if kind in _TYPES)
