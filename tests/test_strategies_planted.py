@@ -39,7 +39,7 @@ OPTIONS = {
     "fair_darts": {"zero_one_weight": 1.0},
 }
 SUPERNETS = sorted(name for name, one in STRATEGIES.items() if one.needs == "supernet")
-SHARE = {"halving": 0.7, "recommended": 0.7, "dehb": 0.7, "hyperband": 0.9, "warm_start": 0.95}
+SHARE = {"halving": 0.7, "recommended": 0.95, "dehb": 0.7, "hyperband": 0.9, "warm_start": 0.95}
 """Of random search's regret. Hyperband spends two thirds of its budget on brackets that judge late; a warm start has no one-epoch
 trainings, and its designs know nothing of a planted problem."""
 FIDELITIES = sorted(name for name, one in STRATEGIES.items() if one.needs == "fidelities")
