@@ -180,7 +180,17 @@ if len(identified.rows):
 
 # %%
 kinds = results.table("lab_kinds")
-shown = ["target", "model", "accuracy", "balanced_accuracy", "ece_before", "ece_after", "minutes", "megabytes", "milliseconds"]
+shown = [
+    "target",
+    "model",
+    "accuracy",
+    "balanced_accuracy",
+    "ece_before",
+    "ece_after",
+    "minutes",
+    "megabytes",
+    "milliseconds",
+]
 kinds[shown].round(3).astype(object).fillna("")
 
 # %% [markdown]
@@ -189,7 +199,9 @@ kinds[shown].round(3).astype(object).fillna("")
 
 # %%
 decided = results.table("lab_decisions")
-rates = decided[decided["what"] == "error rate"].groupby("asked")[["decided", "wrong", "unsure", "refused", "coverage"]]
+rates = decided[decided["what"] == "error rate"].groupby("asked")[
+    ["decided", "wrong", "unsure", "refused", "coverage"]
+]
 rates.mean().round(3)
 
 # %%
@@ -199,6 +211,7 @@ refusals.groupby("what", sort=False)["refused"].mean().round(3).to_frame()
 # %% [markdown]
 # A random division against whole specimens (bee wings by species) and whole recording blocks (larvae by order), each seed a
 # column. About twenty larvae were photographed 1,575 times: at random the same animals are on both sides.
+
 
 # %%
 def by_seed(name, rows):
