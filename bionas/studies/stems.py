@@ -57,9 +57,6 @@ TARGET, MIN_PER_CLASS, SIZE = "class_as_given", 10, 224
 STAGES = (3, 4, 5, 6)
 """Stages whose averaged maps get a linear head."""
 
-CELLS_ON = (4, 6)
-"""Stages on whose maps cells are trained."""
-
 EPOCHS, SEARCHED_FOR = 8, 4
 """Epochs of each training, and the search's budget in such trainings."""
 
@@ -320,10 +317,13 @@ def milliseconds(network: nn.Module, size: int) -> float:
 # --- the study -------------------------------------------------------------------------------------------------------
 
 
-def rows(data: Path, seeds: Sequence[int], tuned: Sequence[int], epochs: float) -> list[dict[str, Any]]:
+def rows(
+    data: Path, seeds: Sequence[int], cells_on: Sequence[int], tuned: Sequence[int], epochs: float
+) -> list[dict[str, Any]]:
     """Every row, each made once.
 
     Args:
+        cells_on: stages on whose maps cells are trained.
         tuned: seeds whose searched cells are fine-tuned with the stem.
         epochs: of that fine-tuning.
     """
@@ -342,7 +342,7 @@ def rows(data: Path, seeds: Sequence[int], tuned: Sequence[int], epochs: float) 
     of_seed = {seed: division(data, seed) for seed in seeds}
     for at in of_seed.values():
         made("majority class", None, at, functools.partial(majority_row, at))
-    for stage in reversed(CELLS_ON):
+    for stage in cells_on:
         for at in of_seed.values():
             made(LINEAR, stage, at, functools.partial(linear_row, at, stage))
             made(HAND, stage, at, functools.partial(cells_row, at, stage, by_hand))
@@ -351,7 +351,7 @@ def rows(data: Path, seeds: Sequence[int], tuned: Sequence[int], epochs: float) 
     for stage in STAGES:
         for at in of_seed.values():
             made(LINEAR, stage, at, functools.partial(linear_row, at, stage))
-    best = max(CELLS_ON, key=lambda stage: _mean(found, SEARCHED, stage))
+    best = max(cells_on, key=lambda stage: _mean(found, SEARCHED, stage))
     for seed in tuned:
         made(TUNED, best, of_seed[seed], functools.partial(tuned_row, of_seed[seed], best, epochs))
     unique = {(row["model"], row["stage"], row["seed"]): row for row in found}
@@ -390,12 +390,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
+        "--stages", type=int, nargs="+", default=[6], choices=STAGES, help="on whose maps cells are trained"
+    )
+    parser.add_argument(
         "--tuned", type=int, nargs="*", default=[0], help="seeds that are fine-tuned with the stem"
     )
     parser.add_argument("--tuning-epochs", type=float, default=2.0)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    runs = pd.DataFrame(rows(options.data, options.seeds, options.tuned, options.tuning_epochs))
+    runs = pd.DataFrame(
+        rows(options.data, options.seeds, options.stages, options.tuned, options.tuning_epochs)
+    )
     command = shlex.join(["python", "bionas/studies/stems.py", *sys.argv[1:]])
     for name, table in (("stems_field_pests_runs", runs), ("stems_field_pests", summary(runs))):
         about = {"source": SOURCE, "command": command}
