@@ -3,7 +3,7 @@
     python bionas/studies/stems.py --data ../shared/data        stems_field_pests(_runs).csv
 
 Nine classes of pests, divided as `bionas train` divides them. For stages of EfficientNet-Lite0 with published weights: a
-linear head on the average of the maps; cells drawn by hand, at random, and found by the recommended search, trained on
+linear head on the average of the maps; cells drawn by hand, at random, and found by successive halving, trained on
 cached maps; the best of those fine-tuned with the stem. The whole network, frozen and fine-tuned, is read from
 `lab_kinds_runs.csv`, which `studies/laboratory.py` makes with the same divisions. Each row is kept under `runs/stems/` and
 is read again where it is there.
@@ -209,13 +209,13 @@ def at_random(at: Division) -> Callable[[PlanEvaluator], Genotype]:
 
 
 def searched(at: Division, stage: int) -> Callable[[PlanEvaluator], Genotype]:
-    """The recommended search within `SEARCHED_FOR` trainings."""
+    """Successive halving within `SEARCHED_FOR` trainings."""
 
     def search(evaluate: PlanEvaluator) -> Genotype:
         folder = places.runs() / "stems" / f"search-{stage}-{at.seed}"
         budget = SEARCHED_FOR * evaluate.images
         with told_to(io.StringIO()):
-            found = STRATEGIES["recommended"](evaluate.space(), evaluate, budget, at.seed, folder=folder)
+            found = STRATEGIES["halving"](evaluate.space(), evaluate, budget, at.seed, folder=folder)
         return found.genotype
 
     return search
