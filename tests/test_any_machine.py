@@ -1,14 +1,18 @@
 """Nothing at import needs a POSIX system: every module is imported with what Windows lacks taken away."""
 
 import ast
+import errno
+import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
 
 import bionas
+from bionas.system.locks import exclusive
 
 WITHOUT_POSIX = """
     import importlib, importlib.abc, os, pkgutil, signal, sys
@@ -79,3 +83,27 @@ def test_text_files_name_their_encoding():
             ):
                 careless.append(f"{path.name}:{node.lineno}")
     assert careless == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fcntl on Windows")
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_drive_without_locks_still_keeps_out_a_second_process(tmp_path, monkeypatch):
+    import fcntl
+
+    def refused(descriptor, operation):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    waiting, order = threading.Event(), []
+
+    def second():
+        with exclusive(tmp_path / "a.lock", waiting.set):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with exclusive(tmp_path / "a.lock"):
+        thread.start()
+        assert waiting.wait(300)
+        order.append("first")
+    thread.join(300)
+    assert order == ["first", "second"]
