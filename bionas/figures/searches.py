@@ -24,7 +24,7 @@ def searches_compared(table: pd.DataFrame, runs: pd.DataFrame, caption: str = ""
     names = list(done["strategy"])
     labels = [f"{n} ({m:.1f} min)" for n, m in zip(names, done["core_minutes"])]
     label_of = dict(zip(names, labels))
-    colors = [STRATEGY_COLORS.get(name, MUTED) for name in names]
+    colors = [_color(name) for name in names]
     figure = panels(
         1,
         2,
@@ -54,7 +54,7 @@ def searches_compared(table: pd.DataFrame, runs: pd.DataFrame, caption: str = ""
         compared["difference_low"],
         compared["difference_high"],
         [label_of[name] for name in compared["strategy"]],
-        [STRATEGY_COLORS.get(name, MUTED) for name in compared["strategy"]],
+        [_color(name) for name in compared["strategy"]],
         2,
         "difference, 95 % interval",
     )
@@ -64,7 +64,7 @@ def searches_compared(table: pd.DataFrame, runs: pd.DataFrame, caption: str = ""
             x=round(float(majority.iloc[0]), 2), line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=1
         )
     above = int((compared["difference_low"] > 0).sum())
-    title = f"At equal core-minutes, {above} of {len(compared)} are above random search"
+    title = f"{above} of {len(compared)} are above random search"
     sheet(
         figure,
         title,
@@ -81,6 +81,10 @@ def searches_compared(table: pd.DataFrame, runs: pd.DataFrame, caption: str = ""
         categoryorder="array", categoryarray=labels, range=[-0.6, len(names) - 0.4], ticksuffix="  "
     )
     return figure
+
+
+def _color(name: str) -> str:
+    return STRATEGY_COLORS["fixed"] if name == "hand_drawn" else STRATEGY_COLORS.get(name, MUTED)
 
 
 def _dots(
