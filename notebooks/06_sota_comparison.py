@@ -112,11 +112,18 @@ pd.concat([tables[0].iloc[:-1], tables[1].iloc[1:]])[[EMBEDDED, PHOTOGRAPHS]]
 # and F1 of ours are weighted by class size unless they are named otherwise. `not recorded`: the file was written before
 # precision and recall were kept, and the predictions are gone; the command that made it writes them today.
 
-# %%
-sota_tables.full_table("II", rows)
 
 # %%
-sota_tables.full_table("III", rows)
+def by_collection(table):
+    """The table in parts, one per collection: in one piece it is wider than a page."""
+    for place in dict.fromkeys(table.columns.get_level_values(0)):
+        display(table[[place]])
+
+
+by_collection(sota_tables.full_table("II", rows))
+
+# %%
+by_collection(sota_tables.full_table("III", rows))
 
 # %% [markdown]
 # On photographs ResNet-18's row is the one that README shows beside ours: torchvision's network, the same layers with
@@ -263,7 +270,7 @@ sota_tables.blanked(panel.set_index("model"))
 sota_tables.side_by_side("V", rows=rows)
 
 # %%
-sota_tables.full_table("V", rows)
+by_collection(sota_tables.full_table("V", rows))
 
 # %%
 looked_at = ["model", "n_seeds", "accuracy_mean", "balanced_accuracy_mean", "minutes", "images_seen", "note"]
@@ -425,7 +432,7 @@ if len(weighted):
 # %% [markdown]
 # ## 11 · A search on one collection, trained on another
 #
-# > **The paper says** that 93.25 % on Insects-1M show "robustness and generalizability". **It does not say** whether the
+# > **The paper says** that its accuracy on Insects-1M shows "robustness and generalizability". **It does not say** whether the
 # > network was searched there, or found on BIOSCAN-5M and trained there. **We assume** that both are of interest.
 #
 # A network searched on A is trained and tested on B, beside networks searched on B and random genotypes, of equal

@@ -185,9 +185,7 @@ shown = [
     "model",
     "accuracy",
     "balanced_accuracy",
-    "ece_before",
     "ece_after",
-    "minutes",
     "megabytes",
     "milliseconds",
 ]

@@ -113,3 +113,43 @@ def costs() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         [{"points": "the paper's", "slope_mb_per_giga": 13.5, "intercept_mb": 0.5, "correlation": 0.99961}]
     )
     return genotypes, experiments, lines
+
+
+def searches() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A study of searches: its summary, and one row per search."""
+    table = pd.DataFrame(
+        {
+            "strategy": ["majority class", "random", "halving", "gradient"],
+            "n_searches": [0, 2, 2, 0],
+            "balanced_accuracy": [8.3, 40.0, 44.0, None],
+            "low": [None, 38.0, 42.0, None],
+            "high": [None, 42.5, 46.0, None],
+            "difference": [None, None, 4.0, None],
+            "difference_low": [None, None, 1.0, None],
+            "difference_high": [None, None, 7.0, None],
+            "core_minutes": [None, 10.0, 9.5, None],
+        }
+    )
+    shares = [0.39, 0.41, 0.43, 0.45]
+    names = ["random"] * 2 + ["halving"] * 2
+    return table, pd.DataFrame({"strategy": names, "seed": [0, 1] * 2, "balanced_accuracy": shares})
+
+
+def stems() -> pd.DataFrame:
+    """A study of stems: two models, one of them on two stages."""
+    return pd.DataFrame(
+        {
+            "model": ["majority class", "random cells", "random cells", "whole network, frozen"],
+            "stage": [None, 4, 6, None],
+            "accuracy": [0.12, 0.72, 0.89, 0.9],
+            "accuracy_sd": [0.0, 0.02, 0.01, 0.01],
+            "milliseconds": [None, 12.0, 18.0, 17.0],
+        }
+    )
+
+
+def error_curves() -> pd.DataFrame:
+    """Errors by epoch of one network trained twice."""
+    rows = [(seed, epoch) for seed in (0, 1) for epoch in (1, 2, 3)]
+    errors = {"train_error": [0.6, 0.5, 0.4] * 2, "val_error": [0.7, 0.6, 0.6] * 2}
+    return pd.DataFrame(rows, columns=["seed", "epoch"]).assign(model="SERAN", **errors)

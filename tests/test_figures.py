@@ -207,6 +207,11 @@ def every(judged, alphas, history, photographs):
         "gains": figures.gains(results_made_up.gains(), "random search", CAPTION),
         "regret_curves": figures.regret_curves(results_made_up.regret(), CAPTION),
         "skip_courses": figures.skip_courses(results_made_up.skips(), CAPTION),
+        "searches_compared": figures.searches_compared(*results_made_up.searches(), CAPTION),
+        "accuracy_against_milliseconds": figures.accuracy_against_milliseconds(
+            results_made_up.stems(), CAPTION
+        ),
+        "error_curves": figures.error_curves(results_made_up.error_curves(), CAPTION),
         "cost_clouds": figures.cost_clouds(*results_made_up.costs(), CAPTION),
         "published_scores": figures.published_scores(models, 71.57, "Diptera", caption=CAPTION),
         "accuracy_against_macs": figures.accuracy_against_macs(

@@ -148,23 +148,7 @@ def test_title_axes_and_labels_follow_the_button():
 
 
 def test_searches_are_compared_with_their_intervals_and_every_search_is_shown():
-    table = pd.DataFrame(
-        {
-            "strategy": ["majority class", "random", "halving", "gradient"],
-            "n_searches": [0, 2, 2, 0],
-            "balanced_accuracy": [8.3, 40.0, 44.0, None],
-            "low": [None, 38.0, 42.0, None],
-            "high": [None, 42.5, 46.0, None],
-            "difference": [None, None, 4.0, None],
-            "difference_low": [None, None, 1.0, None],
-            "difference_high": [None, None, 7.0, None],
-            "core_minutes": [None, 10.0, 9.5, None],
-        }
-    )
-    shares = [0.39, 0.41, 0.43, 0.45]
-    runs = pd.DataFrame(
-        {"strategy": ["random"] * 2 + ["halving"] * 2, "seed": [0, 1] * 2, "balanced_accuracy": shares}
-    )
+    table, runs = results_made_up.searches()
     figure = figures.searches_compared(table, runs, "made up")
     single, means, differences = figure.data
     assert list(single.x) == [39.0, 41.0, 43.0, 45.0]

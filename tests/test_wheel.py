@@ -24,7 +24,7 @@ STUDIES = (
     f"retrain {' '.join(TINY)}",
     f"estimate {' '.join(TINY)} --json",
     "ablate --rows E012 --seeds 1 --mode smoke -p epochs=1 -p search_epochs=1",
-    "searches --strategies most_macs --seeds 0 --mode smoke --minutes 0.1",
+    "searches --strategies random most_macs --seeds 0 --mode smoke --minutes 0.1",
     f"reach --rates scaled --seeds 0 {' '.join(TINY)}",
     f"compare --seeds 0 --random 0 {' '.join(TINY)}",
     "baselines",
@@ -117,7 +117,7 @@ def test_every_study_runs(bionas, typed):
 def test_the_other_commands_run(bionas):
     assert "bionas" in bionas("completion", "bash") and "eval" in bionas("fetch", "bioscan5m")
     bionas("search", *TINY)
-    assert [row["role"] for row in json.loads(bionas("runs", "--json"))][-1] == "search"
+    assert "search" in [row["role"] for row in json.loads(bionas("runs", "--json"))]
 
 
 def test_ones_own_photographs_in_an_empty_folder(bionas):
@@ -159,7 +159,8 @@ def test_the_first_cell_on_colab_installs_what_the_notebook_needs(source, tmp_pa
     what bionas needs is here already: nothing is downloaded."""
     scripts = empty_environment(tmp_path / "environment")
     notebook = source / "notebooks" / "02_search_space.ipynb"
-    copy = colab.copy_of(notebook, f"file://{source}", "HEAD")
+    commit = run("git", "rev-parse", "HEAD", cwd=source).stdout.strip()
+    copy = colab.copy_of(notebook, f"file://localhost{source.as_posix()}", commit)
     assert copy.cells[0].cell_type == "code" and "%pip install" in copy.cells[0].source
     empty = tmp_path / "content"
     empty.mkdir()
