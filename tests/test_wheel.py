@@ -64,6 +64,9 @@ def empty_environment(folder: Path) -> Path:
     """The scripts of an environment without bionas; the packages that it needs are those of this one."""
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
     scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+    run(
+        scripts / "python", "-m", "pip", "uninstall", "-q", "-y", "setuptools"
+    )  # an old one; the neighbour's builds bionas
     purelib = run(scripts / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
     # Of what lies in both, the environment's own is imported: an editable bionas in this one comes second.
     (Path(purelib.stdout.strip()) / "neighbour.pth").write_text(sysconfig.get_path("purelib") + "\n")
