@@ -438,7 +438,7 @@ if len(weighted):
 # A network searched on A is trained and tested on B, beside networks searched on B and random genotypes, of equal
 # multiply-adds. It can only come out either way if the choice of a genotype matters on B at all: compare the spread of
 # `random genotypes` with that of `one random genotype`, which is due to the seed alone. `difference`: points of balanced
-# accuracy above the networks searched on the collection itself, with a 95 % interval over searches and test photographs.
+# accuracy above the networks searched on the collection itself, with an interval over searches and test photographs.
 
 
 # %%
@@ -467,7 +467,7 @@ for name in ("search_transfer", "search_transfer_short"):
 #
 # One network, trained as published, without smoothing and dropout (`neither`), and as published with class weights, with
 # re-sampling, and with logits adjusted by the class frequencies (Menon et al. 2021). `difference`: points of balanced accuracy
-# above the training as published, with a 95 % interval over seeds and test specimens. The rarest classes have few test
+# above the training as published, with an interval over seeds and test specimens. The rarest classes have few test
 # specimens each, so this interval is wide; below it the recall of the rarest classes, with the standard error over seeds. Few
 # epochs at 32 px: what is compared is the treatment, not the level.
 
