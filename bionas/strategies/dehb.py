@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bionas.errors import SearchError
 from bionas.genotype import Genotype
 from bionas.strategies.evaluators import FIDELITIES, Evaluator
-from bionas.strategies.halving import Brackets, Rung, halved_brackets
-from bionas.strategies.searching import SearchResult, require, search_candidates, strategy
+from bionas.strategies.halving import LearningBrackets, Rung, halved_brackets, search_brackets
+from bionas.strategies.searching import SearchResult, require, strategy
 from bionas.strategies.space import Space
 
 PARENTS = 3
@@ -54,24 +53,20 @@ def dehb(
         raise SearchError(f"scale={scale:g} and crossover={crossover:g}: both lie above 0 and at most at 1.")
     brackets = halved_brackets(evaluate, budget, eta)
     evolution = {"scale": scale, "crossover": crossover}
-    options = {
-        "eta": eta,
-        "brackets": [[list(rung) for rung in bracket] for bracket in brackets],
-        **evolution,
-    }
-    sampler, cheapest = Evolved(space, seed, brackets, **evolution), evaluate.at(brackets[0][0].epochs).images
-    return search_candidates("dehb", sampler, space, evaluate, budget, seed, folder, options, cheapest)
+    sampler = Evolved(space, seed, brackets, **evolution)
+    return search_brackets("dehb", sampler, space, evaluate, budget, seed, folder, {"eta": eta, **evolution})
 
 
-class Evolved(Brackets):
+class Evolved(LearningBrackets):
     """Brackets whose first rungs are mutants as soon as the population of that length has enough members."""
+
+    learnt = "evolved"
 
     def __init__(
         self, space: Space, seed: int, brackets: Sequence[Sequence[Rung]], scale: float, crossover: float
     ):
         super().__init__(space, seed, brackets)
         self.scale, self.crossover = scale, crossover
-        self.origin, self.updates = "random", 0
 
     def new(self, epochs: int) -> Genotype:
         scored = sorted(self.seen.get(epochs, []), key=lambda one: -one[1])
@@ -98,15 +93,3 @@ class Evolved(Brackets):
         from_mutant = self.generator.random(len(mutant)) < self.crossover
         from_mutant[self.generator.integers(len(mutant))] = True  # at least one coordinate
         return np.floor(k * np.where(from_mutant, mutant, vectors[0])).astype(int).tolist()
-
-    def observe(self, genotype: Genotype, score: float) -> dict[str, Any]:
-        origin = "promoted" if self.rung else self.origin
-        self.updates += origin == "evolved"
-        return {**super().observe(genotype, score), "origin": origin, "updates": self.updates}
-
-    def state(self) -> dict[str, Any]:
-        return {**super().state(), "updates": self.updates}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        super().load_state(state)
-        self.updates = state["updates"]

@@ -176,3 +176,47 @@ class Brackets(Sampler):
         self.scored = [tuple(one) for one in state["scored"]]
         self.promoted, self.first = state["promoted"], state["first"]
         self.seen = {int(n): [tuple(one) for one in scored] for n, scored in state["seen"].items()}
+
+
+class LearningBrackets(Brackets):
+    """Brackets whose later first rungs are made from what was scored: the trace says which candidates, and counts them.
+
+    Attributes:
+        learnt: the origin of a candidate that was made from scored ones.
+        origin: of the last proposal on a first rung; `new` sets it.
+        updates: candidates made from scored ones so far.
+    """
+
+    learnt: str
+    origin = "random"
+    updates = 0
+
+    def observe(self, genotype: Genotype, score: float) -> dict[str, Any]:
+        origin = "promoted" if self.rung else self.origin
+        self.updates += bool(self.bracket) and origin == self.learnt
+        return {**super().observe(genotype, score), "origin": origin, "updates": self.updates}
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "updates": self.updates}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self.updates = state["updates"]
+
+
+def search_brackets(
+    name: str,
+    sampler: Brackets,
+    space: Space,
+    evaluate: Evaluator,
+    budget: int,
+    seed: int,
+    folder: Path | None,
+    options: dict[str, Any],
+) -> SearchResult:
+    """A whole search over the brackets of a sampler; its `options` are kept together with the brackets."""
+    brackets = {"brackets": [[list(rung) for rung in bracket] for bracket in sampler.brackets]}
+    cheapest = evaluate.at(sampler.brackets[0][0].epochs).images
+    return search_candidates(
+        name, sampler, space, evaluate, budget, seed, folder, options | brackets, cheapest
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bionas.strategies.evaluators import FIDELITIES, Evaluator
-from bionas.strategies.halving import Brackets, Rung, default_rungs, first_bracket
-from bionas.strategies.searching import SearchResult, require, search_candidates, strategy
+from bionas.strategies.halving import Brackets, Rung, default_rungs, first_bracket, search_brackets
+from bionas.strategies.searching import SearchResult, require, strategy
 from bionas.strategies.space import Space
 
 
@@ -33,9 +33,8 @@ def hyperband(
     """
     require("hyperband", evaluate)
     brackets = brackets_within(evaluate, budget, eta)
-    options = {"eta": eta, "brackets": [[list(rung) for rung in bracket] for bracket in brackets]}
-    sampler, cheapest = Brackets(space, seed, brackets), evaluate.at(brackets[0][0].epochs).images
-    return search_candidates("hyperband", sampler, space, evaluate, budget, seed, folder, options, cheapest)
+    sampler = Brackets(space, seed, brackets)
+    return search_brackets("hyperband", sampler, space, evaluate, budget, seed, folder, {"eta": eta})
 
 
 def brackets_within(evaluate: Evaluator, budget: int, eta: float) -> list[list[Rung]]:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bionas.errors import SearchError
 from bionas.genotype import CellGenotype, Genotype
 from bionas.strategies.evaluators import FIDELITIES, Evaluator
-from bionas.strategies.halving import Brackets, Rung, default_rungs, halved_brackets
-from bionas.strategies.searching import SearchResult, require, search_candidates, strategy
+from bionas.strategies.halving import LearningBrackets, Rung, default_rungs, halved_brackets, search_brackets
+from bionas.strategies.searching import SearchResult, require, strategy
 from bionas.strategies.space import Space
 
 DESIGNS = {
@@ -66,15 +65,9 @@ def warm_start(
         raise SearchError(f"shortest={shortest}: a training has at least one epoch.")
     rungs = [epochs for epochs in default_rungs(evaluate.epochs, eta) if epochs >= shortest]
     brackets = halved_brackets(evaluate, budget, eta, rungs or [evaluate.epochs])
-    options = {
-        "eta": eta,
-        "random_share": random_share,
-        "brackets": [[list(rung) for rung in bracket] for bracket in brackets],
-        "designs": sorted(designs(space)),
-    }
+    options = {"eta": eta, "random_share": random_share, "designs": sorted(designs(space))}
     sampler = Neighbours(space, seed, brackets, random_share)
-    cheapest = evaluate.at(brackets[0][0].epochs).images
-    return search_candidates("warm_start", sampler, space, evaluate, budget, seed, folder, options, cheapest)
+    return search_brackets("warm_start", sampler, space, evaluate, budget, seed, folder, options)
 
 
 def designs(space: Space) -> dict[str, Genotype]:
@@ -88,13 +81,10 @@ def designs(space: Space) -> dict[str, Genotype]:
     }
 
 
-class Neighbours(Brackets):
-    """Brackets whose first rungs hold the parents' neighbours.
+class Neighbours(LearningBrackets):
+    """Brackets whose first rungs hold the parents' neighbours: a candidate's origin is "design", "mutant" or "random"."""
 
-    Attributes:
-        origin: of the last proposal on a first rung: "design", "mutant" or "random".
-        updates: candidates made from scored parents so far.
-    """
+    learnt = "mutant"
 
     def __init__(
         self, space: Space, seed: int, brackets: Sequence[Sequence[Rung]], random_share: float
@@ -102,7 +92,6 @@ class Neighbours(Brackets):
         super().__init__(space, seed, brackets)
         self.random_share = random_share
         self.designs = list(designs(space).values())
-        self.origin, self.updates = "random", 0
 
     def parents(self) -> list[Genotype]:
         """The designs, or the better half of those trained longest once a bracket is finished."""
@@ -127,15 +116,3 @@ class Neighbours(Brackets):
                 self.origin = "mutant"
                 return mutant
         return super().new(epochs)
-
-    def observe(self, genotype: Genotype, score: float) -> dict[str, Any]:
-        origin = "promoted" if self.rung else self.origin
-        self.updates += bool(self.bracket) and origin == "mutant"
-        return {**super().observe(genotype, score), "origin": origin, "updates": self.updates}
-
-    def state(self) -> dict[str, Any]:
-        return {**super().state(), "updates": self.updates}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        super().load_state(state)
-        self.updates = state["updates"]
