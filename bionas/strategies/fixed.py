@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ def fixed(
 ) -> SearchResult:
     """The hand-drawn network is scored once, whatever the budget, and is the result.
 
-    The paper does not say what its manual design is. Ours follows Xception (Chollet, CVPR 2017): two separable convolutions in sequence with a shortcut around them, x -> sep_conv_3x3 -> sep_conv_3x3
-    plus x; in a reduction cell the shortcut is a max pooling, and where all cells share one choice, a skip everywhere.
+    The paper does not say what its manual design is. Ours follows Xception (Chollet, CVPR 2017): two separable
+    convolutions in sequence with a shortcut around them, x -> sep_conv_3x3 -> sep_conv_3x3 plus x; in a reduction cell the shortcut is a max pooling, and where all cells share one choice, a skip everywhere.
 
     Raises:
         SearchError: the primitive set lacks one of its primitives.
@@ -40,12 +41,17 @@ def manual_genotype(space: Space) -> Genotype:
         [NORMAL] if space.shared else [REDUCTION if reduction else NORMAL for reduction in space.reductions]
     )
     names = [name for kind in kinds for name in kind]
+    require_primitives(space, names)
+    return space.decode([space.primitives.index(name) for name in names])
+
+
+def require_primitives(space: Space, names: Iterable[str]) -> None:
+    """Raises SearchError where a space lacks primitives of a hand-drawn network."""
     if missing := sorted(set(names) - set(space.primitives)):
         raise SearchError(
             f"the hand-drawn network uses {', '.join(missing)}, which the primitive set {space.primitive_set!r} does not "
             "have. Take a set that has them (full, reduced)."
         )
-    return space.decode([space.primitives.index(name) for name in names])
 
 
 class ByHand(Sampler):

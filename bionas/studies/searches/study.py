@@ -32,6 +32,7 @@ from bionas.specimens.collection import SpecimenSet
 from bionas.strategies import STRATEGIES, PlanEvaluator, SearchResult, Space, Supernet
 from bionas.strategies.differentiable import images_of_epoch
 from bionas.strategies.evaluators import CHILDREN, FIDELITIES, NETWORKS, SUPERNET
+from bionas.strategies.fixed import require_primitives
 from bionas.strategies.warm_start import DESIGNS, designs
 from bionas.system import files
 from bionas.system.progress import told_to
@@ -46,9 +47,6 @@ from bionas.training.runs import Run, commit
 HAND, BASELINE, CONTROL = "hand_drawn", "resnet18", "random"
 SHORT = 3
 """Candidates of REINFORCE, evolution and NAO are trained for 1 / SHORT of the epochs: there are then enough for updates."""
-
-FULL_LENGTH = ("random", "halving", "hyperband", "dehb", "warm_start", "recommended")
-"""Strategies whose answer has had the final training when the search ends."""
 
 RATE_BATCHES = 12
 """Training batches per epoch from which a rate is measured; of two epochs the second counts."""
@@ -214,7 +212,7 @@ def searched(study: Study, name: str, seed: int, rates: dict[str, Rate]) -> dict
     score = final(genotype)
     training_minutes = score.columns["core_seconds"] / 60
     own = found["search_core_minutes"]
-    if name in FULL_LENGTH:  # the final training is one of the candidates
+    if at_full_length(name):  # the final training is one of the candidates
         found["search_core_minutes"] = max(0.0, own - training_minutes)
     tested = _tested(plan, final, genotype, folder)
     return {
@@ -243,6 +241,11 @@ def _resumed(name: str, evaluator: PlanEvaluator, budget: int, seed: int, folder
         return STRATEGIES[name](evaluator.space(), evaluator, budget, seed, folder=folder)
 
 
+def at_full_length(name: str) -> bool:
+    """Whether the answer of a strategy has had the final training when its search ends."""
+    return name == CONTROL or (name in STRATEGIES and STRATEGIES[name].needs == FIDELITIES)
+
+
 def search_budget(study: Study, name: str, rates: dict[str, Rate], training: float, final_images: int) -> int:
     """Training images of a search: the budget in core-seconds, less the final training, at the measured rate.
 
@@ -252,14 +255,14 @@ def search_budget(study: Study, name: str, rates: dict[str, Rate], training: flo
     if STRATEGIES[name].needs == NETWORKS:
         return 0
     rate = rates[name if STRATEGIES[name].needs == SUPERNET else CHILDREN]
-    left = 60 * study.minutes - rate.overhead - (0 if name in FULL_LENGTH else training)
+    left = 60 * study.minutes - rate.overhead - (0 if at_full_length(name) else training)
     if left <= 0:
         raise SearchError(
             f"{study.minutes:g} core-minutes leave nothing to search with: the final training takes "
             f"{training / 60:.1f} and scoring {rate.overhead / 60:.1f}. Give more minutes, or fewer epochs."
         )
     budget = int(left / rate.per_image)
-    return max(budget, final_images) if name in FULL_LENGTH else budget
+    return max(budget, final_images) if at_full_length(name) else budget
 
 
 def hand_drawn(space: Space) -> Genotype:
@@ -268,17 +271,12 @@ def hand_drawn(space: Space) -> Genotype:
     Raises:
         SearchError: the space lacks one of its primitives.
     """
-    found = designs(space).get("mixed")
-    if found is None:
-        raise SearchError(
-            f"{HAND} uses {', '.join(DESIGNS['mixed'])}, which the primitive set {space.primitive_set!r} does not have. "
-            "Take a set that has them (full, reduced)."
-        )
-    return found
+    require_primitives(space, DESIGNS["mixed"])
+    return designs(space)["mixed"]
 
 
 def _evaluator(plan: Plan, name: str) -> PlanEvaluator:
-    if name in FULL_LENGTH or STRATEGIES[name].needs == FIDELITIES:
+    if at_full_length(name):
         return PlanEvaluator(plan, plan.epochs, at_target=True, keep_weights=True)
     return PlanEvaluator(plan, max(1, plan.epochs // SHORT), at_target=True)
 
