@@ -67,12 +67,16 @@ def distances(features: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     return found
 
 
+def log_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean negative log likelihood of the labels (N,) under the logits (N, C)."""
+    return -float(log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+
+
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The divisor of the logits with the smallest negative log likelihood of the labels, within 1/20 to 20."""
 
     def loss(log_temperature: float) -> float:
-        scaled = log_softmax(logits / math.exp(log_temperature), axis=1)
-        return -float(scaled[np.arange(len(labels)), labels].mean())
+        return log_loss(logits / math.exp(log_temperature), labels)
 
     bound = math.log(20)
     return math.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x)

@@ -6,8 +6,9 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
+
+from bionas.lab.calibration import log_loss
 
 PENALTIES = (0.003, 0.01, 0.03, 0.1)
 """Inverse strengths of the L2 penalty that are tried; validation decides by its log likelihood."""
@@ -37,8 +38,7 @@ def fit_head(
     best_loss = np.inf
     for penalty in PENALTIES:
         head = _fit(features, labels, n_classes, penalty)
-        scores = log_softmax(head.logits(val_features), axis=1)[np.arange(len(val_labels)), val_labels]
-        loss = -float(scores.mean()) if len(scores) else 0.0
+        loss = log_loss(head.logits(val_features), val_labels) if len(val_labels) else 0.0
         if loss < best_loss:
             best, best_loss = head, loss
         else:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
 
 from bionas.errors import SpecimenError
-from bionas.lab.calibration import Calibration, distances, fit_temperature
+from bionas.lab.calibration import Calibration, distances, fit_temperature, log_loss
 from bionas.lab.evaluation import tested
+from bionas.lab.head import Linear
 from bionas.lab.joint_head import Joint, evidence_of, fit_joint_head, out_of_fold
 from bionas.lab.metadata import Columns
 from bionas.lab.model import Model
@@ -68,13 +68,16 @@ def with_metadata(
         raise SpecimenError(
             f"--metadata {','.join(fields)}: no training or no validation photograph has a value. Leave it out."
         )
-    alone = _alone(model, features)
+    head = model.network.head
+    alone = Linear(head.weight.numpy(), head.bias.numpy()).logits(features)
     evidence = evidence_of(alone, model.calibration.temperature)
     learned_from = evidence.copy()
     own_groups = None if groups is None else groups[train]
     learned_from[train] = out_of_fold(features[train], labels[train], own_groups, len(model.classes), seed)
-    head = fit_joint_head(learned_from, labels, metadata, (train[some[train]], val[some[val]]), columns, seed)
-    joint = Joint(columns, head, model.calibration)
+    joint_head = fit_joint_head(
+        learned_from, labels, metadata, (train[some[train]], val[some[val]]), columns, seed
+    )
+    joint = Joint(columns, joint_head, model.calibration)
     together = joint.logits(evidence, metadata)
     own = fit_temperature(together[val[some[val]]], labels[val[some[val]]])
     # on one scale: calibrated log probabilities of either
@@ -106,8 +109,8 @@ def with_metadata(
             name: float(missing(specimens.records[name].iloc[train]).mean()) for name in columns.fields
         },
         "photographs_alone": {name: before[name] for name in COMPARED},
-        "val_loss": {"together": _loss(logits[val] / mixed.temperature, labels[val])}
-        | {"photographs_alone": _loss(alone[val] / model.calibration.temperature, labels[val])},
+        "val_loss": {"together": log_loss(logits[val] / mixed.temperature, labels[val])}
+        | {"photographs_alone": log_loss(alone[val] / model.calibration.temperature, labels[val])},
     }
     model.description["metadata"] = described
     losses = described["val_loss"]
@@ -117,12 +120,3 @@ def with_metadata(
         f"the metadata ({', '.join(columns.fields)}) do not help on the validation photographs: a model without --metadata "
         "is as good and needs no records."
     ]
-
-
-def _alone(model: Model, features: np.ndarray) -> np.ndarray:
-    head = model.network.head
-    return features @ head.weight.numpy().T + head.bias.numpy()
-
-
-def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    return -float(log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import timm
 import torch
-from scipy.special import log_softmax
 
 from bionas.errors import BaselineError, UnknownName
-from bionas.lab.calibration import fit_temperature
+from bionas.lab.calibration import fit_temperature, log_loss
 from bionas.lab.finetune import Tuned, finetune
 from bionas.lab.fusing import folded
 from bionas.lab.head import Linear, fit_head
@@ -369,5 +368,4 @@ def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log likelihood after calibration: label smoothing alone changes the scale of the logits."""
-    scaled = log_softmax(logits / fit_temperature(logits, labels), axis=1)
-    return -float(scaled[np.arange(len(labels)), labels].mean())
+    return log_loss(logits / fit_temperature(logits, labels), labels)
