@@ -15,7 +15,6 @@ import pandas as pd
 
 from bionas.errors import UnknownName
 from bionas.studies import report
-from bionas.studies.searches.intervals import bootstrap
 from bionas.system.progress import progress
 from bionas.training import experiments
 from bionas.training.configuration import Plan
@@ -88,15 +87,5 @@ def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
     """
     table = report.summary(rows, plan, command, metrics=METRICS)
     table.loc[0, f"{RARE_RECALL}_mean"] = 0.0
-    right = {name: report.right_by_seed(plan, group) for name, group in rows.groupby("model", sort=False)}
-    labels = plan.splits().test.labels
-    for name, own in right.items():
-        if name == AS_PUBLISHED or AS_PUBLISHED not in right:
-            continue
-        found = bootstrap(own, labels, right[AS_PUBLISHED])
-        place = table["model"] == name
-        for column, value in zip(("difference", "low", "high"), found, strict=True):
-            table.loc[place, column] = round(100 * value, 2)
-    last = ["source", "code", "command"]
-    table = table.assign(rarest=rows["rarest"].iloc[0])
-    return table[[name for name in table if name not in last] + last]
+    table = report.with_differences(table, rows, plan, AS_PUBLISHED)
+    return report.provenance_last(table.assign(rarest=rows["rarest"].iloc[0]))

@@ -29,6 +29,7 @@ from bionas import lab
 from bionas.lab.calibration import UNSURE, distances
 from bionas.lab.evaluation import REFUSALS, wilson
 from bionas.lab.model import Model
+from bionas.studies import report
 from bionas.system import files, places
 from bionas.training.runs import commit
 
@@ -279,8 +280,7 @@ def _summary(runs: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def _write(name: str, table: pd.DataFrame) -> None:
     command = "python bionas/studies/laboratory.py " + shlex.join(sys.argv[1:])
-    table = table.assign(source=SOURCE, code=commit(), command=command)
-    files.write_csv(places.root() / "data" / "results" / f"{name}.csv", table.round(4))
+    report.write(name, {"": table.assign(source=SOURCE, code=commit(), command=command).round(4)})
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -63,8 +63,7 @@ def summary(rows: pd.DataFrame, plan: Plan, command: str) -> pd.DataFrame:
         found |= {"margin_sd": group["margin"].std(), "agreement": agreement(genotypes)}
         for name, value in found.items():
             table.loc[table["model"] == model, name] = round(float(value), 4)
-    last = ["source", "code", "command"]
-    return table[[name for name in table if name not in last] + last]
+    return report.provenance_last(table)
 
 
 def _decided(searched: Run) -> dict[str, Any]:

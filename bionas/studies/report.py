@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bionas.studies.searches.intervals import bootstrap
 from bionas.system import files, places
 from bionas.training.configuration import Plan
 from bionas.training.evaluation import SHOWN, majority_row
@@ -131,6 +132,34 @@ def right_by_seed(plan: Plan, rows: pd.DataFrame) -> dict[int, np.ndarray]:
         predictions = run.table("predictions")
         found[row.seed] = (predictions["truth"] == predictions["predicted"]).to_numpy()
     return found
+
+
+def with_differences(table: pd.DataFrame, rows: pd.DataFrame, plan: Plan, reference: str) -> pd.DataFrame:
+    """A summary with the columns difference, low and high: balanced accuracy above the model `reference`, in points, with a
+    95 % bootstrap interval over seeds and test specimens. Without the columns where `reference` was not run.
+
+    Args:
+        table: `summary` of `rows`, one row per model.
+        rows: as `run_row` makes them.
+    """
+    table, labels = table.copy(), plan.splits().test.labels
+    right = {model: right_by_seed(plan, group) for model, group in rows.groupby("model", sort=False)}
+    for model, own in right.items():
+        if model == reference or reference not in right:
+            continue
+        found = bootstrap(own, labels, right[reference])
+        for column, value in zip(("difference", "low", "high"), found, strict=True):
+            table.loc[table["model"] == model, column] = round(100 * value, 2)
+    return table
+
+
+PROVENANCE = ["source", "code", "command"]
+"""The last columns of every summary."""
+
+
+def provenance_last(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a summary that others were added to, in their order again."""
+    return table[[name for name in table if name not in PROVENANCE] + PROVENANCE]
 
 
 def provenance(plan: Plan, rows: pd.DataFrame, command: str) -> dict[str, str]:

@@ -42,6 +42,7 @@ from bionas.specimens.collection import SpecimenSet
 from bionas.specimens.splits import Sides
 from bionas.strategies import STRATEGIES
 from bionas.strategies.evaluators import PlanEvaluator, balanced_accuracy
+from bionas.studies import report
 from bionas.studies.laboratory import SOURCE, arthropods
 from bionas.studies.searches.study import hand_drawn
 from bionas.system import files, places
@@ -175,27 +176,29 @@ def _averages(side: SpecimenSet) -> np.ndarray:
 def cells_row(at: Division, stage: int, genotype_of: Callable[[PlanEvaluator], Genotype]) -> dict[str, Any]:
     """A genotype's network trained on the maps of a stage, and the test side read once."""
     start = time.process_time()
-    plan = at.plan(stage)
-    evaluate = PlanEvaluator(plan, at.epochs, at_target=True, keep_weights=True)
-    genotype = evaluate.space().canonical(genotype_of(evaluate))
-    score = evaluate(genotype)
-    network = trained(plan, evaluate, genotype)
-    predicted = _predicted(network, at)
-    return _scored(at.specimens.labels[at.sides[2]], predicted) | {
-        "val_accuracy": score.value,
+    network, genotype, val_accuracy = cells(at, stage, genotype_of)
+    return _scored(at.specimens.labels[at.sides[2]], _predicted(network, at)) | {
+        "val_accuracy": val_accuracy,
         "core_minutes": (time.process_time() - start) / 60,
         **weighed(network, at.size),
         "genotype": genotype.key(),
     }
 
 
-def trained(plan: Plan, evaluate: PlanEvaluator, genotype: Genotype) -> Classifier:
-    """The network from the photograph to the logits, stem included, with the weights of a finished training."""
+def cells(
+    at: Division, stage: int, genotype_of: Callable[[PlanEvaluator], Genotype]
+) -> tuple[Classifier, Genotype, float]:
+    """A genotype trained on the maps of a stage: the network from the photograph to the logits, stem included; the
+    genotype; accuracy on validation."""
+    plan = at.plan(stage)
+    evaluate = PlanEvaluator(plan, at.epochs, at_target=True, keep_weights=True)
+    genotype = evaluate.space().canonical(genotype_of(evaluate))
+    score = evaluate(genotype)
     architecture = describe_derived(genotype, dataclasses.asdict(plan.derived_network(genotype)))
     names = list(plan.specimens().class_names)
     network = build(architecture, len(names))
     take_over(network, evaluate.child_run(genotype).weights(), names, names)
-    return network.requires_grad_(False).eval()
+    return network.requires_grad_(False).eval(), genotype, score.value
 
 
 def by_hand(evaluate: PlanEvaluator) -> Genotype:
@@ -224,11 +227,7 @@ def searched(at: Division, stage: int) -> Callable[[PlanEvaluator], Genotype]:
 def tuned_row(at: Division, stage: int, epochs: float) -> dict[str, Any]:
     """What the search found, fine-tuned with the stem on photographs; kept whatever validation says."""
     start = time.process_time()
-    plan = at.plan(stage)
-    evaluate = PlanEvaluator(plan, at.epochs, at_target=True, keep_weights=True)
-    genotype = evaluate.space().canonical(searched(at, stage)(evaluate))
-    evaluate(genotype)
-    network = trained(plan, evaluate, genotype)
+    network, genotype, _ = cells(at, stage, searched(at, stage))
     checkpoint = places.runs() / "stems" / f"tuned-{stage}-{at.seed}.pt"
     finetune(network, at.specimens.subset(at.sides[0]), epochs=epochs, seed=at.seed, checkpoint=checkpoint)
     return _scored(at.specimens.labels[at.sides[2]], _predicted(network, at)) | {
@@ -348,14 +347,13 @@ def rows(
             made(HAND, stage, at, functools.partial(cells_row, at, stage, by_hand))
             made(RANDOM, stage, at, functools.partial(cells_row, at, stage, at_random(at)))
             made(SEARCHED, stage, at, functools.partial(cells_row, at, stage, searched(at, stage)))
-    for stage in STAGES:
+    for stage in (stage for stage in STAGES if stage not in cells_on):
         for at in of_seed.values():
             made(LINEAR, stage, at, functools.partial(linear_row, at, stage))
     best = max(cells_on, key=lambda stage: _mean(found, SEARCHED, stage))
     for seed in tuned:
         made(TUNED, best, of_seed[seed], functools.partial(tuned_row, of_seed[seed], best, epochs))
-    unique = {(row["model"], row["stage"], row["seed"]): row for row in found}
-    return [*unique.values(), *backbone_rows(seeds)]
+    return [*found, *backbone_rows(seeds)]
 
 
 def _mean(found: list[dict[str, Any]], model: str, stage: int) -> float:
@@ -402,11 +400,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows(options.data, options.seeds, options.stages, options.tuned, options.tuning_epochs)
     )
     command = shlex.join(["python", "bionas/studies/stems.py", *sys.argv[1:]])
-    for name, table in (("stems_field_pests_runs", runs), ("stems_field_pests", summary(runs))):
-        about = {"source": SOURCE, "command": command}
-        if "code" not in table:
-            about["code"] = commit()
-        files.write_csv(places.root() / "data" / "results" / f"{name}.csv", table.assign(**about).round(4))
+    tables = {
+        "": summary(runs).assign(source=SOURCE, command=command, code=commit()),
+        "_runs": runs.assign(source=SOURCE, command=command),
+    }
+    report.write("stems_field_pests", {ending: table.round(4) for ending, table in tables.items()})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from bionas.genotype import Genotype
 from bionas.specimens import SOURCES
 from bionas.studies import report
 from bionas.studies.report import run_row
-from bionas.studies.searches.intervals import bootstrap
 from bionas.system.progress import progress
 from bionas.training import experiments
 from bionas.training.configuration import Plan, from_settings
@@ -96,20 +95,7 @@ def summary(rows: pd.DataFrame, plans: Mapping[str, Plan], command: str) -> pd.D
     for target, of_target in rows.groupby("collection", sort=False):
         plan = plans[str(target)]
         table = report.summary(of_target, plan, command, METRICS, by=("searched_on", "augment", "model"))
-        labels = plan.splits().test.labels
-        right = {
-            model: report.right_by_seed(plan, group)
-            for model, group in of_target.groupby("model", sort=False)
-        }
-        own = f"searched on {target}"
-        for model in right:
-            if model == own:
-                continue
-            found = bootstrap(right[model], labels, right[own])
-            for column, value in zip(("difference", "low", "high"), found, strict=True):
-                table.loc[table["model"] == model, column] = round(100 * value, 2)
+        table = report.with_differences(table, of_target, plan, f"searched on {target}")
         table.insert(0, "collection", target)
         parts.append(table)
-    frame = pd.concat(parts, ignore_index=True)
-    last = ["source", "code", "command"]
-    return frame[[name for name in frame if name not in last] + last]
+    return report.provenance_last(pd.concat(parts, ignore_index=True))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bionas.studies import report
 from bionas.studies.searches.study import BASELINE, HAND, Study, run
 from bionas.studies.searches.tables import SHOWN, runs_table, summary
-from bionas.system import files, places
+from bionas.system import places
 from bionas.system.output import show
 from bionas.training.configuration import from_settings
 
@@ -47,9 +48,6 @@ def searches(
     if not rows:
         return 130
     table, runs = summary(study, rows, command), runs_table(rows).assign(command=command)
-    where = places.root() / "data" / "results" / out if out else study.folder / "searches"
-    files.write_csv(where.with_name(f"{where.name}_runs.csv"), runs)
-    files.write_csv(where.with_name(f"{where.name}.csv"), table)
     show(table, as_json, SHOWN)
-    print(f"written: {places.shown(where)}.csv and {where.name}_runs.csv")
+    report.write(out or "searches", {"": table, "_runs": runs}, None if out else study.folder)
     return 130 if interrupted else 0
