@@ -21,7 +21,7 @@ from typing import Any
 
 from bionas.errors import NotebookError, UnknownName
 from bionas.system import places
-from bionas.training.choices import KINDS, TRUTH
+from bionas.training.choices import KINDS, PATH_SUFFIXES, TRUTH
 
 MODES = ("smoke", "quick", "full")
 CELL_TIMEOUT = {"smoke": 600, "quick": 3600, "full": 14 * 24 * 3600}
@@ -30,9 +30,6 @@ RENDER_TIMEOUT = 300
 """Seconds that a first figure may take before figures are made without PNG."""
 KERNEL_START_TIMEOUT = 600
 """Seconds a kernel may take to start; a machine that is busy with other trainings needs more than papermill's 60."""
-
-PATH_SUFFIXES = ("_dir", "_file", "_path")
-"""A parameter with such a name is a path: a relative one means relative to where the command was typed."""
 
 _ONE_CHROMIUM = (
     "--IPKernelApp.exec_lines=import warnings as _w; _w.filterwarnings('ignore', message='The kopts argument')",
