@@ -18,14 +18,19 @@ class BionasError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+LISTED = 60
+"""Known names that a message lists at most."""
+
+
 class UnknownName(BionasError):
-    """A name that is not registered; the message lists the nearest and all known names."""
+    """A name that is not registered; the message lists the nearest and all known names, of very many the first."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]):
         known = sorted(known)
         near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-        super().__init__(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
+        more = f" and {len(known) - LISTED:,} more" if len(known) > LISTED else ""
+        super().__init__(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known[:LISTED])}{more}.")
         self.kind, self.name, self.near = kind, name, near
 
 

@@ -9,6 +9,8 @@ from bionas.errors import UnknownName
 
 def test_the_nearest_names_and_all_known_ones_are_listed():
     error = UnknownName("primitive", "sep_conv_3", ["none", "sep_conv_3x3", "max_pool_3x3"])
+    of_many = UnknownName("architecture", "resnet2", [f"resnet{i:03}" for i in range(900)])
+    assert "Did you mean" in str(of_many) and "and 840 more" in str(of_many) and len(str(of_many)) < 1000
     assert "Did you mean 'sep_conv_3x3'" in str(error)
     assert "Known: max_pool_3x3, none, sep_conv_3x3." in str(error)
 

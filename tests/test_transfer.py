@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from bionas.__main__ import main
-from bionas.errors import SearchError
+from bionas.errors import SearchError, SpecimenError
 from bionas.studies import transfer
 
 SETTINGS = ["mode=smoke", "search_epochs=1", "epochs=1"]
@@ -52,6 +52,16 @@ def test_differences_are_to_the_search_on_the_same_collection(rows, plans):
             row = scores.loc[model]
             assert row["difference"] == pytest.approx(gap[model], abs=0.02)
             assert row["low"] <= row["difference"] <= row["high"]
+
+
+def test_a_collection_that_cannot_be_read_is_refused_before_anything_is_searched(tmp_path):
+    (tmp_path / "empty").mkdir()
+    given = transfer.plans(
+        ["synthetic", str(tmp_path / "empty")], [*SETTINGS, f"run_dir={tmp_path / 'runs'}"]
+    )
+    with pytest.raises(SpecimenError, match="no images in"):
+        transfer.measured(given, [0])
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_transfer_needs_two_collections_of_different_names(capsys):

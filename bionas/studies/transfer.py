@@ -59,6 +59,8 @@ def measured(plans: Mapping[str, Plan], seeds: Sequence[int]) -> pd.DataFrame:
         The columns of `report.run_row` and collection: what it was trained and tested on; searched_on: empty for random
         genotypes. All rows of a seed come before the next seed.
     """
+    for plan in plans.values():
+        plan.splits()  # a collection that cannot be read is refused before another has been searched
     total = len(seeds) * len(plans) * (len(plans) + 2)
     with progress(total=total, desc="transfer", unit="training") as bar:
         rows = [row for position, seed in enumerate(seeds) for row in _of_seed(plans, position, seed, bar)]
